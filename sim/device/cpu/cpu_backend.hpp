@@ -1,0 +1,35 @@
+// CPU implementation of decode::Backend: Highway kernels with run-time dispatch, a fixed summation order
+// (the `reproducible` mode: results do not depend on batch, threads or ranks on one instruction set).
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "decode/backend.hpp"
+#include "workload/population.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Arg-max pool rows per item [V+1] to use instead of the router's own (verification only).
+struct ForcedIndices {
+    std::vector<std::uint32_t> short_k, short_v, long_k, long_v;
+};
+
+struct BackendOptions {
+    bool memo_tables = true;  ///< allow EncodeMode::memo (per-item tables are made on construction, OpenMP-parallel)
+    ForcedIndices const* forced = nullptr;
+};
+
+/// Refuses a strategy that does not apply (InternalError with kv::refusal's text).
+std::unique_ptr<decode::Backend> make_backend(std::shared_ptr<model::SimWeights const> weights,
+                                              kv::StrategyParams const& strategy,
+                                              workload::Catalogue const& catalogue,
+                                              BackendOptions const& options = {});
+
+/// The router's arg-max per item of a collective side, as the kernels compute it: [V+1]; empty when not collective.
+std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights, model::SideWeights const& side);
+
+/// Name of the instruction set the kernels dispatch to, for provenance ("AVX3", "AVX2", ...).
+std::string instruction_set();
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,38 @@
+// Mergeable latency sketch: logarithmic buckets with integer counts (DDSketch; Masson, Rim, Lee, VLDB 2019).
+// Quantiles are within 0.5 % relative error of the exact order statistic; merging is exact.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/ids.hpp"
+
+namespace ckvsim::metrics {
+
+class LatencySketch {
+  public:
+    static constexpr double kRelativeError = 0.005;
+
+    void add(Nanoseconds value_ns, std::uint64_t count = 1);  ///< negative values count as 0
+    void merge(LatencySketch const& other);
+    [[nodiscard]] std::uint64_t count() const { return count_; }
+    [[nodiscard]] double mean_ns() const;     ///< exact (integer sum); NaN when empty
+    [[nodiscard]] Nanoseconds max_ns() const { return max_ns_; }
+    /// Value at rank ceil(q * count); NaN when fewer than 10 samples lie beyond it (10 / (1 - q) samples needed).
+    [[nodiscard]] double quantile_ns(double q) const;
+    /// The same without the sample rule, for curves; NaN when empty.
+    [[nodiscard]] double quantile_unchecked_ns(double q) const;
+    /// Flat form for MPI reductions: element-wise sums merge sketches; max travels apart.
+    [[nodiscard]] std::vector<std::int64_t> serialise() const;  ///< fixed length for every sketch
+    static LatencySketch deserialise(std::vector<std::int64_t> const& flat, Nanoseconds max_ns);
+
+  private:
+    std::vector<std::uint64_t> buckets_;
+    std::uint64_t count_ = 0;
+    std::uint64_t zeros_ = 0;
+    std::int64_t sum_ns_ = 0;
+    Nanoseconds max_ns_ = 0;
+};
+
+}  // namespace ckvsim::metrics
