@@ -1,0 +1,103 @@
+// Byte layout of a user's entry.
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "kv/strategy.hpp"
+#include "model/weight_shapes.hpp"
+
+namespace ckvsim::kv {
+namespace {
+
+/// Section starts: enough for a 128-bit vector load or copy.
+constexpr std::size_t kSectionAlignment = 16;
+
+constexpr std::size_t align_up(std::size_t bytes) {
+    return (bytes + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
+}
+
+}  // namespace
+
+EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams const& variant,
+                         StrategyParams const& strategy)
+    : short_tokens_(shape.short_tokens) {
+    if (auto const reason = refusal(strategy, variant))
+        throw InternalError("kv::EntryLayout: " + *reason);
+    auto const set = [this](Section section, std::uint32_t bytes) {
+        bytes_per_token_[index(section)] = bytes;
+    };
+    std::uint32_t const value = value_bytes(strategy.value_type);
+    std::uint32_t const row = shape.attention_dim * value;
+    bool const per_user_values =
+        strategy.kind == StrategyKind::full ||
+        (strategy.kind == StrategyKind::collective && strategy.keying == Keying::user_token);
+    if (!per_user_values) {
+        set(Section::ids, sizeof(ItemId));
+        return;
+    }
+    bool const collective = strategy.kind == StrategyKind::collective;
+    if (collective) {
+        std::uint32_t const user = variant.d_u * value;
+        for (Section const s : {Section::short_k_index, Section::short_v_index})
+            set(s, strategy.index_bytes);
+        for (Section const s : {Section::short_k_user, Section::short_v_user}) set(s, user);
+    } else {
+        for (Section const s : {Section::short_k, Section::short_v}) set(s, row);
+    }
+    if (collective && model::long_site_is_collective(variant)) {
+        std::uint32_t const user = variant.d_u * value;
+        for (Section const s : {Section::long_k_index, Section::long_v_index})
+            set(s, strategy.index_bytes);
+        for (Section const s : {Section::long_k_user, Section::long_v_user}) set(s, user);
+    } else {
+        for (Section const s : {Section::long_k, Section::long_v}) set(s, row);
+    }
+    if (collective && strategy.search_keys == SearchKeys::item_table) {
+        set(Section::ids, sizeof(ItemId));
+    } else {
+        set(Section::search, shape.search_dim * value);
+    }
+}
+
+bool EntryLayout::is_short(Section section) {
+    switch (section) {
+        case Section::short_k:
+        case Section::short_v:
+        case Section::short_k_index:
+        case Section::short_k_user:
+        case Section::short_v_index:
+        case Section::short_v_user:
+            return true;
+        default:
+            return false;
+    }
+}
+
+std::uint32_t EntryLayout::tokens_in(Section section, std::uint32_t capacity) const {
+    if (!has(section)) return 0;
+    return is_short(section) ? std::min(short_tokens_, capacity) : capacity;
+}
+
+std::size_t EntryLayout::offset(Section section, std::uint32_t capacity) const {
+    std::size_t bytes = 0;
+    for (std::size_t s = 0; s < index(section); ++s) {
+        bytes += align_up(payload_bytes(capacity, static_cast<Section>(s)));
+    }
+    return bytes;
+}
+
+std::size_t EntryLayout::entry_bytes(std::uint32_t capacity) const {
+    return offset(Section::count_, capacity);
+}
+
+std::size_t EntryLayout::payload_bytes(std::uint32_t tokens) const {
+    std::size_t bytes = 0;
+    for (std::size_t s = 0; s < kSections; ++s)
+        bytes += payload_bytes(tokens, static_cast<Section>(s));
+    return bytes;
+}
+
+std::size_t EntryLayout::payload_bytes(std::uint32_t tokens, Section section) const {
+    return std::size_t{tokens_in(section, tokens)} * bytes_per_token(section);
+}
+
+}  // namespace ckvsim::kv

@@ -1,0 +1,158 @@
+// Shared bytes and the two kinds of compression ratio.
+#include "core/error.hpp"
+#include "kv/strategy.hpp"
+#include "model/weight_shapes.hpp"
+
+namespace ckvsim::kv {
+namespace {
+
+using model::Variant;
+
+/// Collects the shared allocations of one strategy from shapes alone.
+class Ledger {
+  public:
+    Ledger(model::SimShape const& shape, model::VariantParams const& variant,
+           StrategyParams const& strategy, workload::Catalogue const& catalogue)
+        : shape_(shape),
+          variant_(variant),
+          strategy_(strategy),
+          rows_(std::size_t{catalogue.items} + 1),
+          d_e_(catalogue.features.size() * shape.feature_dim),
+          value_(value_bytes(strategy.value_type)) {}
+
+    void add(std::string what, std::size_t bytes) {
+        if (bytes != 0) result_.push_back({std::move(what), bytes});
+    }
+
+    void add_embeddings(workload::Catalogue const& catalogue, std::uint32_t context_vocabulary) {
+        std::size_t floats = std::size_t{context_vocabulary} * shape_.context_dim;
+        for (std::uint32_t const rows : catalogue.feature_vocabularies)
+            floats += std::size_t{rows} * shape_.feature_dim;
+        add("embeddings", floats * sizeof(float));
+    }
+
+    void add_tower() {
+        std::size_t floats = 0;
+        std::size_t in = 3 * d_e_ + shape_.context_dim;
+        for (std::uint32_t const out : shape_.tower) {
+            floats += (in + 1) * out;
+            in = out;
+        }
+        add("tower", (floats + in + 1) * sizeof(float));
+    }
+
+    /// wq and wo of both sites, both search maps, and per K/V side either w [d, d_e] or the user
+    /// part [d_u, d_e].
+    void add_projections() {
+        if (!model::has_attention(variant_.variant)) return;
+        std::size_t const d = shape_.attention_dim;
+        std::size_t floats = (4 * d + 2 * std::size_t{shape_.search_dim}) * d_e_;
+        for (bool const collective :
+             {short_collective(), model::long_site_is_collective(variant_)}) {
+            floats += 2 * (collective ? variant_.d_u : d) * d_e_;
+        }
+        add("projections", floats * sizeof(float));
+    }
+
+    void add_router() {
+        std::size_t sides = 0;
+        if (short_collective()) sides += 2;
+        if (model::long_site_is_collective(variant_)) sides += 2;
+        add("router", sides * variant_.m * d_e_ * sizeof(float));
+    }
+
+    void add_site(std::string const& site, bool collective) {
+        bool const by_item =
+            strategy_.kind == StrategyKind::item_table ||
+            (strategy_.kind == StrategyKind::collective && strategy_.keying == Keying::item);
+        for (char const* side : {".k", ".v"}) {
+            if (collective) {
+                add(site + side + ".pool",
+                    std::size_t{variant_.m} * (shape_.attention_dim - variant_.d_u) * value_);
+                if (by_item)
+                    add("item_table." + site + side + ".index", rows_ * strategy_.index_bytes);
+                if (by_item)
+                    add("item_table." + site + side + ".user", rows_ * variant_.d_u * value_);
+            } else if (by_item) {
+                add("item_table." + site + side, rows_ * shape_.attention_dim * value_);
+            }
+        }
+    }
+
+    void add_search_table() {
+        bool const by_item =
+            strategy_.kind == StrategyKind::item_table ||
+            (strategy_.kind == StrategyKind::collective &&
+             (strategy_.keying == Keying::item || strategy_.search_keys == SearchKeys::item_table));
+        if (by_item) add("item_table.search", rows_ * shape_.search_dim * value_);
+    }
+
+    [[nodiscard]] bool short_collective() const { return variant_.variant == Variant::collective; }
+    std::vector<SharedBytes> take() { return std::move(result_); }
+
+  private:
+    model::SimShape const& shape_;
+    model::VariantParams const& variant_;
+    StrategyParams const& strategy_;
+    std::size_t rows_;
+    std::size_t d_e_;
+    std::size_t value_;
+    std::vector<SharedBytes> result_;
+};
+
+double sum_of(std::vector<SharedBytes> const& shared) {
+    double bytes = 0.0;
+    for (SharedBytes const& part : shared) bytes += static_cast<double>(part.bytes);
+    return bytes;
+}
+
+}  // namespace
+
+std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
+                                      model::VariantParams const& variant,
+                                      StrategyParams const& strategy,
+                                      workload::Catalogue const& catalogue,
+                                      std::uint32_t context_vocabulary) {
+    if (auto const reason = refusal(strategy, variant))
+        throw InternalError("kv::shared_bytes: " + *reason);
+    Ledger ledger(shape, variant, strategy, catalogue);
+    ledger.add_embeddings(catalogue, context_vocabulary);
+    ledger.add_tower();
+    ledger.add_projections();
+    ledger.add_router();
+    if (model::has_attention(variant.variant)) {
+        ledger.add_site("short", ledger.short_collective());
+        ledger.add_site("long", model::long_site_is_collective(variant));
+        ledger.add_search_table();
+    }
+    return ledger.take();
+}
+
+Ratios ratios(model::SimShape const& shape, model::VariantParams const& variant,
+              StrategyParams const& strategy, workload::Catalogue const& catalogue,
+              std::uint32_t context_vocabulary, std::uint32_t tokens, double users) {
+    validate(tokens > 0 && users > 0.0, "kv::ratios: tokens and users must be positive");
+    model::VariantParams full_variant;
+    full_variant.variant = Variant::full;
+    StrategyParams full_strategy;
+    full_strategy.kind = StrategyKind::full;
+    full_strategy.value_type = ValueType::fp32;
+    auto const payload = [&](model::VariantParams const& v, StrategyParams const& s) {
+        return static_cast<double>(EntryLayout(shape, v, s).payload_bytes(tokens));
+    };
+    auto const shared = [&](model::VariantParams const& v, StrategyParams const& s) {
+        return sum_of(shared_bytes(shape, v, s, catalogue, context_vocabulary));
+    };
+    Ratios result;
+    if (strategy.kind == StrategyKind::collective) {
+        result.paper = (variant.d_u + 1.0) / shape.attention_dim;
+    }
+    double const mine = payload(variant, strategy);
+    double const full = payload(full_variant, full_strategy);
+    result.real = mine / full;
+    result.real_with_shared = (mine + shared(variant, strategy) / users) /
+                              (full + shared(full_variant, full_strategy) / users);
+    return result;
+}
+
+}  // namespace ckvsim::kv

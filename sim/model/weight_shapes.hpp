@@ -1,0 +1,27 @@
+// Facts about a variant's weights that the file loader, the random weights and the byte accounting
+// share.
+#pragma once
+
+#include <vector>
+
+#include "model/sim.hpp"
+
+namespace ckvsim::model {
+
+/// False for the controls that attend to nothing (mean_pool, no_history): their files hold no site
+/// tensors.
+bool has_attention(Variant variant);
+
+/// True when the long branch keeps pool codes too.
+bool long_site_is_collective(VariantParams const& params);
+
+/// Throws InternalError when the widths contradict each other (heads not dividing d, d_u >= d, zero
+/// widths).
+void check_shape(SimShape const& shape, VariantParams const& variant);
+
+/// [V+1, F * feature_dim]: concatenation of the feature rows of every item.
+std::vector<float> gather_item_embeddings(std::vector<std::vector<float>> const& tables,
+                                          workload::Catalogue const& catalogue,
+                                          std::uint32_t feature_dim);
+
+}  // namespace ckvsim::model
