@@ -37,7 +37,9 @@ struct SyntheticParams {
     double long_gap_s = 86400.0;
 };
 
-/// Throws InternalError on parameters that config should have refused.
+/// Throws InternalError on parameters that config should have refused: 1 <= clusters <= items < 2^32 - 1, styles >= 1,
+/// history_min <= history_cap, 1 <= interests_min <= interests_max <= min(clusters, 64), every share and probability
+/// and the sums noise + repeat, train + tune in [0, 1], gaps > 0.
 std::unique_ptr<Population> make_synthetic(SyntheticParams const& params);
 
 }  // namespace ckvsim::workload
