@@ -45,6 +45,9 @@ struct Interval {
     double high = 0;
 };
 
+/// Of an arm against the full-KV reference, at the stated margin:
+/// reference = the reference itself, or scores bit-equal to it; equivalent = the lift interval lies above 1 - margin;
+/// worse = below it; undecided = it straddles; no_power = the data cannot tell full KV from no history.
 enum class Verdict : std::uint8_t { reference, equivalent, worse, undecided, no_power };
 std::string to_string(Verdict verdict);
 

@@ -1,0 +1,174 @@
+// MPI adapter: the only file that includes mpi.h. Everything runs on a private duplicate of the
+// start-up communicator.
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "comm/communicator.hpp"
+
+namespace ckvsim::comm {
+
+namespace {
+
+/// Counts of MPI 3 calls are int; 1 GiB pieces stay below on every path.
+constexpr std::size_t kPieceBytes = std::size_t{1} << 30;
+constexpr std::size_t kPieceElements = kPieceBytes / 8;
+constexpr int kGatherTag = 1;
+
+void check(int status, char const* call) {
+    if (status == MPI_SUCCESS) return;
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(status, text, &length);
+    throw BackendError(std::string(call) + ": " +
+                       std::string(text, static_cast<std::size_t>(length)));
+}
+
+class MpiCommunicator final : public Communicator {
+  public:
+    explicit MpiCommunicator(MPI_Comm parent) {
+        check(MPI_Comm_dup(parent, &comm_), "MPI_Comm_dup");
+        // Errors of MPI itself end the job: peers may be inside the same collective and cannot be
+        // told.
+        check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_ARE_FATAL), "MPI_Comm_set_errhandler");
+        check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+        check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+    }
+    ~MpiCommunicator() override { MPI_Comm_free(&comm_); }
+    MpiCommunicator(MpiCommunicator const&) = delete;
+    MpiCommunicator& operator=(MpiCommunicator const&) = delete;
+
+    [[nodiscard]] int rank() const override { return rank_; }
+    [[nodiscard]] int size() const override { return size_; }
+    void barrier() override { check(MPI_Barrier(comm_), "MPI_Barrier"); }
+    void sum(std::span<std::int64_t> values) override { reduce(values, MPI_INT64_T, MPI_SUM); }
+    void sum(std::span<std::uint64_t> values) override { reduce(values, MPI_UINT64_T, MPI_SUM); }
+    void max(std::span<std::int64_t> values) override { reduce(values, MPI_INT64_T, MPI_MAX); }
+    void max(std::span<double> values) override { reduce(values, MPI_DOUBLE, MPI_MAX); }
+
+    void broadcast(std::vector<std::byte>& data, int root) override {
+        check_root(root);
+        std::uint64_t bytes = data.size();
+        check(MPI_Bcast(&bytes, 1, MPI_UINT64_T, root, comm_), "MPI_Bcast");
+        data.resize(bytes);
+        for (std::size_t done = 0; done < data.size(); done += kPieceBytes) {
+            auto const piece = static_cast<int>(std::min(kPieceBytes, data.size() - done));
+            check(MPI_Bcast(data.data() + done, piece, MPI_BYTE, root, comm_), "MPI_Bcast");
+        }
+    }
+
+    std::vector<std::byte> gather(std::span<std::byte const> part, int root) override {
+        check_root(root);
+        auto const sizes = all_gather(part.size());
+        if (rank_ != root) {
+            for (std::size_t done = 0; done < part.size(); done += kPieceBytes) {
+                auto const piece = static_cast<int>(std::min(kPieceBytes, part.size() - done));
+                check(MPI_Send(part.data() + done, piece, MPI_BYTE, root, kGatherTag, comm_),
+                      "MPI_Send");
+            }
+            return {};
+        }
+        std::uint64_t total = 0;
+        for (auto const bytes : sizes) total += bytes;
+        std::vector<std::byte> all(total);
+        std::byte* place = all.data();
+        for (int source = 0; source < size_; ++source) {
+            std::size_t const bytes = sizes[static_cast<std::size_t>(source)];
+            if (source == root) {
+                std::copy(part.begin(), part.end(), place);
+            } else {
+                receive(place, bytes, source);
+            }
+            place += bytes;
+        }
+        return all;
+    }
+
+    std::vector<std::uint64_t> all_gather(std::uint64_t value) override {
+        std::vector<std::uint64_t> values(static_cast<std::size_t>(size_));
+        check(MPI_Allgather(&value, 1, MPI_UINT64_T, values.data(), 1, MPI_UINT64_T, comm_),
+              "MPI_Allgather");
+        return values;
+    }
+
+    [[nodiscard]] void const* native_handle() const override { return &comm_; }
+
+  private:
+    void check_root(int root) const {
+        validate(root >= 0 && root < size_, "communicator: root outside the job");
+    }
+
+    template <class T>
+    void reduce(std::span<T> values, MPI_Datatype type, MPI_Op operation) {
+        for (std::size_t done = 0; done < values.size(); done += kPieceElements) {
+            auto const piece = static_cast<int>(std::min(kPieceElements, values.size() - done));
+            check(MPI_Allreduce(MPI_IN_PLACE, values.data() + done, piece, type, operation, comm_),
+                  "MPI_Allreduce");
+        }
+    }
+
+    void receive(std::byte* place, std::size_t bytes, int source) {
+        for (std::size_t done = 0; done < bytes; done += kPieceBytes) {
+            auto const piece = static_cast<int>(std::min(kPieceBytes, bytes - done));
+            check(MPI_Recv(place + done, piece, MPI_BYTE, source, kGatherTag, comm_,
+                           MPI_STATUS_IGNORE),
+                  "MPI_Recv");
+        }
+    }
+
+    MPI_Comm comm_ = MPI_COMM_NULL;
+    int rank_ = 0;
+    int size_ = 1;
+};
+
+/// Launchers of Open MPI and of PMIx-aware schedulers announce themselves to their children.
+bool under_launcher() {
+    for (char const* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"}) {
+        if (std::getenv(name) != nullptr) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Runtime::Runtime(int& argc, char**& argv) {
+    // A program started alone would otherwise spawn a helper daemon and fail where that is not
+    // installed.
+    if (!under_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    int provided = MPI_THREAD_SINGLE;
+    // Only the thread that started MPI calls it; OpenMP threads compute.
+    check(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    if (provided < MPI_THREAD_FUNNELED) {
+        throw BackendError(
+            "MPI: the library is not usable beside threads (MPI_THREAD_FUNNELED refused). use a "
+            "threaded build of MPI");
+    }
+    initialised_ = true;
+    world_ = std::make_unique<MpiCommunicator>(MPI_COMM_WORLD);
+}
+
+Runtime::~Runtime() {
+    if (!initialised_) return;
+    // Reached by an exception that the other ranks do not know of: MPI_Finalize would wait for them
+    // for ever.
+    if (std::uncaught_exceptions() > 0) abort(static_cast<int>(ExitCode::internal));
+    world_.reset();
+    MPI_Finalize();
+}
+
+void Runtime::abort(int exit_code) {
+    if (world_) MPI_Abort(*static_cast<MPI_Comm const*>(world_->native_handle()), exit_code);
+    std::_Exit(exit_code);
+}
+
+std::string Runtime::library_version() {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(text, &length);
+    std::string version(text, static_cast<std::size_t>(length));
+    // Some libraries append build hosts and lists; the name and number come before the first comma.
+    return version.substr(0, version.find_first_of(",\n"));
+}
+
+}  // namespace ckvsim::comm

@@ -1,0 +1,106 @@
+// Registry: accuracy through the cache as served, and the checks behind it.
+// Provenance: a statistic of labels and of scores computed through the served cache counts as
+// measured, although a formula (given in `meaning`) leads from the scores to the number.
+#include "metrics/report_schema_parts.hpp"
+
+namespace ckvsim::metrics::schema {
+
+namespace {
+
+/// A statistic with its 95 % interval: <name>, <name>_low, <name>_high.
+void add_interval(std::vector<Column>& columns, std::string const& name, std::string const& unit,
+                  std::string const& meaning) {
+    columns.push_back({name, real, unit, measured, meaning, kScores});
+    columns.push_back({name + "_low", real, unit, measured,
+                       "lower end of its 95 % bootstrap interval", 10 * kScores});
+    columns.push_back({name + "_high", real, unit, measured,
+                       "upper end of its 95 % bootstrap interval", 10 * kScores});
+}
+
+TableSchema accuracy() {
+    std::vector<Column> columns = {
+        arm_key(),
+        key_text("kind", "arm = a way of serving; control = what the data can tell apart"),
+        {"seeds", integer, "seeds", input, "training seeds behind the row"},
+        {"impressions", integer, "impressions", input, "test impressions scored per seed"},
+        {"users_with_both", integer, "users", input,
+         "users with both labels among them; only these enter gAUC"}};
+    add_interval(columns, "auc", "1",
+                 "Mann-Whitney over all impressions, ties one half; mean over seeds");
+    add_interval(columns, "gauc", "1", "per-user AUC weighted by impressions; mean over seeds");
+    add_interval(columns, "logloss", "nat", "mean of -log sigmoid(+-logit); mean over seeds");
+    columns.push_back(
+        {"calibration", real, "1", measured, "mean predicted probability / mean label", kScores});
+    add_interval(columns, "lift_kept", "1",
+                 "(auc - auc of no history) / (auc of full KV - auc of no history)");
+    columns[columns.size() - 2].name = "lift_low";
+    columns[columns.size() - 1].name = "lift_high";
+    add_interval(columns, "auc_difference", "1",
+                 "auc - auc of full KV, paired by seed and user weights");
+    for (std::size_t i = columns.size() - 3; i < columns.size(); ++i) {
+        columns[i].diff_tolerance = kNoisy;  // near zero: a relative tolerance means nothing
+    }
+    columns.push_back({"verdict", text, "text", derived,
+                       "reference | equivalent | worse | undecided | no_power, by the lift "
+                       "interval and the spec's "
+                       "margin; reference also when scores are bit-equal to the reference's"});
+    columns.push_back(
+        {"detectable_margin", real, "1", derived,
+         "half-width of the lift interval: the smallest loss of lift these data could decide",
+         0.05});
+    columns.push_back({"bytes_per_interaction", real, "bytes", derived,
+                       "payload over all users / their history tokens", kRounding});
+    return {"accuracy",
+            "scores through the cache as served, on test impressions, with two-level bootstrap "
+            "(seeds, then users)",
+            false, std::move(columns)};
+}
+
+TableSchema seeds() {
+    return {
+        "accuracy_seeds",
+        "the same, one row per training seed",
+        false,
+        {arm_key(),
+         key_column("seed", integer, "1", "training seed"),
+         {"auc", real, "1", measured, "Mann-Whitney over all impressions, ties one half", kScores},
+         {"gauc", real, "1", measured, "per-user AUC weighted by impressions", kScores},
+         {"logloss", real, "nat", measured, "mean of -log sigmoid(+-logit)", kScores}}};
+}
+
+TableSchema oracle() {
+    return {
+        "oracle",
+        "what the workload's own preference model reaches on the same impressions (synthetic data "
+        "only): an upper "
+        "bound",
+        false,
+        {key_text("metric", "auc, gauc or logloss"),
+         {"value", real, "1", measured, "statistic of the true logits; logloss in nat", kScores}}};
+}
+
+TableSchema serving_check() {
+    return {"serving_check",
+            "served scores against the training framework's forward pass on stored samples",
+            false,
+            {arm_key(),
+             key_text("weights", "variant of the model"),
+             key_column("seed", integer, "1", "training seed"),
+             {"samples", integer, "samples", input, "impressions compared"},
+             {"max_abs_difference", real, "logit", measured,
+              "largest |served - reference|, discrete choices forced", kNoisy},
+             {"index_disagreements", integer, "choices", measured,
+              "router arg-max that differ, running free", kNoisy},
+             {"index_total", integer, "choices", measured, "router choices compared"},
+             {"top_k_disagreements", integer, "choices", measured,
+              "long-branch selections that differ, running free", kNoisy},
+             {"top_k_total", integer, "choices", measured, "long-branch selections compared"}}};
+}
+
+}  // namespace
+
+std::vector<TableSchema> accuracy_tables() {
+    return {accuracy(), seeds(), oracle(), serving_check()};
+}
+
+}  // namespace ckvsim::metrics::schema

@@ -1,0 +1,109 @@
+// Registry: what the arms are and what they cost in memory.
+#include "metrics/report_schema_parts.hpp"
+
+namespace ckvsim::metrics::schema {
+
+namespace {
+
+TableSchema arms() {
+    return {"arms",
+            "one row per arm of the spec: how histories are kept, and whether that applies to the "
+            "model",
+            false,
+            {arm_key(),
+             {"weights", text, "text", input, "variant of the model whose weights are served"},
+             {"strategy", text, "text", input, "recompute, full, item_table or collective"},
+             {"keying", text, "text", input, "what a stored value belongs to: user_token or item"},
+             {"value_type", text, "text", input, "stored type of K, V, search keys and pools"},
+             {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
+             {"search_keys", text, "text", input,
+              "where the long branch's search keys live: stored or item_table"},
+             {"scope", text, "text", input, "released = short branch only, all = every branch"},
+             {"d_u", integer, "values", input,
+              "user-specific values per K or V; 0 when not collective"},
+             {"m", integer, "rows", input, "rows of each pool; 0 when not collective"},
+             {"pool_share_of_catalogue", real, "1", derived,
+              "m / V; at 1 or more the pool is larger than the catalogue, claims hold for at most "
+              "1/8; 0 without a "
+              "pool",
+              kRounding},
+             {"exact", integer, "0 or 1", derived,
+              "1 = scores equal full fp32 KV of the same weights up to rounding"},
+             {"applies", integer, "0 or 1", derived, "1 = the strategy can serve these weights"},
+             {"refusal", text, "text", derived, "why it does not apply; empty when it does"}}};
+}
+
+TableSchema sections() {
+    return {"memory_sections",
+            "bytes of one user's entry by storage section",
+            false,
+            {arm_key(),
+             key_text("site", "attention site: short, long or search; all for ids"),
+             key_text("section", "storage section of the entry"),
+             {"bytes_per_token", real, "bytes", derived, "stored bytes per token the section holds",
+              kRounding},
+             {"user_bytes_mean", real, "bytes", derived,
+              "payload of the section over all users / users", kRounding}}};
+}
+
+TableSchema memory() {
+    return {"memory",
+            "the ledger: predicted against allocated and resident bytes of every user's entry",
+            false,
+            {arm_key(),
+             {"users", integer, "users", input, "users whose entries are counted"},
+             {"tokens_mean", real, "tokens", derived, "history tokens kept / users", kRounding},
+             {"predicted_user_bytes", integer, "bytes", derived,
+              "sum over users of the entry's size by the layout, alignment included"},
+             {"allocated_user_bytes", integer, "bytes", measured,
+              "mapped for entries on all ranks, page rounding included; 0 when nothing was held",
+              kNoisy},
+             {"resident_user_bytes", real, "bytes", measured,
+              "growth of the processes' resident sets around the fill, all ranks; NaN when nothing "
+              "was held",
+              kNoisy},
+             {"predicted_shared_bytes", integer, "bytes", derived,
+              "pools, tables, embeddings and weights by shape; once per GPU that holds them"},
+             {"allocated_shared_bytes", integer, "bytes", measured,
+              "allocated for them by one backend; 0 when none was made"},
+             {"padding_bytes", integer, "bytes", derived,
+              "alignment inside the entries, part of predicted_user_bytes"},
+             {"paper_ratio", real, "1", derived,
+              "(d_u + 1) / d, an index counted as one value; 1 when not collective", kRounding},
+             {"real_ratio", real, "1", derived,
+              "payload per user / payload per user of full fp32, whole model", kRounding},
+             {"real_ratio_with_shared", real, "1", derived,
+              "(payload of all users + shared bytes) / the same of full fp32", kRounding},
+             {"ledger_error", real, "1", measured,
+              "resident_user_bytes / predicted_user_bytes - 1; NaN when not held", kNoisy},
+             {"tier", text, "text", input, "where the entries were held"}}};
+}
+
+TableSchema shared() {
+    return {
+        "memory_shared",
+        "bytes that users share, once per GPU that holds them",
+        false,
+        {arm_key(),
+         key_text("what", "pool, item table, embeddings, tower, ..."),
+         {"predicted_bytes", integer, "bytes", derived, "by shape"},
+         {"allocated_bytes", integer, "bytes", measured, "by the backend; 0 when none was made"}}};
+}
+
+TableSchema curve() {
+    return {"memory_curve",
+            "bytes against the number of users, at this workload's mean entry",
+            false,
+            {arm_key(),
+             key_column("users", real, "users", "assumed number of users"),
+             {"bytes", real, "bytes", derived,
+              "users * predicted_user_bytes / counted users + predicted_shared_bytes", kRounding}}};
+}
+
+}  // namespace
+
+std::vector<TableSchema> memory_tables() {
+    return {arms(), sections(), memory(), shared(), curve()};
+}
+
+}  // namespace ckvsim::metrics::schema
