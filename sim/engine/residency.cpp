@@ -126,8 +126,8 @@ Residency hold_users(workload::Population const& population, std::vector<UserId>
                      std::function<std::int64_t()> const& resident_set_bytes, std::uint64_t seed,
                      std::function<void(std::uint64_t, std::uint64_t)> const& progress) {
     Residency result;
-    ResidentStore store(population, users, std::move(backend));
     auto const before = resident_set_bytes();
+    ResidentStore store(population, users, std::move(backend));
     store.fill(progress);
     result.resident_bytes = resident_set_bytes() - before;
     result.allocated_bytes = store.allocated_bytes();

@@ -1,0 +1,35 @@
+// The subcommands of ckvsim. Each returns a process exit code or throws ckvsim::Error.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.hpp"
+
+namespace ckvsim::app {
+
+struct SpecOptions {
+    std::string spec;
+    std::vector<std::string> overrides;  ///< "/json/pointer=value"
+    bool quiet = false;
+    int threads = 0;                     ///< per rank; 0 = OMP_NUM_THREADS or all cores in the affinity mask
+};
+
+struct RunOptions : SpecOptions {
+    std::string output;                  ///< empty: the spec's
+    std::string perturb_token;           ///< "user,position": self-check of the hashes
+};
+
+int run_command(comm::Communicator& comm, RunOptions const& options);              ///< collective
+int validate_command(SpecOptions const& options, std::vector<std::string> const& print);
+int prepare_command(SpecOptions const& options, std::string const& output);
+int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);
+int import_command(std::string const& format, std::string const& folder, std::string const& output, bool quiet);
+int show_command(std::string const& report, std::vector<std::string> const& tables);
+int diff_command(std::string const& left, std::string const& right, bool wall_clock);
+int schema_command();
+int version_command();
+
+}  // namespace ckvsim::app

@@ -1,0 +1,77 @@
+#include "app/progress.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace ckvsim::app {
+
+namespace {
+
+// Often enough to look alive on a terminal, rare enough to keep logs short elsewhere.
+constexpr double kTerminalPeriod_s = 0.2;
+constexpr double kPlainPeriod_s = 5.0;
+
+std::string duration_text(double seconds) {
+    char text[32];
+    if (seconds < 100) {
+        std::snprintf(text, sizeof text, "%.1f s", seconds);
+    } else {
+        std::snprintf(text, sizeof text, "%d:%02d min", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
+    }
+    return text;
+}
+
+}  // namespace
+
+Progress::Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() { end(); }
+
+double Progress::elapsed_s() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+
+void Progress::begin(std::string const& phase, std::string const& unit) {
+    end();
+    phase_ = phase;
+    unit_ = unit;
+    begin_ = Clock::now();
+    last_print_ = begin_;
+    running_ = true;
+    if (!quiet_ && terminal_) {
+        std::fprintf(stderr, "\r\033[K%s ...", phase_.c_str());
+        line_open_ = true;
+    }
+}
+
+void Progress::update(std::uint64_t done, std::uint64_t total) {
+    if (quiet_ || !running_ || done == 0) return;
+    auto const now = Clock::now();
+    double const since = std::chrono::duration<double>(now - last_print_).count();
+    if (since < (terminal_ ? kTerminalPeriod_s : kPlainPeriod_s)) return;
+    last_print_ = now;
+    double const rate = static_cast<double>(done) / elapsed_s();
+    double const left = total > done ? static_cast<double>(total - done) / rate : 0.0;
+    std::fprintf(stderr, "%s%s: %llu of %llu %s (%.0f %%), %.3g %s/s, %s left%s", terminal_ ? "\r\033[K" : "",
+                 phase_.c_str(), static_cast<unsigned long long>(done), static_cast<unsigned long long>(total),
+                 unit_.c_str(), total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0.0, rate,
+                 unit_.c_str(), duration_text(left).c_str(), terminal_ ? "" : "\n");
+    line_open_ = terminal_;
+}
+
+void Progress::end() {
+    if (!running_) return;
+    running_ = false;
+    phases_.emplace_back(phase_, elapsed_s());
+    if (quiet_) return;
+    std::fprintf(stderr, "%s%s: %s\n", line_open_ ? "\r\033[K" : "", phase_.c_str(),
+                 duration_text(phases_.back().second).c_str());
+    line_open_ = false;
+}
+
+void Progress::note(std::string const& text) {
+    if (quiet_) return;
+    std::fprintf(stderr, "%s%s\n", line_open_ ? "\r\033[K" : "", text.c_str());
+    line_open_ = false;
+}
+
+}  // namespace ckvsim::app

@@ -1,0 +1,297 @@
+// The accuracy phase: every arm and control scored on the same test impressions through the cache as served.
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "app/logical_order.hpp"
+#include "app/row.hpp"
+#include "app/run_context.hpp"
+#include "app/serving_check.hpp"
+#include "engine/evaluation.hpp"
+#include "metrics/accuracy.hpp"
+
+namespace ckvsim::app {
+
+namespace {
+
+using config::Control;
+using engine::HistorySource;
+
+/// One row of the accuracy table: what to score.
+struct Contestant {
+    std::string name;
+    bool control = false;
+    bool popularity = false;  ///< logit from training click rates, no model
+    model::VariantParams weights;
+    kv::StrategyParams strategy;
+    HistorySource source = HistorySource::own;
+};
+
+kv::StrategyParams strategy_of(kv::StrategyKind kind) {
+    kv::StrategyParams strategy;
+    strategy.kind = kind;
+    return strategy;
+}
+
+Contestant control(std::string name, model::Variant variant, kv::StrategyKind kind) {
+    Contestant contestant;
+    contestant.name = std::move(name);
+    contestant.control = true;
+    contestant.weights.variant = variant;
+    contestant.strategy = strategy_of(kind);
+    return contestant;
+}
+
+config::ArmSpec const* first_collective(config::Spec const& spec) {
+    for (auto const& arm : spec.arms) {
+        if (arm.strategy.kind == kv::StrategyKind::collective) return &arm;
+    }
+    return nullptr;
+}
+
+std::optional<Contestant> control_contestant(config::Spec const& spec, Control kind) {
+    auto const* collective = first_collective(spec);
+    auto const name = "control." + config::to_string(kind);
+    switch (kind) {
+        case Control::popularity: {
+            Contestant contestant;
+            contestant.name = name;
+            contestant.control = contestant.popularity = true;
+            return contestant;
+        }
+        case Control::no_history: return control(name, model::Variant::no_history, kv::StrategyKind::recompute);
+        case Control::mean_pool: return control(name, model::Variant::mean_pool, kv::StrategyKind::recompute);
+        case Control::other_history: {
+            auto contestant = control(name, model::Variant::full, kv::StrategyKind::full);
+            contestant.source = HistorySource::other_user;
+            return contestant;
+        }
+        case Control::random_indices:
+        case Control::m1: {
+            if (collective == nullptr) return std::nullopt;
+            Contestant contestant{name, true, false, collective->weights, collective->strategy, HistorySource::own};
+            if (kind == Control::random_indices) contestant.strategy.random_indices = true;
+            if (kind == Control::m1) contestant.weights.m = 1;
+            return contestant;
+        }
+    }
+    return std::nullopt;
+}
+
+/// Reference (full KV, fp32) first, then no_history (both anchor the lift), then the arms and the other controls.
+std::vector<Contestant> contestants(config::Spec const& spec) {
+    std::vector<Contestant> list;
+    for (auto const& arm : spec.arms) {
+        if (arm.accuracy) list.push_back({arm.name, false, false, arm.weights, arm.strategy, HistorySource::own});
+    }
+    auto const is_reference = [](Contestant const& c) {
+        return c.strategy.kind == kv::StrategyKind::full && c.strategy.value_type == kv::ValueType::fp32 &&
+               c.weights.variant == model::Variant::full && !c.control;
+    };
+    std::stable_partition(list.begin(), list.end(), is_reference);
+    if (list.empty() || !is_reference(list.front())) {
+        Contestant reference;
+        reference.name = "full_fp32 (reference)";
+        list.insert(list.begin(), reference);
+    }
+    list.insert(list.begin() + 1, *control_contestant(spec, Control::no_history));
+    for (auto const kind : spec.accuracy.controls) {
+        if (kind == Control::no_history) continue;
+        if (auto contestant = control_contestant(spec, kind)) list.push_back(*contestant);
+    }
+    return list;
+}
+
+/// Click log-odds of an item in the training impressions, shrunk to the mean by one pseudo-click per class share.
+std::vector<float> popularity_logits(RunContext const& context, engine::EvaluationSet const& set) {
+    auto const& views = context.scan.train_views;
+    auto const& clicks = context.scan.train_clicks;
+    double all_views = 2;
+    double all_clicks = 1;
+    for (std::size_t i = 0; i < views.size(); ++i) {
+        all_views += static_cast<double>(views[i]);
+        all_clicks += static_cast<double>(clicks[i]);
+    }
+    double const rate = all_clicks / all_views;
+    constexpr double kPseudoViews = 10.0;  // shrinkage: an item with 10 views weighs as much as the prior
+    std::vector<float> logits;
+    logits.reserve(set.items.size());
+    for (ItemId const item : set.items) {
+        double const p = (static_cast<double>(clicks[item]) + kPseudoViews * rate) /
+                         (static_cast<double>(views[item]) + kPseudoViews);
+        logits.push_back(static_cast<float>(std::log(p / (1.0 - p))));
+    }
+    return logits;
+}
+
+double mean_probability(std::vector<float> const& logits) {
+    double sum = 0;
+    for (float const logit : logits) sum += 1.0 / (1.0 + std::exp(-static_cast<double>(logit)));
+    return logits.empty() ? std::nan("") : sum / static_cast<double>(logits.size());
+}
+
+/// Scores contestants and keeps what rank 0 needs for the table.
+class AccuracyRun {
+  public:
+    AccuracyRun(RunContext& context, engine::EvaluationSet const& set)
+        : context_(context), set_(set), order_(context.comm, set), predictions_(order_.gather_labels(context.comm, set)) {}
+
+    metrics::ArmSamples run(Contestant const& contestant, double& calibration) {
+        auto const& training_seeds = context_.spec.training.seeds;
+        auto const seeds = contestant.popularity ? std::vector<std::uint64_t>{0} : training_seeds;
+        metrics::ArmSamples samples;
+        double probability = 0;
+        for (auto const seed : seeds) {
+            context_.progress.begin("score " + contestant.name + " seed " + std::to_string(seed), "users");
+            std::vector<float> logits;
+            context_.comm.run_phase("scoring " + contestant.name, [&] { logits = local_logits(contestant, seed); });
+            auto const key = hash_bytes(contestant.name.data(), contestant.name.size(), seed);
+            context_.scores_hash.add(key, engine::hash_scores(set_, logits));
+            predictions_.logits = order_.gather(context_.comm, std::span<float const>(logits));
+            context_.comm.run_phase("accuracy of " + contestant.name, [&] {
+                if (context_.comm.is_root()) evaluate(contestant, seed, samples, probability);
+            });
+            if (context_.spec.accuracy.write_predictions) add_bulk(contestant, seed, std::move(logits));
+            context_.progress.end();
+        }
+        calibration = probability / static_cast<double>(seeds.size()) / label_rate();
+        return samples;
+    }
+    [[nodiscard]] metrics::Predictions& predictions() { return predictions_; }
+    [[nodiscard]] LogicalOrder const& order() const { return order_; }
+
+  private:
+    std::vector<float> local_logits(Contestant const& contestant, std::uint64_t seed) {
+        if (contestant.popularity) return popularity_logits(context_, set_);
+        auto const backend = context_.backend(contestant.weights, contestant.strategy, seed);
+        return engine::score(*context_.population, set_, *backend, contestant.source, context_.spec.seed,
+                             [&](std::uint64_t done, std::uint64_t total) { context_.progress.update(done, total); });
+    }
+    void evaluate(Contestant const& contestant, std::uint64_t seed, metrics::ArmSamples& samples,
+                  double& probability) {
+        samples.points.push_back(metrics::evaluate(predictions_));
+        samples.replicates.push_back(metrics::bootstrap_users(predictions_, context_.spec.seed,
+                                                              context_.spec.accuracy.bootstrap_replicates));
+        probability += mean_probability(predictions_.logits);
+        Row(context_.report.table("accuracy_seeds"))
+            .set("arm", contestant.name)
+            .set("seed", seed)
+            .set("auc", samples.points.back().auc)
+            .set("gauc", samples.points.back().gauc)
+            .set("logloss", samples.points.back().logloss)
+            .add();
+    }
+    void add_bulk(Contestant const& contestant, std::uint64_t seed, std::vector<float> logits) {
+        report::BulkArray array;
+        array.path = "/predictions/" + contestant.name + "/seed" + std::to_string(seed) + "/logit";
+        array.unit = "1";
+        array.meaning = "logit of every test impression in logical order (shard, user, time)";
+        array.provenance = "measured";
+        array.total = order_.total();
+        array.segments = order_.segments();
+        array.values = std::move(logits);
+        context_.bulk.push_back(std::move(array));
+    }
+    [[nodiscard]] double label_rate() const {
+        double const clicks = static_cast<double>(std::count(predictions_.labels.begin(), predictions_.labels.end(), 1));
+        return clicks / static_cast<double>(std::max<std::size_t>(predictions_.labels.size(), 1));
+    }
+
+    RunContext& context_;
+    engine::EvaluationSet const& set_;
+    LogicalOrder order_;
+    metrics::Predictions predictions_;
+};
+
+void report_contestant(RunContext& context, Contestant const& contestant, metrics::ArmSamples const& samples,
+                       metrics::LiftResult const& result, double calibration) {
+    auto const& point = samples.points.front();
+    auto const bytes = context.bytes_per_interaction.find(contestant.name);
+    Row(context.report.table("accuracy"))
+        .set("arm", contestant.name)
+        .set("kind", std::string(contestant.control ? "control" : "arm"))
+        .set("seeds", samples.points.size())
+        .set("impressions", point.impressions)
+        .set("users_with_both", point.users_with_both)
+        .set("auc", result.auc.value)
+        .set("auc_low", result.auc.low)
+        .set("auc_high", result.auc.high)
+        .set("gauc", result.gauc.value)
+        .set("gauc_low", result.gauc.low)
+        .set("gauc_high", result.gauc.high)
+        .set("logloss", result.logloss.value)
+        .set("logloss_low", result.logloss.low)
+        .set("logloss_high", result.logloss.high)
+        .set("calibration", calibration)
+        .set("lift_kept", result.lift_kept.value)
+        .set("lift_low", result.lift_kept.low)
+        .set("lift_high", result.lift_kept.high)
+        .set("auc_difference", result.auc_difference.value)
+        .set("auc_difference_low", result.auc_difference.low)
+        .set("auc_difference_high", result.auc_difference.high)
+        .set("verdict", metrics::to_string(result.verdict))
+        .set("detectable_margin", result.detectable_margin)
+        .set("bytes_per_interaction", bytes == context.bytes_per_interaction.end() ? std::nan("") : bytes->second)
+        .add();
+}
+
+void report_oracle(RunContext& context, AccuracyRun& run, engine::EvaluationSet const& set) {
+    if (!context.population->has_true_logits()) return;
+    run.predictions().logits = run.order().gather(context.comm, std::span<float const>(set.true_logits));
+    if (!context.comm.is_root()) return;
+    auto const oracle = metrics::evaluate(run.predictions());
+    for (auto const& [name, value] : {std::pair{"oracle_auc", oracle.auc}, std::pair{"oracle_gauc", oracle.gauc},
+                                      std::pair{"oracle_logloss", oracle.logloss}}) {
+        Row(context.report.table("oracle")).set("metric", std::string(name)).set("value", value).add();
+    }
+}
+
+void note_power(RunContext& context, std::vector<std::pair<Contestant, metrics::LiftResult>> const& results) {
+    for (auto const& [contestant, result] : results) {
+        if (contestant.name != "control.mean_pool") continue;
+        if (result.auc_difference.high >= 0) {
+            context.report.notes.push_back(
+                "No power to judge attention: full KV is not better than mean-pooled history beyond the interval, so a "
+                "strategy that keeps its score here has not shown that it keeps attention.");
+        }
+    }
+}
+
+}  // namespace
+
+void run_accuracy_phase(RunContext& context) {
+    if (!context.spec.accuracy.enabled) return;
+    auto& comm = context.comm;
+    run_serving_check(context);
+    engine::EvaluationSet set;
+    context.progress.begin("test impressions", "users");
+    comm.run_phase("collecting test impressions", [&] {
+        set = engine::make_evaluation_set(
+            *context.population, context.owned, context.spec.accuracy.max_users, context.spec.seed,
+            context.spec.model.max_tokens,
+            [&](std::uint64_t done, std::uint64_t total) { context.progress.update(done, total); });
+    });
+    context.progress.end();
+    AccuracyRun run(context, set);
+    auto const list = contestants(context.spec);
+    std::vector<metrics::ArmSamples> samples;
+    std::vector<double> calibrations;
+    for (auto const& contestant : list) {
+        double calibration = 0;
+        samples.push_back(run.run(contestant, calibration));
+        calibrations.push_back(calibration);
+    }
+    report_oracle(context, run, set);
+    comm.run_phase("accuracy intervals", [&] {
+        if (!comm.is_root()) return;
+        std::vector<std::pair<Contestant, metrics::LiftResult>> results;
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            results.emplace_back(list[i], metrics::compare(samples[i], samples[0], samples[1],
+                                                           context.spec.accuracy.margin, context.spec.seed));
+            report_contestant(context, list[i], samples[i], results.back().second, calibrations[i]);
+        }
+        note_power(context, results);
+    });
+}
+
+}  // namespace ckvsim::app

@@ -1,0 +1,176 @@
+// `ckvsim run`: phases in order, then the report.
+#include <omp.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "app/commands.hpp"
+#include "app/machine.hpp"
+#include "app/row.hpp"
+#include "app/run_context.hpp"
+#include "core/error.hpp"
+#include "report/report_show.hpp"
+#include "workload/perturbed.hpp"
+
+namespace ckvsim::app {
+
+namespace {
+
+/// Everything the run will read must exist before any work starts; one message names all that is missing.
+void require_inputs(config::Spec const& spec, std::string const& spec_path) {
+    std::vector<std::string> missing;
+    bool weights_missing = false;
+    bool calibration_missing = false;
+    if (spec.accuracy.enabled || spec.memory.resident || spec.executed.enabled) {
+        for (auto const& variant : config::variants_to_train(spec)) {
+            for (auto const seed : spec.training.seeds) {
+                auto const path = config::weights_path(spec, variant, seed);
+                if (std::filesystem::exists(path)) continue;
+                weights_missing = true;
+                if (missing.size() < 8) missing.push_back(path);
+            }
+        }
+    }
+    if (spec.executed.enabled || spec.simulated.enabled) {
+        if (!std::filesystem::exists(calibration_path(spec))) {
+            calibration_missing = true;
+            missing.push_back(calibration_path(spec));
+        }
+        if (!std::filesystem::exists(spec.platform_path)) missing.push_back(spec.platform_path);
+    }
+    if (missing.empty()) return;
+    std::string message = "missing input, nothing was run:";
+    for (auto const& path : missing) message += "\n  " + path;
+    if (weights_missing) {
+        auto const samples = "results/local/" + spec.name + ".samples.ckvt";
+        message += "\nmake the weights with:\n  ckvsim prepare " + spec_path + " -o " + samples + "\n  ckvsim-train " + samples;
+    }
+    if (calibration_missing) message += "\nmake the calibration with:\n  ckvsim calibrate " + spec_path;
+    throw DataError(spec_path, 0, message);
+}
+
+/// A run that cannot fit is refused before it starts.
+void require_memory(config::Spec const& spec) {
+    if (spec.memory.max_resident_bytes > physical_memory_bytes()) {
+        throw ConfigError(spec.name, {{"/measurements/memory/max_resident_bytes",
+                                       std::to_string(spec.memory.max_resident_bytes) + " bytes, but this machine has " +
+                                           std::to_string(physical_memory_bytes()),
+                                       "lower it or leave it at 0 (60 % of the memory)"}});
+    }
+}
+
+std::unique_ptr<workload::Population> make_run_population(config::Spec const& spec, std::string const& perturb) {
+    auto population = make_population(spec);
+    if (perturb.empty()) return population;
+    unsigned long long user = 0;
+    unsigned position = 0;
+    char rest = 0;
+    if (std::sscanf(perturb.c_str(), "%llu,%u%c", &user, &position, &rest) != 2 || user >= population->users() ||
+        position >= population->history_length(user)) {
+        throw Error(ExitCode::usage, "--perturb-token " + perturb +
+                                         ": expected user,position of an existing history token, for example 0,0");
+    }
+    return workload::perturb_token(std::move(population), user, position);
+}
+
+void report_arms(RunContext& context) {
+    double const catalogue = context.population->catalogue().items;
+    for (auto const& arm : context.spec.arms) {
+        bool const collective = arm.strategy.kind == kv::StrategyKind::collective;
+        auto const refused = kv::refusal(arm.strategy, arm.weights);
+        Row(context.report.table("arms"))
+            .set("arm", arm.name)
+            .set("weights", model::weights_stem(arm.weights))
+            .set("strategy", kv::to_string(arm.strategy.kind))
+            .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
+            .set("value_type", kv::to_string(arm.strategy.value_type))
+            .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
+            .set("search_keys", kv::to_string(arm.strategy.search_keys))
+            .set("scope", collective ? model::to_string(arm.weights.scope) : std::string("all"))
+            .set("d_u", collective ? arm.weights.d_u : 0)
+            .set("m", collective ? arm.weights.m : 0)
+            .set("pool_share_of_catalogue", collective ? arm.weights.m / catalogue : 0.0)
+            .set("exact", kv::is_exact(arm.strategy) ? 1 : 0)
+            .set("applies", refused ? 0 : 1)
+            .set("refusal", refused.value_or(""))
+            .add();
+        if (collective && arm.weights.m >= catalogue) {
+            context.report.notes.push_back(arm.name + ": pool larger than catalogue (m = " + std::to_string(arm.weights.m) +
+                                           " >= V): an item table would be smaller and exact");
+        } else if (collective && arm.weights.m > catalogue / 8) {
+            context.report.notes.push_back(arm.name + ": m > V/8; no claim of compression by sharing is made for it");
+        }
+    }
+}
+
+void add_workload_notes(RunContext& context) {
+    auto const& scan = context.scan;
+    double const mean = static_cast<double>(scan.tokens) / static_cast<double>(std::max<std::uint64_t>(scan.users, 1));
+    if (mean < 200) {
+        char text[200];
+        std::snprintf(text, sizeof text,
+                      "Histories hold %.1f events on average: the long branch (top %u) is barely exercised; claims on it need "
+                      "histories over 200.",
+                      mean, context.spec.model.top_k);
+        context.report.notes.push_back(text);
+    }
+}
+
+void finish_report(RunContext& context, RunOptions const& options) {
+    auto& report = context.report;
+    std::vector<std::uint64_t> sums = {context.logical_hash.value(), context.scores_hash.value()};
+    context.comm.sum(std::span<std::uint64_t>(sums));
+    report.logical_hash = to_hex(sums[0]);
+    report.scores_hash = to_hex(sums[1]);
+    report.spec_json = config::dump_spec(context.spec);
+    for (auto& [key, value] : machine_provenance()) report.provenance[key] = value;
+    report.provenance["ranks"] = std::to_string(context.comm.size());
+    report.provenance["mpi"] = comm::Runtime::library_version();
+    report.provenance["seed"] = std::to_string(context.spec.seed);
+    report.provenance["kernels"] = "reproducible (fixed summation order)";
+    report.provenance["perturbed_token"] = options.perturb_token.empty() ? "none" : options.perturb_token;
+    for (auto const& [phase, seconds] : context.progress.phases()) {
+        Row(report.table("phases")).set("phase", phase).set("seconds", seconds).add();
+    }
+}
+
+}  // namespace
+
+int run_command(comm::Communicator& comm, RunOptions const& options) {
+    config::Spec spec;
+    comm.run_phase("reading the spec", [&] {
+        spec = config::load_spec(options.spec, options.overrides);
+        require_inputs(spec, options.spec);
+        require_memory(spec);
+    });
+    auto const text = config::dump_spec(spec);
+    comm.require_equal(hash_bytes(text.data(), text.size()), "the resolved spec");
+    RunContext context(spec, comm, options.quiet);
+    comm.run_phase("opening the workload",
+                   [&] { context.population = make_run_population(spec, options.perturb_token); });
+    comm.require_equal(context.population->digest(), "the workload");
+    context.owned = engine::owned_users(context.population->users(), spec.shards, comm.rank(), comm.size());
+    context.users = engine::flatten(context.owned);
+    report_arms(context);
+    run_workload_phase(context);
+    add_workload_notes(context);
+    run_memory_phase(context);
+    run_accuracy_phase(context);
+    run_serving_phase(context);
+    finish_report(context, options);
+    auto const output = !options.output.empty() ? options.output
+                        : !spec.output.empty()  ? spec.output
+                                                : "results/local/" + spec.name + ".h5";
+    context.progress.begin("write " + output);
+    report::write_report(comm, output, context.report, context.bulk);
+    context.progress.end();
+    if (comm.is_root()) {
+        std::printf("%s", report::comparison_table(context.report).c_str());
+        for (auto const& note : context.report.notes) std::printf("note: %s\n", note.c_str());
+        std::printf("hash/logical %s\nhash/scores  %s\nreport       %s\n", context.report.logical_hash.c_str(),
+                    context.report.scores_hash.c_str(), output.c_str());
+    }
+    return 0;
+}
+
+}  // namespace ckvsim::app

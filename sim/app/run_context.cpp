@@ -1,0 +1,43 @@
+#include "app/run_context.hpp"
+
+#include <filesystem>
+
+#include "core/error.hpp"
+#include "device/cpu/cpu_backend.hpp"
+#include "report/dataset_file.hpp"
+#include "workload/dataset.hpp"
+#include "workload/synthetic.hpp"
+
+namespace ckvsim::app {
+
+std::unique_ptr<workload::Population> make_population(config::Spec const& spec) {
+    if (spec.workload.kind == config::WorkloadKind::synthetic) {
+        return workload::make_synthetic(spec.workload.synthetic);
+    }
+    auto const& path = spec.workload.dataset_path;
+    if (!std::filesystem::exists(path)) {
+        throw DataError(path, 0, "the dataset does not exist; make it with: ckvsim import <format> <folder> -o " + path);
+    }
+    return workload::make_dataset_population(report::read_dataset(path));
+}
+
+std::string calibration_path(config::Spec const& spec) {
+    return spec.calibration_path.empty() ? "results/local/calibration-" + spec.name + ".json" : spec.calibration_path;
+}
+
+std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParams const& variant,
+                                                             std::uint64_t seed) {
+    auto const path = config::weights_path(spec, variant, seed);
+    auto& slot = weights_[path];
+    if (!slot) {
+        slot = std::make_shared<model::SimWeights const>(model::load_sim_weights(path, population->catalogue()));
+    }
+    return slot;
+}
+
+std::shared_ptr<decode::Backend const> RunContext::backend(model::VariantParams const& variant,
+                                                           kv::StrategyParams const& strategy, std::uint64_t seed) {
+    return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue());
+}
+
+}  // namespace ckvsim::app

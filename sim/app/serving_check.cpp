@@ -1,0 +1,171 @@
+#include "app/serving_check.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <span>
+
+#include "app/row.hpp"
+#include "core/error.hpp"
+#include "core/tensor_file.hpp"
+#include "device/cpu/cpu_backend.hpp"
+
+namespace ckvsim::app {
+
+namespace {
+
+struct CheckResult {
+    std::uint64_t samples = 0;
+    double max_abs_difference = 0;  ///< of the score (probability)
+    std::uint64_t index_disagreements = 0;
+    std::uint64_t index_total = 0;
+    std::uint64_t top_k_disagreements = 0;
+    std::uint64_t top_k_total = 0;
+};
+
+kv::StrategyParams exact_strategy(model::VariantParams const& variant) {
+    kv::StrategyParams strategy;
+    switch (variant.variant) {
+        case model::Variant::collective:
+            strategy.kind = kv::StrategyKind::collective;
+            strategy.index_bytes = 4;
+            break;
+        case model::Variant::mean_pool:
+        case model::Variant::no_history: strategy.kind = kv::StrategyKind::recompute; break;
+        default: strategy.kind = kv::StrategyKind::full;
+    }
+    return strategy;
+}
+
+std::vector<std::uint32_t> index_table(TensorFile const& file, std::string const& name) {
+    if (!file.has(name)) return {};
+    auto const view = file.tensor(name).as<std::uint32_t>();
+    return {view.begin(), view.end()};
+}
+
+void count_indices(std::vector<std::uint32_t> const& reference, std::vector<std::uint32_t> const& own,
+                   CheckResult& result) {
+    for (std::size_t item = 1; item < reference.size() && item < own.size(); ++item) {
+        ++result.index_total;
+        result.index_disagreements += reference[item] != own[item] ? 1 : 0;
+    }
+}
+
+double score_of(float logit) { return 1.0 / (1.0 + std::exp(-static_cast<double>(logit))); }
+
+/// Reference samples through the backend, once with forced and once with free choices.
+void compare_samples(TensorFile const& file, decode::Backend const& backend, CheckResult& result) {
+    auto const offsets = file.tensor("ref.offsets").as<std::uint64_t>();
+    auto const tokens = file.tensor("ref.tokens").as<std::uint32_t>();
+    auto const candidates = file.tensor("ref.candidate").as<std::uint32_t>();
+    auto const contexts = file.tensor("ref.context").as<std::uint32_t>();
+    auto const logits = file.tensor("ref.logit").as<float>();
+    auto const top_k = file.tensor("ref.topk").as<std::uint32_t>();
+    auto const& shape = backend.weights().shape;
+    bool const attends = backend.weights().variant.variant != model::Variant::mean_pool &&
+                         backend.weights().variant.variant != model::Variant::no_history;
+    auto const scratch = backend.make_scratch();
+    std::vector<std::byte> entry(backend.layout().entry_bytes(shape.max_tokens));
+    std::vector<float> features(backend.feature_width());
+    std::vector<std::uint32_t> chosen(shape.top_k);
+    for (std::size_t sample = 0; sample < logits.size(); ++sample) {
+        auto const history = tokens.subspan(offsets[sample], offsets[sample + 1] - offsets[sample]);
+        auto const stored =
+            backend.encode(history, shape.max_tokens, decode::EncodeMode::compute, entry.data(), *scratch);
+        decode::ScoreRequest request;
+        request.entry = {entry.data(), stored, shape.max_tokens};
+        request.candidates = &candidates[sample];
+        request.contexts = &contexts[sample];
+        request.count = 1;
+        auto const forced = top_k.subspan(sample * shape.top_k, shape.top_k);
+        if (attends) request.forced_top_k = forced.data();
+        backend.decode(request, features.data(), *scratch);
+        float logit = 0;
+        backend.tower(features.data(), 1, &logit, *scratch);
+        result.max_abs_difference =
+            std::max(result.max_abs_difference, std::abs(score_of(logit) - score_of(logits[sample])));
+        ++result.samples;
+        if (!attends) continue;
+        request.forced_top_k = nullptr;
+        request.chosen_top_k = chosen.data();
+        backend.decode(request, features.data(), *scratch);
+        for (std::uint32_t k = 0; k < shape.top_k; ++k) {
+            if (forced[k] == UINT32_MAX) continue;
+            ++result.top_k_total;
+            result.top_k_disagreements += std::find(chosen.begin(), chosen.end(), forced[k]) == chosen.end() ? 1 : 0;
+        }
+    }
+}
+
+CheckResult check(RunContext& context, model::VariantParams const& variant, std::uint64_t seed) {
+    auto const path = config::weights_path(context.spec, variant, seed);
+    TensorFile const file = TensorFile::read(path);
+    auto const weights = context.weights(variant, seed);
+    device::cpu::ForcedIndices forced{index_table(file, "ref.short.k.index"), index_table(file, "ref.short.v.index"),
+                                      index_table(file, "ref.long.k.index"), index_table(file, "ref.long.v.index")};
+    device::cpu::BackendOptions options;
+    options.memo_tables = false;
+    options.forced = &forced;
+    auto const backend =
+        device::cpu::make_backend(weights, exact_strategy(variant), context.population->catalogue(), options);
+    CheckResult result;
+    compare_samples(file, *backend, result);
+    for (auto const& [reference, side] :
+         {std::pair{&forced.short_k, &weights->short_site.k}, std::pair{&forced.short_v, &weights->short_site.v},
+          std::pair{&forced.long_k, &weights->long_site.k}, std::pair{&forced.long_v, &weights->long_site.v}}) {
+        if (!reference->empty()) count_indices(*reference, device::cpu::arg_max_indices(*weights, *side), result);
+    }
+    return result;
+}
+
+/// What the trainer wrote about its run.
+void report_training(RunContext& context, model::VariantParams const& variant, std::uint64_t seed) {
+    TensorFile const file = TensorFile::read(config::weights_path(context.spec, variant, seed));
+    for (auto const& [key, text] : file.attributes) {
+        if (!key.starts_with("train.")) continue;
+        char* end = nullptr;
+        double const value = std::strtod(text.c_str(), &end);
+        if (end == text.c_str() || *end != '\0') continue;
+        Row(context.report.table("training"))
+            .set("weights", model::weights_stem(variant))
+            .set("seed", seed)
+            .set("fact", key.substr(6))
+            .set("value", value)
+            .add();
+    }
+}
+
+}  // namespace
+
+void run_serving_check(RunContext& context) {
+    context.progress.begin("serving against training");
+    context.comm.run_phase("serving check", [&] {
+        if (!context.comm.is_root()) return;
+        for (auto const& variant : config::variants_to_train(context.spec)) {
+            for (auto const seed : context.spec.training.seeds) {
+                CheckResult const result = check(context, variant, seed);
+                report_training(context, variant, seed);
+                Row(context.report.table("serving_check"))
+                    .set("arm", model::to_string(variant.variant))
+                    .set("weights", model::weights_stem(variant))
+                    .set("seed", seed)
+                    .set("samples", result.samples)
+                    .set("max_abs_difference", result.max_abs_difference)
+                    .set("index_disagreements", result.index_disagreements)
+                    .set("index_total", result.index_total)
+                    .set("top_k_disagreements", result.top_k_disagreements)
+                    .set("top_k_total", result.top_k_total)
+                    .add();
+                if (!(result.max_abs_difference <= kServingTolerance)) {
+                    throw DataError(config::weights_path(context.spec, variant, seed), 0,
+                                    "served scores differ from the trained model's by " +
+                                        std::to_string(result.max_abs_difference) +
+                                        " (allowed 1e-5); train again with this version of ckvsim-train");
+                }
+            }
+        }
+    });
+    context.progress.end();
+}
+
+}  // namespace ckvsim::app
