@@ -47,47 +47,51 @@ TableSchema sections() {
 }
 
 TableSchema memory() {
-    return {"memory",
-            "the ledger: predicted against allocated and resident bytes of every user's entry",
-            false,
-            {arm_key(),
-             {"users", integer, "users", input, "users whose entries are counted"},
-             {"tokens_mean", real, "tokens", derived, "history tokens kept / users", kRounding},
-             {"predicted_user_bytes", integer, "bytes", derived,
-              "sum over users of the entry's size by the layout, alignment included"},
-             {"allocated_user_bytes", integer, "bytes", measured,
-              "mapped for entries on all ranks, page rounding included; 0 when nothing was held",
-              kNoisy},
-             {"resident_user_bytes", real, "bytes", measured,
-              "growth of the processes' resident sets around the fill, all ranks; NaN when nothing "
-              "was held",
-              kNoisy},
-             {"predicted_shared_bytes", integer, "bytes", derived,
-              "pools, tables, embeddings and weights by shape; once per GPU that holds them"},
-             {"allocated_shared_bytes", integer, "bytes", measured,
-              "allocated for them by one backend; 0 when none was made"},
-             {"padding_bytes", integer, "bytes", derived,
-              "alignment inside the entries, part of predicted_user_bytes"},
-             {"paper_ratio", real, "1", derived,
-              "(d_u + 1) / d, an index counted as one value; 1 when not collective", kRounding},
-             {"real_ratio", real, "1", derived,
-              "payload per user / payload per user of full fp32, whole model", kRounding},
-             {"real_ratio_with_shared", real, "1", derived,
-              "(payload of all users + shared bytes) / the same of full fp32", kRounding},
-             {"ledger_error", real, "1", measured,
-              "resident_user_bytes / predicted_user_bytes - 1; NaN when not held", kNoisy},
-             {"tier", text, "text", input, "where the entries were held"}}};
+    return {
+        "memory",
+        "the ledger: predicted against allocated and resident bytes of every user's entry",
+        false,
+        {arm_key(),
+         {"users", integer, "users", input, "users whose entries are counted"},
+         {"tokens_mean", real, "tokens", derived, "history tokens kept / users", kRounding},
+         {"predicted_user_bytes", integer, "bytes", derived,
+          "sum over users of the entry's size by the layout, alignment included"},
+         {"allocated_user_bytes", real, "bytes", measured,
+          "mapped for entries and their index on all ranks, page rounding included; NaN when "
+          "nothing was held",
+          kNoisy},
+         {"resident_user_bytes", real, "bytes", measured,
+          "growth of the processes' resident sets around the fill, all ranks; NaN when nothing "
+          "was held",
+          kNoisy},
+         {"predicted_shared_bytes", integer, "bytes", derived,
+          "pools, tables, embeddings and weights by shape; once per GPU that holds them"},
+         {"allocated_shared_bytes", real, "bytes", measured,
+          "allocated for them by one backend; NaN when none was made", kNoisy},
+         {"padding_bytes", integer, "bytes", derived,
+          "alignment inside the entries, part of predicted_user_bytes"},
+         {"paper_ratio", real, "1", derived,
+          "(d_u + 1) / d, an index counted as one value; 1 when not collective", kRounding},
+         {"real_ratio", real, "1", derived,
+          "payload per user / payload per user of full fp32, whole model", kRounding},
+         {"real_ratio_with_shared", real, "1", derived,
+          "(payload of all users + shared bytes) / the same of full fp32", kRounding},
+         {"ledger_error", real, "1", measured,
+          "resident_user_bytes / (predicted_user_bytes + index of offsets and lengths, 12 bytes a "
+          "user) - 1; NaN when not held",
+          kNoisy},
+         {"tier", text, "text", input, "where the entries were held"}}};
 }
 
 TableSchema shared() {
-    return {
-        "memory_shared",
-        "bytes that users share, once per GPU that holds them",
-        false,
-        {arm_key(),
-         key_text("what", "pool, item table, embeddings, tower, ..."),
-         {"predicted_bytes", integer, "bytes", derived, "by shape"},
-         {"allocated_bytes", integer, "bytes", measured, "by the backend; 0 when none was made"}}};
+    return {"memory_shared",
+            "bytes that users share, once per GPU that holds them",
+            false,
+            {arm_key(),
+             key_text("what", "pool, item table, embeddings, tower, ..."),
+             {"predicted_bytes", integer, "bytes", derived, "by shape"},
+             {"allocated_bytes", real, "bytes", measured, "by the backend; NaN when none was made",
+              kNoisy}}};
 }
 
 TableSchema curve() {
