@@ -14,19 +14,20 @@ struct SpecOptions {
     std::string spec;
     std::vector<std::string> overrides;  ///< "/json/pointer=value"
     bool quiet = false;
-    int threads = 0;                     ///< per rank; 0 = OMP_NUM_THREADS or all cores in the affinity mask
+    int threads = 0;  ///< per rank; 0 = OMP_NUM_THREADS or all cores in the affinity mask
 };
 
 struct RunOptions : SpecOptions {
-    std::string output;                  ///< empty: the spec's
-    std::string perturb_token;           ///< "user,position": self-check of the hashes
+    std::string output;         ///< empty: the spec's
+    std::string perturb_token;  ///< "user,position": self-check of the hashes
 };
 
-int run_command(comm::Communicator& comm, RunOptions const& options);              ///< collective
+int run_command(comm::Communicator& comm, RunOptions const& options);  ///< collective
 int validate_command(SpecOptions const& options, std::vector<std::string> const& print);
 int prepare_command(SpecOptions const& options, std::string const& output);
 int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);
-int import_command(std::string const& format, std::string const& folder, std::string const& output, bool quiet);
+int import_command(std::string const& format, std::string const& folder, std::string const& output,
+                   bool quiet);
 int show_command(std::string const& report, std::vector<std::string> const& tables);
 int diff_command(std::string const& left, std::string const& right, bool wall_clock);
 int schema_command();

@@ -24,7 +24,8 @@ std::string resolved_value(nlohmann::json const& spec, std::string const& dotted
     for (char const c : dotted) pointer += c == '.' ? '/' : c;
     auto const at = nlohmann::json::json_pointer(pointer);
     if (!spec.contains(at)) {
-        throw Error(ExitCode::usage, "--print " + dotted + ": the spec has no such key; try --print files.output");
+        throw Error(ExitCode::usage,
+                    "--print " + dotted + ": the spec has no such key; try --print files.output");
     }
     auto const& value = spec.at(at);
     return value.is_string() ? value.get<std::string>() : value.dump();
@@ -37,8 +38,9 @@ int validate_command(SpecOptions const& options, std::vector<std::string> const&
     auto const text = config::dump_spec(spec);
     if (print.empty()) {
         std::printf("%s\n", text.c_str());
-        std::fprintf(stderr, "%s: valid; %zu arms, %zu variants to train, %zu seeds\n", options.spec.c_str(), spec.arms.size(),
-                     config::variants_to_train(spec).size(), spec.training.seeds.size());
+        std::fprintf(stderr, "%s: valid; %zu arms, %zu variants to train, %zu seeds\n",
+                     options.spec.c_str(), spec.arms.size(), config::variants_to_train(spec).size(),
+                     spec.training.seeds.size());
         return 0;
     }
     auto const json = nlohmann::json::parse(text);
@@ -46,21 +48,25 @@ int validate_command(SpecOptions const& options, std::vector<std::string> const&
     return 0;
 }
 
-int import_command(std::string const& format, std::string const& folder, std::string const& output, bool quiet) {
+int import_command(std::string const& format, std::string const& folder, std::string const& output,
+                   bool quiet) {
     Progress progress(quiet);
     progress.begin("import " + format, "bytes");
     workload::Dataset dataset;
     if (format == "kuairand-pure") {
-        dataset = workload::read_kuairand_pure(folder, {}, [&](workload::ImportProgress const& now) {
-            progress.update(now.bytes, now.total_bytes);
-        });
+        dataset =
+            workload::read_kuairand_pure(folder, {}, [&](workload::ImportProgress const& now) {
+                progress.update(now.bytes, now.total_bytes);
+            });
     } else {
-        throw Error(ExitCode::usage, "unknown dataset format \"" + format + "\"; known: kuairand-pure");
+        throw Error(ExitCode::usage,
+                    "unknown dataset format \"" + format + "\"; known: kuairand-pure");
     }
     progress.begin("write " + output);
     report::write_dataset(output, dataset);
     progress.end();
-    for (auto const& [name, value] : dataset.statistics) std::printf("%-36s %.6g\n", name.c_str(), value);
+    for (auto const& [name, value] : dataset.statistics)
+        std::printf("%-36s %.6g\n", name.c_str(), value);
     for (auto const& note : dataset.notes) std::printf("note: %s\n", note.c_str());
     std::printf("dataset %s\n", output.c_str());
     return 0;
@@ -73,7 +79,8 @@ int show_command(std::string const& path, std::vector<std::string> const& tables
 }
 
 int diff_command(std::string const& left, std::string const& right, bool wall_clock) {
-    auto const differences = report::diff(report::read_report(left), report::read_report(right), wall_clock);
+    auto const differences =
+        report::diff(report::read_report(left), report::read_report(right), wall_clock);
     std::printf("%s", report::render(differences).c_str());
     return differences.empty() ? 0 : static_cast<int>(ExitCode::difference);
 }

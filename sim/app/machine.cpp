@@ -47,7 +47,8 @@ std::string cpu_model() {
     std::string line;
     while (std::getline(input, line)) {
         auto const colon = line.find(": ");
-        if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+        if (line.starts_with("model name") && colon != std::string::npos)
+            return line.substr(colon + 2);
     }
     return "unknown";
 }

@@ -7,15 +7,16 @@
 
 namespace ckvsim::app {
 
-std::int64_t resident_set_bytes();     ///< of this process, now
-std::uint64_t physical_memory_bytes(); ///< of this machine
+std::int64_t resident_set_bytes();      ///< of this process, now
+std::uint64_t physical_memory_bytes();  ///< of this machine
 std::uint64_t available_memory_bytes();
 std::string cpu_model();
 std::string host_name();
 int online_cores();
-int affinity_cores();                  ///< cores this process may run on
+int affinity_cores();  ///< cores this process may run on
 
-/// commit, dirty, version, build_type, compiler, host, kernel, cpu, cores, affinity, threads, memory, date_utc.
+/// commit, dirty, version, build_type, compiler, host, kernel, cpu, cores, affinity, threads,
+/// memory, date_utc.
 std::map<std::string, std::string> machine_provenance();
 
 }  // namespace ckvsim::app

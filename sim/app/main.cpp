@@ -16,17 +16,24 @@ using ckvsim::app::RunOptions;
 using ckvsim::app::SpecOptions;
 
 char const* const kFooter =
-    "Exit codes: 0 ok, 1 internal error, 2 command line, 3 spec or platform file, 4 data or weights file,\n"
+    "Exit codes: 0 ok, 1 internal error, 2 command line, 3 spec or platform file, 4 data or "
+    "weights file,\n"
     "            5 MPI, HDF5, file system or memory, 6 reports differ (diff).\n"
     "Example:    scripts/quickstart            (everything, from set-up to plots)";
 
 void add_spec_options(CLI::App& command, SpecOptions& options) {
-    command.add_option("spec", options.spec, "Spec file (JSON), for example workloads/specs/quickstart.json")->required();
+    command
+        .add_option("spec", options.spec,
+                    "Spec file (JSON), for example workloads/specs/quickstart.json")
+        ->required();
     command.add_option("--set", options.overrides,
-                       "Override one value of the spec: /json/pointer=value, for example --set /seed=7; repeatable");
+                       "Override one value of the spec: /json/pointer=value, for example --set "
+                       "/seed=7; repeatable");
     command.add_flag("-q,--quiet", options.quiet, "No progress on standard error");
-    command.add_option("-t,--threads", options.threads,
-                       "OpenMP threads per rank (default: OMP_NUM_THREADS, else the cores this rank may use)")
+    command
+        .add_option(
+            "-t,--threads", options.threads,
+            "OpenMP threads per rank (default: OMP_NUM_THREADS, else the cores this rank may use)")
         ->check(CLI::Range(1, 4096));
 }
 
@@ -39,7 +46,8 @@ class CommandLine {
   public:
     explicit CommandLine(ckvsim::comm::Communicator& comm) : comm_(comm) {
         app_.description(
-            "Compares full per-user KV caches with CollectiveKV and exact alternatives: memory, latency, accuracy.");
+            "Compares full per-user KV caches with CollectiveKV and exact alternatives: memory, "
+            "latency, accuracy.");
         app_.footer(kFooter);
         app_.require_subcommand(1);
         app_.set_help_all_flag("--help-all", "Help of all subcommands");
@@ -52,12 +60,17 @@ class CommandLine {
 
   private:
     void declare_run() {
-        auto* run = app_.add_subcommand("run", "Run a spec and write its report (under mpirun or alone)");
-        run->footer("Example: mpirun -n 2 ckvsim run workloads/specs/quickstart.json -o results/local/quickstart.h5");
+        auto* run =
+            app_.add_subcommand("run", "Run a spec and write its report (under mpirun or alone)");
+        run->footer(
+            "Example: mpirun -n 2 ckvsim run workloads/specs/quickstart.json -o "
+            "results/local/quickstart.h5");
         add_spec_options(*run, run_);
-        run->add_option("-o,--output", run_.output, "Report file (default: files.output of the spec)");
-        run->add_option("--perturb-token", run_.perturb_token,
-                        "Self-check: replace history token 'user,position' and watch the logical hash change");
+        run->add_option("-o,--output", run_.output,
+                        "Report file (default: files.output of the spec)");
+        run->add_option(
+            "--perturb-token", run_.perturb_token,
+            "Self-check: replace history token 'user,position' and watch the logical hash change");
         run->callback([this] {
             chosen_ = [this] {
                 apply_threads(run_);
@@ -66,68 +79,93 @@ class CommandLine {
         });
     }
     void declare_spec_commands() {
-        auto* validate = app_.add_subcommand("validate", "Check a spec and print it with every default filled in");
+        auto* validate = app_.add_subcommand(
+            "validate", "Check a spec and print it with every default filled in");
         add_spec_options(*validate, spec_);
-        validate->add_option("--print", print_, "Print only this value, for example --print files.output; repeatable");
-        validate->callback([this] { choose([this] { return ckvsim::app::validate_command(spec_, print_); }); });
+        validate->add_option("--print", print_,
+                             "Print only this value, for example --print files.output; repeatable");
+        validate->callback(
+            [this] { choose([this] { return ckvsim::app::validate_command(spec_, print_); }); });
 
-        auto* prepare = app_.add_subcommand("prepare", "Write the sample file that ckvsim-train reads");
-        prepare->footer("Example: ckvsim prepare workloads/specs/quickstart.json && ckvsim-train results/local/quickstart.samples.ckvt");
+        auto* prepare =
+            app_.add_subcommand("prepare", "Write the sample file that ckvsim-train reads");
+        prepare->footer(
+            "Example: ckvsim prepare workloads/specs/quickstart.json && ckvsim-train "
+            "results/local/quickstart.samples.ckvt");
         add_spec_options(*prepare, spec_);
-        prepare->add_option("-o,--output", output_, "Sample file (default: results/local/<name>.samples.ckvt)");
-        prepare->callback([this] { choose([this] { return ckvsim::app::prepare_command(spec_, output_); }); });
+        prepare->add_option("-o,--output", output_,
+                            "Sample file (default: results/local/<name>.samples.ckvt)");
+        prepare->callback(
+            [this] { choose([this] { return ckvsim::app::prepare_command(spec_, output_); }); });
 
-        auto* calibrate = app_.add_subcommand("calibrate", "Measure this machine's stage costs for a spec's strategies");
+        auto* calibrate = app_.add_subcommand(
+            "calibrate", "Measure this machine's stage costs for a spec's strategies");
         add_spec_options(*calibrate, spec_);
-        calibrate->add_option("-o,--output", output_, "Platform file (default: files.calibration of the spec)");
-        calibrate->add_option("--seconds", seconds_, "Time budget in seconds")->capture_default_str()->check(CLI::Range(1.0, 3600.0));
-        calibrate->callback([this] { choose([this] { return ckvsim::app::calibrate_command(spec_, output_, seconds_); }); });
-    }
-    void declare_file_commands() {
-        auto* import = app_.add_subcommand("import", "Convert a public dataset into one compact HDF5 file");
-        import->footer("Example: ckvsim import kuairand-pure /data/kuairand-pure -o results/local/kuairand-pure.dataset.h5");
-        import->add_option("format", format_, "Dataset format: kuairand-pure")->required();
-        import->add_option("folder", folder_, "Folder with the dataset's files (plain or .gz)")->required();
-        import->add_option("-o,--output", output_, "Dataset file to write")->required();
-        import->add_flag("-q,--quiet", spec_.quiet, "No progress on standard error");
-        import->callback([this] { choose([this] { return ckvsim::app::import_command(format_, folder_, output_, spec_.quiet); }); });
-
-        auto* show = app_.add_subcommand("show", "Print a report's tables");
-        show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
-        show->add_option("report", left_, "Report file")->required();
-        show->add_option("tables", print_, "Tables to print (default: summary, provenance and all tables)");
-        show->callback([this] { choose([this] { return ckvsim::app::show_command(left_, print_); }); });
-
-        auto* diff = app_.add_subcommand("diff", "Compare two reports; exit code 6 when they differ beyond tolerance");
-        diff->add_option("left", left_, "Report file")->required();
-        diff->add_option("right", right_, "Report file")->required();
-        diff->add_flag("--wall-clock", wall_clock_, "Compare wall-clock tables too");
-        diff->callback([this] { choose([this] { return ckvsim::app::diff_command(left_, right_, wall_clock_); }); });
-
-        app_.add_subcommand("schema", "Print the report schema as Markdown")->callback([this] { choose(ckvsim::app::schema_command); });
-        app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")->callback([this] {
-            choose(ckvsim::app::version_command);
+        calibrate->add_option("-o,--output", output_,
+                              "Platform file (default: files.calibration of the spec)");
+        calibrate->add_option("--seconds", seconds_, "Time budget in seconds")
+            ->capture_default_str()
+            ->check(CLI::Range(1.0, 3600.0));
+        calibrate->callback([this] {
+            choose([this] { return ckvsim::app::calibrate_command(spec_, output_, seconds_); });
         });
     }
-    /// Commands that are not collective run on rank 0 alone.
-    void choose(std::function<int()> command) {
-        chosen_ = [this, command = std::move(command)] {
-            if (!comm_.is_root()) return 0;
-            apply_threads(spec_);
-            return command();
-        };
-    }
+    void declare_file_commands() {
+        auto* import =
+            app_.add_subcommand("import", "Convert a public dataset into one compact HDF5 file");
+        import->footer(
+            "Example: ckvsim import kuairand-pure /data/kuairand-pure -o "
+            "results/local/kuairand-pure.dataset.h5");
+        import->add_option("format", format_, "Dataset format: kuairand-pure")->required();
+        import->add_option("folder", folder_, "Folder with the dataset's files (plain or .gz)")
+            ->required();
+        import->add_option("-o,--output", output_, "Dataset file to write")->required();
+        import->add_flag("-q,--quiet", spec_.quiet, "No progress on standard error");
+        import->callback([this] { choose([this] { return ckvsim::app::import_command(format_, folder_, output_, spec_.quiet);
+    }); });
 
-    ckvsim::comm::Communicator& comm_;
-    CLI::App app_;
-    RunOptions run_;
-    SpecOptions spec_;
-    std::string output_, format_, folder_, left_, right_;
-    std::vector<std::string> print_;
-    double seconds_ = 30.0;
-    bool wall_clock_ = false;
-    std::function<int()> chosen_;
-};
+auto* show = app_.add_subcommand("show", "Print a report's tables");
+show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
+show->add_option("report", left_, "Report file")->required();
+show->add_option("tables", print_, "Tables to print (default: summary, provenance and all tables)");
+show->callback([this] { choose([this] { return ckvsim::app::show_command(left_, print_); }); });
+
+auto* diff = app_.add_subcommand(
+    "diff", "Compare two reports; exit code 6 when they differ beyond tolerance");
+diff->add_option("left", left_, "Report file")->required();
+diff->add_option("right", right_, "Report file")->required();
+diff->add_flag("--wall-clock", wall_clock_, "Compare wall-clock tables too");
+diff->callback([this] {
+    choose([this] { return ckvsim::app::diff_command(left_, right_, wall_clock_); });
+});
+
+app_.add_subcommand("schema", "Print the report schema as Markdown")->callback([this] {
+    choose(ckvsim::app::schema_command);
+});
+app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")->callback([this] {
+    choose(ckvsim::app::version_command);
+});
+}  // namespace
+/// Commands that are not collective run on rank 0 alone.
+void choose(std::function<int()> command) {
+    chosen_ = [this, command = std::move(command)] {
+        if (!comm_.is_root()) return 0;
+        apply_threads(spec_);
+        return command();
+    };
+}
+
+ckvsim::comm::Communicator& comm_;
+CLI::App app_;
+RunOptions run_;
+SpecOptions spec_;
+std::string output_, format_, folder_, left_, right_;
+std::vector<std::string> print_;
+double seconds_ = 30.0;
+bool wall_clock_ = false;
+std::function<int()> chosen_;
+}
+;
 
 int report_error(ckvsim::comm::Communicator const& comm, char const* what, ckvsim::ExitCode code) {
     // Agreed failures carry the same message on every rank: one rank prints it.
@@ -152,7 +190,9 @@ int main(int argc, char** argv) {
     } catch (ckvsim::Error const& error) {
         return report_error(comm, error.what(), error.exit_code());
     } catch (std::bad_alloc const&) {
-        std::fprintf(stderr, "ckvsim: rank %d ran out of memory outside an agreed phase; ending the job\n", comm.rank());
+        std::fprintf(stderr,
+                     "ckvsim: rank %d ran out of memory outside an agreed phase; ending the job\n",
+                     comm.rank());
         runtime.abort(static_cast<int>(ckvsim::ExitCode::backend));
     } catch (std::exception const& error) {
         std::fprintf(stderr, "ckvsim: rank %d: %s; ending the job\n", comm.rank(), error.what());

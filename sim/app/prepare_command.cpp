@@ -66,7 +66,9 @@ void set_variants(config::Spec const& spec, TensorFile& out) {
 
 std::string weights_dir(config::Spec const& spec) {
     model::VariantParams const any;
-    return std::filesystem::path(config::weights_path(spec, any, spec.training.seeds.front())).parent_path().string();
+    return std::filesystem::path(config::weights_path(spec, any, spec.training.seeds.front()))
+        .parent_path()
+        .string();
 }
 
 }  // namespace
@@ -77,10 +79,12 @@ int prepare_command(SpecOptions const& options, std::string const& output) {
     auto const population = make_population(spec);
     TensorFile out;
     progress.begin("collect training samples", "users");
-    engine::collect_samples(*population,
-                            {spec.training.max_train_samples, spec.training.max_tune_samples, spec.training.reference_samples},
-                            spec.seed, options.spec, out,
-                            [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); });
+    engine::collect_samples(
+        *population,
+        {spec.training.max_train_samples, spec.training.max_tune_samples,
+         spec.training.reference_samples},
+        spec.seed, options.spec, out,
+        [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); });
     progress.end();
     auto const& catalogue = population->catalogue();
     out.set("format", std::string("ckvsim-samples-1"));
@@ -90,14 +94,18 @@ int prepare_command(SpecOptions const& options, std::string const& output) {
     out.set("items", std::int64_t{catalogue.items});
     out.set("context_vocabulary", std::int64_t{population->context_vocabulary()});
     set_shape(spec.model, out);
-    out.set("samples_digest", to_hex(out.digest()));  // data and shapes, not the list of variants or the schedule
+    out.set("samples_digest",
+            to_hex(out.digest()));  // data and shapes, not the list of variants or the schedule
     set_training(spec.training, out);
     set_variants(spec, out);
     auto const path = output.empty() ? "results/local/" + spec.name + ".samples.ckvt" : output;
     out.write(path);
-    std::printf("%s: %zu training, %zu tuning, %zu reference samples of %zu users; train with: ckvsim-train %s\n", path.c_str(),
-                out.tensor("train.label").elements(), out.tensor("tune.label").elements(),
-                out.tensor("reference.label").elements(), out.tensor("timeline.offsets").elements() - 1, path.c_str());
+    std::printf(
+        "%s: %zu training, %zu tuning, %zu reference samples of %zu users; train with: "
+        "ckvsim-train %s\n",
+        path.c_str(), out.tensor("train.label").elements(), out.tensor("tune.label").elements(),
+        out.tensor("reference.label").elements(), out.tensor("timeline.offsets").elements() - 1,
+        path.c_str());
     return 0;
 }
 
@@ -110,10 +118,11 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
     std::set<std::string> keys;
     progress.begin("backends to calibrate");
     for (auto const& arm : spec.arms) {
-        auto serving = engine::make_serving_arm(arm.name, spec.model, arm.weights, arm.strategy, catalogue,
-                                                population->context_vocabulary());
+        auto serving = engine::make_serving_arm(arm.name, spec.model, arm.weights, arm.strategy,
+                                                catalogue, population->context_vocabulary());
         if (!arm.latency || !keys.insert(serving.cost_key).second) continue;
-        // Costs depend on shapes, not on trained values: random weights do, so calibration needs no training.
+        // Costs depend on shapes, not on trained values: random weights do, so calibration needs no
+        // training.
         auto const weights = std::make_shared<model::SimWeights const>(model::random_sim_weights(
             spec.model, arm.weights, catalogue, population->context_vocabulary(), spec.seed));
         serving.backend = device::cpu::make_backend(weights, arm.strategy, catalogue);
@@ -124,10 +133,12 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
                                       [&](std::string const& line) { progress.note(line); });
     progress.end();
     platform.name = "this machine";
-    platform.source = "measured by ckvsim calibrate on " + cpu_model() + ", " + machine_provenance().at("date_utc");
+    platform.source = "measured by ckvsim calibrate on " + cpu_model() + ", " +
+                      machine_provenance().at("date_utc");
     auto const path = output.empty() ? calibration_path(spec) : output;
     config::write_platform(platform, path);
-    std::printf("%s: %zu cost tables, %.1f GB/s triad\n", path.c_str(), platform.costs.size(), platform.hbm_bytes_per_s / 1e9);
+    std::printf("%s: %zu cost tables, %.1f GB/s triad\n", path.c_str(), platform.costs.size(),
+                platform.hbm_bytes_per_s / 1e9);
     return 0;
 }
 

@@ -17,7 +17,8 @@ std::string duration_text(double seconds) {
     if (seconds < 100) {
         std::snprintf(text, sizeof text, "%.1f s", seconds);
     } else {
-        std::snprintf(text, sizeof text, "%d:%02d min", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
+        std::snprintf(text, sizeof text, "%d:%02d min", static_cast<int>(seconds) / 60,
+                      static_cast<int>(seconds) % 60);
     }
     return text;
 }
@@ -28,7 +29,9 @@ Progress::Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(STDERR_FILENO
 
 Progress::~Progress() { end(); }
 
-double Progress::elapsed_s() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+double Progress::elapsed_s() const {
+    return std::chrono::duration<double>(Clock::now() - begin_).count();
+}
 
 void Progress::begin(std::string const& phase, std::string const& unit) {
     end();
@@ -51,10 +54,11 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
     last_print_ = now;
     double const rate = static_cast<double>(done) / elapsed_s();
     double const left = total > done ? static_cast<double>(total - done) / rate : 0.0;
-    std::fprintf(stderr, "%s%s: %llu of %llu %s (%.0f %%), %.3g %s/s, %s left%s", terminal_ ? "\r\033[K" : "",
-                 phase_.c_str(), static_cast<unsigned long long>(done), static_cast<unsigned long long>(total),
-                 unit_.c_str(), total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0.0, rate,
-                 unit_.c_str(), duration_text(left).c_str(), terminal_ ? "" : "\n");
+    std::fprintf(stderr, "%s%s: %llu of %llu %s (%.0f %%), %.3g %s/s, %s left%s",
+                 terminal_ ? "\r\033[K" : "", phase_.c_str(), static_cast<unsigned long long>(done),
+                 static_cast<unsigned long long>(total), unit_.c_str(),
+                 total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0.0,
+                 rate, unit_.c_str(), duration_text(left).c_str(), terminal_ ? "" : "\n");
     line_open_ = terminal_;
 }
 

@@ -1,4 +1,5 @@
-// Progress on standard error: one line that rewrites itself on a terminal, a plain line every few seconds otherwise.
+// Progress on standard error: one line that rewrites itself on a terminal, a plain line every few
+// seconds otherwise.
 #pragma once
 
 #include <chrono>
@@ -14,7 +15,8 @@ class Progress {
     /// `quiet`: ranks other than 0, or --quiet.
     explicit Progress(bool quiet);
     ~Progress();
-    /// Ends the running phase and begins another; `unit` names what update() counts ("users", "requests").
+    /// Ends the running phase and begins another; `unit` names what update() counts ("users",
+    /// "requests").
     void begin(std::string const& phase, std::string const& unit = "");
     /// Rate-limited; cheap to call often.
     void update(std::uint64_t done, std::uint64_t total);
@@ -22,7 +24,9 @@ class Progress {
     /// A line that stays.
     void note(std::string const& text);
     /// (phase, seconds) of all ended phases, in order.
-    [[nodiscard]] std::vector<std::pair<std::string, double>> const& phases() const { return phases_; }
+    [[nodiscard]] std::vector<std::pair<std::string, double>> const& phases() const {
+        return phases_;
+    }
 
   private:
     using Clock = std::chrono::steady_clock;

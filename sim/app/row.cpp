@@ -7,7 +7,9 @@
 namespace ckvsim::app {
 
 Row::Row(metrics::Table& table)
-    : table_(table), cells_(table.schema().columns.size()), filled_(table.schema().columns.size(), false) {}
+    : table_(table),
+      cells_(table.schema().columns.size()),
+      filled_(table.schema().columns.size(), false) {}
 
 Row& Row::set_cell(std::string const& column, metrics::Cell value) {
     auto const& columns = table_.schema().columns;
@@ -21,17 +23,24 @@ Row& Row::set_cell(std::string const& column, metrics::Cell value) {
 }
 
 Row& Row::set(std::string const& column, double value) { return set_cell(column, value); }
-Row& Row::set(std::string const& column, std::string value) { return set_cell(column, std::move(value)); }
+Row& Row::set(std::string const& column, std::string value) {
+    return set_cell(column, std::move(value));
+}
 
 void Row::add() {
     auto const& columns = table_.schema().columns;
     for (std::size_t i = 0; i < columns.size(); ++i) {
         if (filled_[i]) continue;
         switch (columns[i].type) {
-            case metrics::ColumnType::real: cells_[i] = std::numeric_limits<double>::quiet_NaN(); break;
-            case metrics::ColumnType::text: cells_[i] = std::string(); break;
+            case metrics::ColumnType::real:
+                cells_[i] = std::numeric_limits<double>::quiet_NaN();
+                break;
+            case metrics::ColumnType::text:
+                cells_[i] = std::string();
+                break;
             case metrics::ColumnType::integer:
-                throw InternalError("table " + table_.schema().name + ": column " + columns[i].name + " was not set");
+                throw InternalError("table " + table_.schema().name + ": column " +
+                                    columns[i].name + " was not set");
         }
     }
     table_.add_row(std::move(cells_));

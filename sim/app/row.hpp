@@ -1,4 +1,5 @@
-// Fills one row of a report table by column name, so that a registry change cannot silently shift columns.
+// Fills one row of a report table by column name, so that a registry change cannot silently shift
+// columns.
 #pragma once
 
 #include <string>
@@ -14,12 +15,11 @@ class Row {
     Row& set(std::string const& column, double value);
     Row& set(std::string const& column, std::string value);
     template <class Integer>
-        requires std::is_integral_v<Integer>
-    Row& set(std::string const& column, Integer value) {
+    requires std::is_integral_v<Integer> Row& set(std::string const& column, Integer value) {
         return set_cell(column, static_cast<std::int64_t>(value));
     }
-    /// Appends the row. Real columns that were not set are NaN (not measured), texts are empty; a missing integer is an
-    /// InternalError.
+    /// Appends the row. Real columns that were not set are NaN (not measured), texts are empty; a
+    /// missing integer is an InternalError.
     void add();
 
   private:

@@ -1,4 +1,5 @@
-// The accuracy phase: every arm and control scored on the same test impressions through the cache as served.
+// The accuracy phase: every arm and control scored on the same test impressions through the cache
+// as served.
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -59,8 +60,10 @@ std::optional<Contestant> control_contestant(config::Spec const& spec, Control k
             contestant.control = contestant.popularity = true;
             return contestant;
         }
-        case Control::no_history: return control(name, model::Variant::no_history, kv::StrategyKind::recompute);
-        case Control::mean_pool: return control(name, model::Variant::mean_pool, kv::StrategyKind::recompute);
+        case Control::no_history:
+            return control(name, model::Variant::no_history, kv::StrategyKind::recompute);
+        case Control::mean_pool:
+            return control(name, model::Variant::mean_pool, kv::StrategyKind::recompute);
         case Control::other_history: {
             auto contestant = control(name, model::Variant::full, kv::StrategyKind::full);
             contestant.source = HistorySource::other_user;
@@ -69,7 +72,8 @@ std::optional<Contestant> control_contestant(config::Spec const& spec, Control k
         case Control::random_indices:
         case Control::m1: {
             if (collective == nullptr) return std::nullopt;
-            Contestant contestant{name, true, false, collective->weights, collective->strategy, HistorySource::own};
+            Contestant contestant{
+                name, true, false, collective->weights, collective->strategy, HistorySource::own};
             if (kind == Control::random_indices) contestant.strategy.random_indices = true;
             if (kind == Control::m1) contestant.weights.m = 1;
             return contestant;
@@ -78,14 +82,17 @@ std::optional<Contestant> control_contestant(config::Spec const& spec, Control k
     return std::nullopt;
 }
 
-/// Reference (full KV, fp32) first, then no_history (both anchor the lift), then the arms and the other controls.
+/// Reference (full KV, fp32) first, then no_history (both anchor the lift), then the arms and the
+/// other controls.
 std::vector<Contestant> contestants(config::Spec const& spec) {
     std::vector<Contestant> list;
     for (auto const& arm : spec.arms) {
-        if (arm.accuracy) list.push_back({arm.name, false, false, arm.weights, arm.strategy, HistorySource::own});
+        if (arm.accuracy)
+            list.push_back({arm.name, false, false, arm.weights, arm.strategy, HistorySource::own});
     }
     auto const is_reference = [](Contestant const& c) {
-        return c.strategy.kind == kv::StrategyKind::full && c.strategy.value_type == kv::ValueType::fp32 &&
+        return c.strategy.kind == kv::StrategyKind::full &&
+               c.strategy.value_type == kv::ValueType::fp32 &&
                c.weights.variant == model::Variant::full && !c.control;
     };
     std::stable_partition(list.begin(), list.end(), is_reference);
@@ -102,7 +109,8 @@ std::vector<Contestant> contestants(config::Spec const& spec) {
     return list;
 }
 
-/// Click log-odds of an item in the training impressions, shrunk to the mean by one pseudo-click per class share.
+/// Click log-odds of an item in the training impressions, shrunk to the mean by one pseudo-click
+/// per class share.
 std::vector<float> popularity_logits(RunContext const& context, engine::EvaluationSet const& set) {
     auto const& views = context.scan.train_views;
     auto const& clicks = context.scan.train_clicks;
@@ -113,7 +121,8 @@ std::vector<float> popularity_logits(RunContext const& context, engine::Evaluati
         all_clicks += static_cast<double>(clicks[i]);
     }
     double const rate = all_clicks / all_views;
-    constexpr double kPseudoViews = 10.0;  // shrinkage: an item with 10 views weighs as much as the prior
+    constexpr double kPseudoViews =
+        10.0;  // shrinkage: an item with 10 views weighs as much as the prior
     std::vector<float> logits;
     logits.reserve(set.items.size());
     for (ItemId const item : set.items) {
@@ -134,7 +143,10 @@ double mean_probability(std::vector<float> const& logits) {
 class AccuracyRun {
   public:
     AccuracyRun(RunContext& context, engine::EvaluationSet const& set)
-        : context_(context), set_(set), order_(context.comm, set), predictions_(order_.gather_labels(context.comm, set)) {}
+        : context_(context),
+          set_(set),
+          order_(context.comm, set),
+          predictions_(order_.gather_labels(context.comm, set)) {}
 
     metrics::ArmSamples run(Contestant const& contestant, double& calibration) {
         auto const& training_seeds = context_.spec.training.seeds;
@@ -142,16 +154,19 @@ class AccuracyRun {
         metrics::ArmSamples samples;
         double probability = 0;
         for (auto const seed : seeds) {
-            context_.progress.begin("score " + contestant.name + " seed " + std::to_string(seed), "users");
+            context_.progress.begin("score " + contestant.name + " seed " + std::to_string(seed),
+                                    "users");
             std::vector<float> logits;
-            context_.comm.run_phase("scoring " + contestant.name, [&] { logits = local_logits(contestant, seed); });
+            context_.comm.run_phase("scoring " + contestant.name,
+                                    [&] { logits = local_logits(contestant, seed); });
             auto const key = hash_bytes(contestant.name.data(), contestant.name.size(), seed);
             context_.scores_hash.add(key, engine::hash_scores(set_, logits));
             predictions_.logits = order_.gather(context_.comm, std::span<float const>(logits));
             context_.comm.run_phase("accuracy of " + contestant.name, [&] {
                 if (context_.comm.is_root()) evaluate(contestant, seed, samples, probability);
             });
-            if (context_.spec.accuracy.write_predictions) add_bulk(contestant, seed, std::move(logits));
+            if (context_.spec.accuracy.write_predictions)
+                add_bulk(contestant, seed, std::move(logits));
             context_.progress.end();
         }
         calibration = probability / static_cast<double>(seeds.size()) / label_rate();
@@ -164,14 +179,16 @@ class AccuracyRun {
     std::vector<float> local_logits(Contestant const& contestant, std::uint64_t seed) {
         if (contestant.popularity) return popularity_logits(context_, set_);
         auto const backend = context_.backend(contestant.weights, contestant.strategy, seed);
-        return engine::score(*context_.population, set_, *backend, contestant.source, context_.spec.seed,
-                             [&](std::uint64_t done, std::uint64_t total) { context_.progress.update(done, total); });
+        return engine::score(*context_.population, set_, *backend, contestant.source,
+                             context_.spec.seed, [&](std::uint64_t done, std::uint64_t total) {
+                                 context_.progress.update(done, total);
+                             });
     }
     void evaluate(Contestant const& contestant, std::uint64_t seed, metrics::ArmSamples& samples,
                   double& probability) {
         samples.points.push_back(metrics::evaluate(predictions_));
-        samples.replicates.push_back(metrics::bootstrap_users(predictions_, context_.spec.seed,
-                                                              context_.spec.accuracy.bootstrap_replicates));
+        samples.replicates.push_back(metrics::bootstrap_users(
+            predictions_, context_.spec.seed, context_.spec.accuracy.bootstrap_replicates));
         probability += mean_probability(predictions_.logits);
         Row(context_.report.table("accuracy_seeds"))
             .set("arm", contestant.name)
@@ -193,7 +210,8 @@ class AccuracyRun {
         context_.bulk.push_back(std::move(array));
     }
     [[nodiscard]] double label_rate() const {
-        double const clicks = static_cast<double>(std::count(predictions_.labels.begin(), predictions_.labels.end(), 1));
+        double const clicks = static_cast<double>(
+            std::count(predictions_.labels.begin(), predictions_.labels.end(), 1));
         return clicks / static_cast<double>(std::max<std::size_t>(predictions_.labels.size(), 1));
     }
 
@@ -203,8 +221,9 @@ class AccuracyRun {
     metrics::Predictions predictions_;
 };
 
-void report_contestant(RunContext& context, Contestant const& contestant, metrics::ArmSamples const& samples,
-                       metrics::LiftResult const& result, double calibration) {
+void report_contestant(RunContext& context, Contestant const& contestant,
+                       metrics::ArmSamples const& samples, metrics::LiftResult const& result,
+                       double calibration) {
     auto const& point = samples.points.front();
     auto const bytes = context.bytes_per_interaction.find(contestant.name);
     Row(context.report.table("accuracy"))
@@ -231,27 +250,35 @@ void report_contestant(RunContext& context, Contestant const& contestant, metric
         .set("auc_difference_high", result.auc_difference.high)
         .set("verdict", metrics::to_string(result.verdict))
         .set("detectable_margin", result.detectable_margin)
-        .set("bytes_per_interaction", bytes == context.bytes_per_interaction.end() ? std::nan("") : bytes->second)
+        .set("bytes_per_interaction",
+             bytes == context.bytes_per_interaction.end() ? std::nan("") : bytes->second)
         .add();
 }
 
 void report_oracle(RunContext& context, AccuracyRun& run, engine::EvaluationSet const& set) {
     if (!context.population->has_true_logits()) return;
-    run.predictions().logits = run.order().gather(context.comm, std::span<float const>(set.true_logits));
+    run.predictions().logits =
+        run.order().gather(context.comm, std::span<float const>(set.true_logits));
     if (!context.comm.is_root()) return;
     auto const oracle = metrics::evaluate(run.predictions());
-    for (auto const& [name, value] : {std::pair{"oracle_auc", oracle.auc}, std::pair{"oracle_gauc", oracle.gauc},
-                                      std::pair{"oracle_logloss", oracle.logloss}}) {
-        Row(context.report.table("oracle")).set("metric", std::string(name)).set("value", value).add();
+    for (auto const& [name, value] :
+         {std::pair{"oracle_auc", oracle.auc}, std::pair{"oracle_gauc", oracle.gauc},
+          std::pair{"oracle_logloss", oracle.logloss}}) {
+        Row(context.report.table("oracle"))
+            .set("metric", std::string(name))
+            .set("value", value)
+            .add();
     }
 }
 
-void note_power(RunContext& context, std::vector<std::pair<Contestant, metrics::LiftResult>> const& results) {
+void note_power(RunContext& context,
+                std::vector<std::pair<Contestant, metrics::LiftResult>> const& results) {
     for (auto const& [contestant, result] : results) {
         if (contestant.name != "control.mean_pool") continue;
         if (result.auc_difference.high >= 0) {
             context.report.notes.push_back(
-                "No power to judge attention: full KV is not better than mean-pooled history beyond the interval, so a "
+                "No power to judge attention: full KV is not better than mean-pooled history "
+                "beyond the interval, so a "
                 "strategy that keeps its score here has not shown that it keeps attention.");
         }
     }
@@ -286,8 +313,9 @@ void run_accuracy_phase(RunContext& context) {
         if (!comm.is_root()) return;
         std::vector<std::pair<Contestant, metrics::LiftResult>> results;
         for (std::size_t i = 0; i < list.size(); ++i) {
-            results.emplace_back(list[i], metrics::compare(samples[i], samples[0], samples[1],
-                                                           context.spec.accuracy.margin, context.spec.seed));
+            results.emplace_back(list[i],
+                                 metrics::compare(samples[i], samples[0], samples[1],
+                                                  context.spec.accuracy.margin, context.spec.seed));
             report_contestant(context, list[i], samples[i], results.back().second, calibrations[i]);
         }
         note_power(context, results);

@@ -16,7 +16,8 @@ namespace ckvsim::app {
 
 namespace {
 
-/// Everything the run will read must exist before any work starts; one message names all that is missing.
+/// Everything the run will read must exist before any work starts; one message names all that is
+/// missing.
 void require_inputs(config::Spec const& spec, std::string const& spec_path) {
     std::vector<std::string> missing;
     bool weights_missing = false;
@@ -43,9 +44,11 @@ void require_inputs(config::Spec const& spec, std::string const& spec_path) {
     for (auto const& path : missing) message += "\n  " + path;
     if (weights_missing) {
         auto const samples = "results/local/" + spec.name + ".samples.ckvt";
-        message += "\nmake the weights with:\n  ckvsim prepare " + spec_path + " -o " + samples + "\n  ckvsim-train " + samples;
+        message += "\nmake the weights with:\n  ckvsim prepare " + spec_path + " -o " + samples +
+                   "\n  ckvsim-train " + samples;
     }
-    if (calibration_missing) message += "\nmake the calibration with:\n  ckvsim calibrate " + spec_path;
+    if (calibration_missing)
+        message += "\nmake the calibration with:\n  ckvsim calibrate " + spec_path;
     throw DataError(spec_path, 0, message);
 }
 
@@ -53,22 +56,25 @@ void require_inputs(config::Spec const& spec, std::string const& spec_path) {
 void require_memory(config::Spec const& spec) {
     if (spec.memory.max_resident_bytes > physical_memory_bytes()) {
         throw ConfigError(spec.name, {{"/measurements/memory/max_resident_bytes",
-                                       std::to_string(spec.memory.max_resident_bytes) + " bytes, but this machine has " +
+                                       std::to_string(spec.memory.max_resident_bytes) +
+                                           " bytes, but this machine has " +
                                            std::to_string(physical_memory_bytes()),
                                        "lower it or leave it at 0 (60 % of the memory)"}});
     }
 }
 
-std::unique_ptr<workload::Population> make_run_population(config::Spec const& spec, std::string const& perturb) {
+std::unique_ptr<workload::Population> make_run_population(config::Spec const& spec,
+                                                          std::string const& perturb) {
     auto population = make_population(spec);
     if (perturb.empty()) return population;
     unsigned long long user = 0;
     unsigned position = 0;
     char rest = 0;
-    if (std::sscanf(perturb.c_str(), "%llu,%u%c", &user, &position, &rest) != 2 || user >= population->users() ||
-        position >= population->history_length(user)) {
-        throw Error(ExitCode::usage, "--perturb-token " + perturb +
-                                         ": expected user,position of an existing history token, for example 0,0");
+    if (std::sscanf(perturb.c_str(), "%llu,%u%c", &user, &position, &rest) != 2 ||
+        user >= population->users() || position >= population->history_length(user)) {
+        throw Error(ExitCode::usage,
+                    "--perturb-token " + perturb +
+                        ": expected user,position of an existing history token, for example 0,0");
     }
     return workload::perturb_token(std::move(population), user, position);
 }
@@ -95,21 +101,25 @@ void report_arms(RunContext& context) {
             .set("refusal", refused.value_or(""))
             .add();
         if (collective && arm.weights.m >= catalogue) {
-            context.report.notes.push_back(arm.name + ": pool larger than catalogue (m = " + std::to_string(arm.weights.m) +
-                                           " >= V): an item table would be smaller and exact");
+            context.report.notes.push_back(
+                arm.name + ": pool larger than catalogue (m = " + std::to_string(arm.weights.m) +
+                " >= V): an item table would be smaller and exact");
         } else if (collective && arm.weights.m > catalogue / 8) {
-            context.report.notes.push_back(arm.name + ": m > V/8; no claim of compression by sharing is made for it");
+            context.report.notes.push_back(
+                arm.name + ": m > V/8; no claim of compression by sharing is made for it");
         }
     }
 }
 
 void add_workload_notes(RunContext& context) {
     auto const& scan = context.scan;
-    double const mean = static_cast<double>(scan.tokens) / static_cast<double>(std::max<std::uint64_t>(scan.users, 1));
+    double const mean = static_cast<double>(scan.tokens) /
+                        static_cast<double>(std::max<std::uint64_t>(scan.users, 1));
     if (mean < 200) {
         char text[200];
         std::snprintf(text, sizeof text,
-                      "Histories hold %.1f events on average: the long branch (top %u) is barely exercised; claims on it need "
+                      "Histories hold %.1f events on average: the long branch (top %u) is barely "
+                      "exercised; claims on it need "
                       "histories over 200.",
                       mean, context.spec.model.top_k);
         context.report.notes.push_back(text);
@@ -128,7 +138,8 @@ void finish_report(RunContext& context, RunOptions const& options) {
     report.provenance["mpi"] = comm::Runtime::library_version();
     report.provenance["seed"] = std::to_string(context.spec.seed);
     report.provenance["kernels"] = "reproducible (fixed summation order)";
-    report.provenance["perturbed_token"] = options.perturb_token.empty() ? "none" : options.perturb_token;
+    report.provenance["perturbed_token"] =
+        options.perturb_token.empty() ? "none" : options.perturb_token;
     for (auto const& [phase, seconds] : context.progress.phases()) {
         Row(report.table("phases")).set("phase", phase).set("seconds", seconds).add();
     }
@@ -149,7 +160,8 @@ int run_command(comm::Communicator& comm, RunOptions const& options) {
     comm.run_phase("opening the workload",
                    [&] { context.population = make_run_population(spec, options.perturb_token); });
     comm.require_equal(context.population->digest(), "the workload");
-    context.owned = engine::owned_users(context.population->users(), spec.shards, comm.rank(), comm.size());
+    context.owned =
+        engine::owned_users(context.population->users(), spec.shards, comm.rank(), comm.size());
     context.users = engine::flatten(context.owned);
     report_arms(context);
     run_workload_phase(context);
@@ -167,8 +179,9 @@ int run_command(comm::Communicator& comm, RunOptions const& options) {
     if (comm.is_root()) {
         std::printf("%s", report::comparison_table(context.report).c_str());
         for (auto const& note : context.report.notes) std::printf("note: %s\n", note.c_str());
-        std::printf("hash/logical %s\nhash/scores  %s\nreport       %s\n", context.report.logical_hash.c_str(),
-                    context.report.scores_hash.c_str(), output.c_str());
+        std::printf("hash/logical %s\nhash/scores  %s\nreport       %s\n",
+                    context.report.logical_hash.c_str(), context.report.scores_hash.c_str(),
+                    output.c_str());
     }
     return 0;
 }

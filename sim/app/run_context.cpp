@@ -16,13 +16,16 @@ std::unique_ptr<workload::Population> make_population(config::Spec const& spec) 
     }
     auto const& path = spec.workload.dataset_path;
     if (!std::filesystem::exists(path)) {
-        throw DataError(path, 0, "the dataset does not exist; make it with: ckvsim import <format> <folder> -o " + path);
+        throw DataError(
+            path, 0,
+            "the dataset does not exist; make it with: ckvsim import <format> <folder> -o " + path);
     }
     return workload::make_dataset_population(report::read_dataset(path));
 }
 
 std::string calibration_path(config::Spec const& spec) {
-    return spec.calibration_path.empty() ? "results/local/calibration-" + spec.name + ".json" : spec.calibration_path;
+    return spec.calibration_path.empty() ? "results/local/calibration-" + spec.name + ".json"
+                                         : spec.calibration_path;
 }
 
 std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParams const& variant,
@@ -30,13 +33,15 @@ std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParam
     auto const path = config::weights_path(spec, variant, seed);
     auto& slot = weights_[path];
     if (!slot) {
-        slot = std::make_shared<model::SimWeights const>(model::load_sim_weights(path, population->catalogue()));
+        slot = std::make_shared<model::SimWeights const>(
+            model::load_sim_weights(path, population->catalogue()));
     }
     return slot;
 }
 
 std::shared_ptr<decode::Backend const> RunContext::backend(model::VariantParams const& variant,
-                                                           kv::StrategyParams const& strategy, std::uint64_t seed) {
+                                                           kv::StrategyParams const& strategy,
+                                                           std::uint64_t seed) {
     return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue());
 }
 

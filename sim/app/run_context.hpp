@@ -25,12 +25,12 @@ struct RunContext {
     comm::Communicator& comm;
     Progress progress;
     std::unique_ptr<workload::Population> population;
-    std::vector<engine::ShardUsers> owned;   ///< this rank's shards and users
-    std::vector<UserId> users;               ///< flattened
-    engine::PopulationScan scan;             ///< summed over ranks
-    UnorderedHash logical_hash;              ///< contributions of this rank only; summed at the end
+    std::vector<engine::ShardUsers> owned;  ///< this rank's shards and users
+    std::vector<UserId> users;              ///< flattened
+    engine::PopulationScan scan;            ///< summed over ranks
+    UnorderedHash logical_hash;             ///< contributions of this rank only; summed at the end
     UnorderedHash scores_hash;
-    metrics::Report report;                  ///< meaningful on rank 0
+    metrics::Report report;  ///< meaningful on rank 0
     std::vector<report::BulkArray> bulk;
     std::map<std::string, double> bytes_per_interaction;  ///< by arm, set by the memory phase
 
@@ -38,9 +38,11 @@ struct RunContext {
         : spec(std::move(s)), comm(c), progress(quiet || !c.is_root()) {}
 
     /// Weights of a variant and seed, loaded once. DataError when the file is missing or foreign.
-    std::shared_ptr<model::SimWeights const> weights(model::VariantParams const& variant, std::uint64_t seed);
+    std::shared_ptr<model::SimWeights const> weights(model::VariantParams const& variant,
+                                                     std::uint64_t seed);
     /// A new serving backend. Not cached: per-item tables of several arms need not live at once.
-    std::shared_ptr<decode::Backend const> backend(model::VariantParams const& variant, kv::StrategyParams const& strategy,
+    std::shared_ptr<decode::Backend const> backend(model::VariantParams const& variant,
+                                                   kv::StrategyParams const& strategy,
                                                    std::uint64_t seed);
 
   private:
@@ -50,7 +52,7 @@ struct RunContext {
 /// Spec -> population. Local; a dataset is read from its HDF5 file.
 std::unique_ptr<workload::Population> make_population(config::Spec const& spec);
 
-void run_workload_phase(RunContext& context);   ///< scan, workload tables, token hash
+void run_workload_phase(RunContext& context);  ///< scan, workload tables, token hash
 void run_memory_phase(RunContext& context);
 void run_accuracy_phase(RunContext& context);
 void run_serving_phase(RunContext& context);

@@ -28,9 +28,10 @@ std::uint64_t total(std::vector<kv::SharedBytes> const& shared) {
 void sum_over_ranks(comm::Communicator& comm, ArmMemory& memory) {
     auto& p = memory.prediction;
     auto& r = memory.residency;
-    std::vector<std::uint64_t> flat = {p.users,           p.tokens,      p.payload_bytes,
-                                       p.entry_bytes,     r.allocated_bytes, static_cast<std::uint64_t>(r.resident_bytes),
-                                       r.index_bytes,     r.verified_users, r.verified_mismatches};
+    std::vector<std::uint64_t> flat = {
+        p.users,       p.tokens,          p.payload_bytes,
+        p.entry_bytes, r.allocated_bytes, static_cast<std::uint64_t>(r.resident_bytes),
+        r.index_bytes, r.verified_users,  r.verified_mismatches};
     flat.insert(flat.end(), p.section_bytes.begin(), p.section_bytes.end());
     comm.sum(std::span<std::uint64_t>(flat));
     p.users = flat[0];
@@ -50,7 +51,8 @@ ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t
     auto const contexts = context.population->context_vocabulary();
     kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
     ArmMemory memory;
-    memory.predicted_shared = kv::shared_bytes(context.spec.model, arm.weights, arm.strategy, catalogue, contexts);
+    memory.predicted_shared =
+        kv::shared_bytes(context.spec.model, arm.weights, arm.strategy, catalogue, contexts);
     memory.prediction =
         engine::predict(*context.population, context.users, layout, context.spec.model.max_tokens);
     std::vector<std::uint64_t> need = {memory.prediction.entry_bytes};
@@ -59,7 +61,8 @@ ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t
     if (memory.resident) {
         context.progress.begin("resident users of " + arm.name, "users");
         context.comm.run_phase("memory of " + arm.name, [&] {
-            auto const backend = context.backend(arm.weights, arm.strategy, context.spec.training.seeds.front());
+            auto const backend =
+                context.backend(arm.weights, arm.strategy, context.spec.training.seeds.front());
             memory.allocated_shared = backend->allocated_shared();
             memory.residency = engine::hold_users(
                 *context.population, context.users, backend, resident_set_bytes, context.spec.seed,
@@ -67,12 +70,14 @@ ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t
             if (memory.residency.verified_mismatches > 0) {
                 throw InternalError(std::to_string(memory.residency.verified_mismatches) + " of " +
                                     std::to_string(memory.residency.verified_users) +
-                                    " sampled users of " + arm.name + " encode to other bytes than are resident");
+                                    " sampled users of " + arm.name +
+                                    " encode to other bytes than are resident");
             }
         });
         context.progress.end();
     } else if (context.spec.memory.resident) {
-        context.progress.note(arm.name + ": " + std::to_string(need[0]) + " bytes of user entries exceed the limit of " +
+        context.progress.note(arm.name + ": " + std::to_string(need[0]) +
+                              " bytes of user entries exceed the limit of " +
                               std::to_string(limit_bytes) + "; predicted only");
     }
     sum_over_ranks(context.comm, memory);
@@ -111,10 +116,12 @@ void report_arm(RunContext& context, config::ArmSpec const& arm, ArmMemory const
     auto const& p = memory.prediction;
     auto const& r = memory.residency;
     double const nan = std::nan("");
-    double const tokens_mean = static_cast<double>(p.tokens) / static_cast<double>(std::max<std::uint64_t>(p.users, 1));
-    auto const ratios = kv::ratios(context.spec.model, arm.weights, arm.strategy, context.population->catalogue(),
-                                   context.population->context_vocabulary(),
-                                   static_cast<std::uint32_t>(std::lround(tokens_mean)), static_cast<double>(p.users));
+    double const tokens_mean =
+        static_cast<double>(p.tokens) / static_cast<double>(std::max<std::uint64_t>(p.users, 1));
+    auto const ratios = kv::ratios(
+        context.spec.model, arm.weights, arm.strategy, context.population->catalogue(),
+        context.population->context_vocabulary(),
+        static_cast<std::uint32_t>(std::lround(tokens_mean)), static_cast<double>(p.users));
     double const predicted_total = static_cast<double>(p.entry_bytes + r.index_bytes);
     Row(context.report.table("memory"))
         .set("arm", arm.name)
@@ -122,19 +129,24 @@ void report_arm(RunContext& context, config::ArmSpec const& arm, ArmMemory const
         .set("tokens_mean", tokens_mean)
         .set("predicted_user_bytes", p.entry_bytes)
         .set("padding_bytes", p.entry_bytes - p.payload_bytes)
-        .set("allocated_user_bytes", memory.resident ? static_cast<double>(r.allocated_bytes + r.index_bytes) : nan)
+        .set("allocated_user_bytes",
+             memory.resident ? static_cast<double>(r.allocated_bytes + r.index_bytes) : nan)
         .set("resident_user_bytes", memory.resident ? static_cast<double>(r.resident_bytes) : nan)
-        .set("ledger_error", memory.resident ? static_cast<double>(r.resident_bytes) / predicted_total - 1.0 : nan)
+        .set("ledger_error",
+             memory.resident ? static_cast<double>(r.resident_bytes) / predicted_total - 1.0 : nan)
         .set("predicted_shared_bytes", total(memory.predicted_shared))
-        .set("allocated_shared_bytes", memory.resident ? static_cast<double>(total(memory.allocated_shared)) : nan)
+        .set("allocated_shared_bytes",
+             memory.resident ? static_cast<double>(total(memory.allocated_shared)) : nan)
         .set("paper_ratio", ratios.paper)
         .set("real_ratio", ratios.real)
         .set("real_ratio_with_shared", ratios.real_with_shared)
         .set("tier", std::string("host memory"))
         .add();
     context.bytes_per_interaction[arm.name] =
-        static_cast<double>(p.payload_bytes) / static_cast<double>(std::max<std::uint64_t>(p.tokens, 1));
-    double const per_user = static_cast<double>(p.entry_bytes) / static_cast<double>(std::max<std::uint64_t>(p.users, 1));
+        static_cast<double>(p.payload_bytes) /
+        static_cast<double>(std::max<std::uint64_t>(p.tokens, 1));
+    double const per_user = static_cast<double>(p.entry_bytes) /
+                            static_cast<double>(std::max<std::uint64_t>(p.users, 1));
     for (double const users : context.spec.memory.user_counts) {
         Row(context.report.table("memory_curve"))
             .set("arm", arm.name)

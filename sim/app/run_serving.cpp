@@ -1,4 +1,5 @@
-// The serving phase: executed runs on this machine, their simulated twins on its calibration, and the fleet's platform.
+// The serving phase: executed runs on this machine, their simulated twins on its calibration, and
+// the fleet's platform.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -29,7 +30,8 @@ struct NodeStreams {
     }
 };
 
-NodeStreams make_streams(RunContext const& context, std::vector<std::vector<UserId>> const& shard_users,
+NodeStreams make_streams(RunContext const& context,
+                         std::vector<std::vector<UserId>> const& shard_users,
                          workload::TrafficParams const& traffic) {
     NodeStreams streams;
     auto const nodes = context.spec.fleet.nodes;
@@ -40,8 +42,9 @@ NodeStreams make_streams(RunContext const& context, std::vector<std::vector<User
     for (std::uint32_t node = 0; node < nodes; ++node) {
         if (rank_of_node(NodeId{node}, context.comm.size()) != context.comm.rank()) continue;
         streams.ids.push_back(node);
-        streams.requests.push_back(workload::make_requests(*context.population, traffic, context.spec.seed, shards[node],
-                                                           shard_users, context.spec.model.max_tokens));
+        streams.requests.push_back(
+            workload::make_requests(*context.population, traffic, context.spec.seed, shards[node],
+                                    shard_users, context.spec.model.max_tokens));
     }
     return streams;
 }
@@ -50,8 +53,9 @@ void hash_streams(RunContext& context, NodeStreams const& streams) {
     for (auto const& stream : streams.requests) {
         for (auto const& request : stream) {
             auto const id = (static_cast<std::uint64_t>(request.shard) << 32) | request.sequence;
-            context.logical_hash.add(id, mix64(request.user) ^ static_cast<std::uint64_t>(request.intended_start_ns) ^
-                                             (static_cast<std::uint64_t>(request.candidates) << 40) ^ request.tokens);
+            context.logical_hash.add(
+                id, mix64(request.user) ^ static_cast<std::uint64_t>(request.intended_start_ns) ^
+                        (static_cast<std::uint64_t>(request.candidates) << 40) ^ request.tokens);
         }
     }
 }
@@ -69,7 +73,8 @@ double ratio(std::uint64_t part, std::uint64_t whole) {
 }
 double hit_ratio(ServingResult const& r) { return ratio(r.hbm_hits + r.dram_hits, r.requests); }
 double throughput(ServingResult const& r) {
-    return r.span_ns <= 0 ? std::nan("") : static_cast<double>(r.requests) * 1e9 / static_cast<double>(r.span_ns);
+    return r.span_ns <= 0 ? std::nan("")
+                          : static_cast<double>(r.requests) * 1e9 / static_cast<double>(r.span_ns);
 }
 metrics::LatencySketch const& total_latency(ServingResult const& r) {
     return r.latency[static_cast<std::size_t>(Stage::total)];
@@ -104,8 +109,8 @@ Row& set_cache(Row& row, ServingResult const& r, std::uint32_t servers) {
         .set("utilisation", span > 0 ? busy / span : std::nan(""));
 }
 
-void report_cdf(metrics::Report& report, std::string const& arm, std::string const& twin, std::string const& platform,
-                ServingResult const& result) {
+void report_cdf(metrics::Report& report, std::string const& arm, std::string const& twin,
+                std::string const& platform, ServingResult const& result) {
     auto const& sketch = total_latency(result);
     if (sketch.count() == 0) return;
     for (int percent = 1; percent <= 99; ++percent) {
@@ -119,8 +124,9 @@ void report_cdf(metrics::Report& report, std::string const& arm, std::string con
     }
 }
 
-void report_simulated(metrics::Report& report, std::string const& arm, node::Platform const& platform,
-                      std::uint32_t nodes, ServingResult const& result) {
+void report_simulated(metrics::Report& report, std::string const& arm,
+                      node::Platform const& platform, std::uint32_t nodes,
+                      ServingResult const& result) {
     for (std::size_t s = 0; s < engine::kStages; ++s) {
         Row row(report.table("simulated_latency"));
         row.set("arm", arm).set("platform", platform.name);
@@ -140,17 +146,22 @@ void report_executed(metrics::Report& report, std::string const& arm, int pass, 
         set_latency(row, static_cast<Stage>(s), result.latency[s]).add();
     }
     Row row(report.table("executed_cache"));
-    row.set("arm", arm).set("pass", pass).set("comparable", not_comparable.empty() ? 1 : 0).set("reason", not_comparable);
+    row.set("arm", arm)
+        .set("pass", pass)
+        .set("comparable", not_comparable.empty() ? 1 : 0)
+        .set("reason", not_comparable);
     set_cache(row, result, nodes).add();
     if (pass == 1) report_cdf(report, arm, "executed", "this machine", result);
 }
 
-/// DESIGN honesty rule 8: wall-clock figures need one logical node per rank and a core for every thread.
+/// DESIGN honesty rule 8: wall-clock figures need one logical node per rank and a core for every
+/// thread.
 std::string why_not_comparable(RunContext const& context) {
     int const ranks = context.comm.size();
     int const threads = std::stoi(machine_provenance().at("threads_per_rank"));
     if (static_cast<int>(context.spec.fleet.nodes) != ranks) {
-        return std::to_string(context.spec.fleet.nodes) + " logical nodes on " + std::to_string(ranks) + " ranks";
+        return std::to_string(context.spec.fleet.nodes) + " logical nodes on " +
+               std::to_string(ranks) + " ranks";
     }
     if (ranks * threads > online_cores()) {
         return std::to_string(ranks) + " ranks of " + std::to_string(threads) + " threads on " +
@@ -170,12 +181,18 @@ void report_fidelity(metrics::Report& report, std::string const& arm, ServingRes
     double const nan = std::nan("");
     auto const again = [&](auto&& get) { return repeat ? get(*repeat) : nan; };
     std::vector<Line> const lines = {
-        {"mean_ns", e.mean_ns(), again([](auto const& r) { return total_latency(r).mean_ns(); }), s.mean_ns()},
-        {"p50_ns", e.quantile_ns(0.5), again([](auto const& r) { return total_latency(r).quantile_ns(0.5); }), s.quantile_ns(0.5)},
-        {"p99_ns", e.quantile_ns(0.99), again([](auto const& r) { return total_latency(r).quantile_ns(0.99); }),
+        {"mean_ns", e.mean_ns(), again([](auto const& r) { return total_latency(r).mean_ns(); }),
+         s.mean_ns()},
+        {"p50_ns", e.quantile_ns(0.5),
+         again([](auto const& r) { return total_latency(r).quantile_ns(0.5); }),
+         s.quantile_ns(0.5)},
+        {"p99_ns", e.quantile_ns(0.99),
+         again([](auto const& r) { return total_latency(r).quantile_ns(0.99); }),
          s.quantile_ns(0.99)},
-        {"throughput_per_s", throughput(executed), again([](auto const& r) { return throughput(r); }), throughput(simulated)},
-        {"hit_ratio", hit_ratio(executed), again([](auto const& r) { return hit_ratio(r); }), hit_ratio(simulated)}};
+        {"throughput_per_s", throughput(executed),
+         again([](auto const& r) { return throughput(r); }), throughput(simulated)},
+        {"hit_ratio", hit_ratio(executed), again([](auto const& r) { return hit_ratio(r); }),
+         hit_ratio(simulated)}};
     for (auto const& line : lines) {
         Row(report.table("fidelity"))
             .set("arm", arm)
@@ -197,7 +214,8 @@ class ServingPhase {
         context.comm.run_phase("making request streams", [&] {
             calibration_ = config::load_platform(calibration_path(spec));
             platform_ = config::load_platform(spec.platform_path);
-            auto const shard_users = workload::users_by_shard(context.population->users(), spec.shards);
+            auto const shard_users =
+                workload::users_by_shard(context.population->users(), spec.shards);
             executed_streams_ = make_streams(context, shard_users, spec.executed.traffic);
             fleet_streams_ = make_streams(context, shard_users, spec.simulated.traffic);
         });
@@ -206,37 +224,45 @@ class ServingPhase {
         not_comparable_ = why_not_comparable(context);
         context.report.provenance["calibration"] = calibration_.name + " " + calibration_.digest;
         context.report.provenance["platform"] = platform_.name + " " + platform_.digest;
-        for (auto const* name : {"simulated_latency", "simulated_cache", "fidelity", "latency_cdf"}) {
-            context.report.table(name).attributes["calibration"] = calibration_.digest + " " + platform_.digest;
+        for (auto const* name :
+             {"simulated_latency", "simulated_cache", "fidelity", "latency_cdf"}) {
+            context.report.table(name).attributes["calibration"] =
+                calibration_.digest + " " + platform_.digest;
         }
     }
 
     void run(config::ArmSpec const& arm) {
         auto const& spec = context_.spec;
         auto serving = engine::make_serving_arm(arm.name, spec.model, arm.weights, arm.strategy,
-                                                context_.population->catalogue(), context_.population->context_vocabulary());
+                                                context_.population->catalogue(),
+                                                context_.population->context_vocabulary());
         std::optional<ServingResult> executed;
         std::optional<ServingResult> repeat;
         if (spec.executed.enabled) {
             context_.comm.run_phase("backend of " + arm.name, [&] {
-                serving.backend = context_.backend(arm.weights, arm.strategy, spec.training.seeds.front());
+                serving.backend =
+                    context_.backend(arm.weights, arm.strategy, spec.training.seeds.front());
             });
             executed = execute(serving, 1);
             if (spec.executed.repeat) repeat = execute(serving, 2);
             serving.backend.reset();
         }
         if (!spec.simulated.enabled) return;
-        auto const twin = simulate(serving, calibration_, executed_streams_, spec.fleet.node, spec.executed.warmup_s);
+        auto const twin = simulate(serving, calibration_, executed_streams_, spec.fleet.node,
+                                   spec.executed.warmup_s);
         auto fleet_arm = serving;
-        fleet_arm.shared_bytes *= std::max(platform_.gpus, 1U);  // every GPU of a node holds its own copy
-        simulate(fleet_arm, platform_, fleet_streams_, spec.fleet.platform_node, spec.simulated.warmup_s);
+        fleet_arm.shared_bytes *=
+            std::max(platform_.gpus, 1U);  // every GPU of a node holds its own copy
+        simulate(fleet_arm, platform_, fleet_streams_, spec.fleet.platform_node,
+                 spec.simulated.warmup_s);
         if (executed && context_.comm.is_root()) {
             report_fidelity(context_.report, arm.name, *executed, repeat, twin);
         }
     }
 
   private:
-    [[nodiscard]] engine::ServingRunParams params(node::NodeParams const& node, double warmup_s) const {
+    [[nodiscard]] engine::ServingRunParams params(node::NodeParams const& node,
+                                                  double warmup_s) const {
         engine::ServingRunParams params;
         params.node = node;
         params.nodes = context_.spec.fleet.nodes;
@@ -245,39 +271,49 @@ class ServingPhase {
         return params;
     }
     engine::ServingProgress progress() {
-        return [this](std::uint64_t done, std::uint64_t total) { context_.progress.update(done, total); };
+        return [this](std::uint64_t done, std::uint64_t total) {
+            context_.progress.update(done, total);
+        };
     }
 
     ServingResult execute(ServingArm const& arm, int pass) {
-        context_.progress.begin("execute " + arm.name + " pass " + std::to_string(pass), "requests");
+        context_.progress.begin("execute " + arm.name + " pass " + std::to_string(pass),
+                                "requests");
         context_.comm.barrier();
         ServingResult mine;
         context_.comm.run_phase("executed run of " + arm.name, [&] {
             for (auto const& stream : executed_streams_.requests) {
-                engine::merge(mine, engine::run_executed(arm, params(context_.spec.fleet.node, context_.spec.executed.warmup_s),
+                engine::merge(mine, engine::run_executed(arm,
+                                                         params(context_.spec.fleet.node,
+                                                                context_.spec.executed.warmup_s),
                                                          *context_.population, stream, progress()));
             }
         });
         auto const result = reduce(context_.comm, mine);
         if (context_.comm.is_root()) {
-            report_executed(context_.report, arm.name, pass, context_.spec.fleet.nodes, not_comparable_, result);
+            report_executed(context_.report, arm.name, pass, context_.spec.fleet.nodes,
+                            not_comparable_, result);
         }
         context_.progress.end();
         return result;
     }
 
-    ServingResult simulate(ServingArm const& arm, node::Platform const& platform, NodeStreams const& streams,
-                           node::NodeParams const& node, double warmup_s) {
+    ServingResult simulate(ServingArm const& arm, node::Platform const& platform,
+                           NodeStreams const& streams, node::NodeParams const& node,
+                           double warmup_s) {
         context_.progress.begin("simulate " + arm.name + " on " + platform.name, "requests");
         ServingResult mine;
         context_.comm.run_phase("simulated run of " + arm.name, [&] {
-            mine = engine::run_simulated(arm, platform, params(node, warmup_s), streams.ids, streams.requests, progress());
+            mine = engine::run_simulated(arm, platform, params(node, warmup_s), streams.ids,
+                                         streams.requests, progress());
         });
-        auto const key = hash_bytes(arm.name.data(), arm.name.size(), hash_bytes(platform.name.data(), platform.name.size()));
+        auto const key = hash_bytes(arm.name.data(), arm.name.size(),
+                                    hash_bytes(platform.name.data(), platform.name.size()));
         auto const result = reduce(context_.comm, mine);
         if (context_.comm.is_root()) {
             context_.logical_hash.add(key, result.decision_hash);
-            report_simulated(context_.report, arm.name, platform, context_.spec.fleet.nodes, result);
+            report_simulated(context_.report, arm.name, platform, context_.spec.fleet.nodes,
+                             result);
         }
         context_.progress.end();
         return result;

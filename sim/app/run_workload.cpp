@@ -12,11 +12,17 @@ namespace {
 
 bool wants(config::Spec const& spec, config::Control control) {
     auto const& controls = spec.accuracy.controls;
-    return spec.accuracy.enabled && std::find(controls.begin(), controls.end(), control) != controls.end();
+    return spec.accuracy.enabled &&
+           std::find(controls.begin(), controls.end(), control) != controls.end();
 }
 
-void add_statistic(metrics::Report& report, std::string const& name, double value, std::string const& unit) {
-    Row(report.table("workload")).set("statistic", name).set("value", value).set("unit", unit).add();
+void add_statistic(metrics::Report& report, std::string const& name, double value,
+                   std::string const& unit) {
+    Row(report.table("workload"))
+        .set("statistic", name)
+        .set("value", value)
+        .set("unit", unit)
+        .add();
 }
 
 void report_lengths(metrics::Report& report, engine::PopulationScan const& scan) {
@@ -42,7 +48,11 @@ void report_popularity(metrics::Report& report, engine::PopulationScan const& sc
         double const share = static_cast<double>(events[rank - 1]) / total;
         cumulative += share;
         if (rank != next) continue;
-        Row(report.table("popularity")).set("rank", rank).set("share", share).set("cumulative", cumulative).add();
+        Row(report.table("popularity"))
+            .set("rank", rank)
+            .set("share", share)
+            .set("cumulative", cumulative)
+            .add();
         next = step % 3 == 1 ? next * 5 / 2 : next * 2;
         ++step;
     }
@@ -68,14 +78,18 @@ void run_workload_phase(RunContext& context) {
     auto& report = context.report;
     auto const& scan = context.scan;
     auto const& catalogue = context.population->catalogue();
-    auto const used = std::count_if(scan.item_events.begin(), scan.item_events.end(), [](auto n) { return n > 0; });
+    auto const used = std::count_if(scan.item_events.begin(), scan.item_events.end(),
+                                    [](auto n) { return n > 0; });
     add_statistic(report, "users", static_cast<double>(scan.users), "1");
     add_statistic(report, "items in the catalogue (V)", catalogue.items, "1");
     add_statistic(report, "items that occur in histories", static_cast<double>(used), "1");
     add_statistic(report, "history events", static_cast<double>(scan.tokens), "1");
-    add_statistic(report, "history events after the model's cap", static_cast<double>(scan.capped_tokens), "1");
+    add_statistic(report, "history events after the model's cap",
+                  static_cast<double>(scan.capped_tokens), "1");
     add_statistic(report, "history events per user",
-                  static_cast<double>(scan.tokens) / static_cast<double>(std::max<std::uint64_t>(scan.users, 1)), "1");
+                  static_cast<double>(scan.tokens) /
+                      static_cast<double>(std::max<std::uint64_t>(scan.users, 1)),
+                  "1");
     report_lengths(report, scan);
     report_popularity(report, scan);
     report.provenance["workload"] = context.population->describe();

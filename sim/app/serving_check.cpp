@@ -31,8 +31,11 @@ kv::StrategyParams exact_strategy(model::VariantParams const& variant) {
             strategy.index_bytes = 4;
             break;
         case model::Variant::mean_pool:
-        case model::Variant::no_history: strategy.kind = kv::StrategyKind::recompute; break;
-        default: strategy.kind = kv::StrategyKind::full;
+        case model::Variant::no_history:
+            strategy.kind = kv::StrategyKind::recompute;
+            break;
+        default:
+            strategy.kind = kv::StrategyKind::full;
     }
     return strategy;
 }
@@ -43,8 +46,8 @@ std::vector<std::uint32_t> index_table(TensorFile const& file, std::string const
     return {view.begin(), view.end()};
 }
 
-void count_indices(std::vector<std::uint32_t> const& reference, std::vector<std::uint32_t> const& own,
-                   CheckResult& result) {
+void count_indices(std::vector<std::uint32_t> const& reference,
+                   std::vector<std::uint32_t> const& own, CheckResult& result) {
     for (std::size_t item = 1; item < reference.size() && item < own.size(); ++item) {
         ++result.index_total;
         result.index_disagreements += reference[item] != own[item] ? 1 : 0;
@@ -70,8 +73,8 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
     std::vector<std::uint32_t> chosen(shape.top_k);
     for (std::size_t sample = 0; sample < logits.size(); ++sample) {
         auto const history = tokens.subspan(offsets[sample], offsets[sample + 1] - offsets[sample]);
-        auto const stored =
-            backend.encode(history, shape.max_tokens, decode::EncodeMode::compute, entry.data(), *scratch);
+        auto const stored = backend.encode(history, shape.max_tokens, decode::EncodeMode::compute,
+                                           entry.data(), *scratch);
         decode::ScoreRequest request;
         request.entry = {entry.data(), stored, shape.max_tokens};
         request.candidates = &candidates[sample];
@@ -82,8 +85,8 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
         backend.decode(request, features.data(), *scratch);
         float logit = 0;
         backend.tower(features.data(), 1, &logit, *scratch);
-        result.max_abs_difference =
-            std::max(result.max_abs_difference, std::abs(score_of(logit) - score_of(logits[sample])));
+        result.max_abs_difference = std::max(result.max_abs_difference,
+                                             std::abs(score_of(logit) - score_of(logits[sample])));
         ++result.samples;
         if (!attends) continue;
         request.forced_top_k = nullptr;
@@ -92,7 +95,8 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
         for (std::uint32_t k = 0; k < shape.top_k; ++k) {
             if (forced[k] == UINT32_MAX) continue;
             ++result.top_k_total;
-            result.top_k_disagreements += std::find(chosen.begin(), chosen.end(), forced[k]) == chosen.end() ? 1 : 0;
+            result.top_k_disagreements +=
+                std::find(chosen.begin(), chosen.end(), forced[k]) == chosen.end() ? 1 : 0;
         }
     }
 }
@@ -101,19 +105,22 @@ CheckResult check(RunContext& context, model::VariantParams const& variant, std:
     auto const path = config::weights_path(context.spec, variant, seed);
     TensorFile const file = TensorFile::read(path);
     auto const weights = context.weights(variant, seed);
-    device::cpu::ForcedIndices forced{index_table(file, "ref.short.k.index"), index_table(file, "ref.short.v.index"),
-                                      index_table(file, "ref.long.k.index"), index_table(file, "ref.long.v.index")};
+    device::cpu::ForcedIndices forced{
+        index_table(file, "ref.short.k.index"), index_table(file, "ref.short.v.index"),
+        index_table(file, "ref.long.k.index"), index_table(file, "ref.long.v.index")};
     device::cpu::BackendOptions options;
     options.memo_tables = false;
     options.forced = &forced;
-    auto const backend =
-        device::cpu::make_backend(weights, exact_strategy(variant), context.population->catalogue(), options);
+    auto const backend = device::cpu::make_backend(weights, exact_strategy(variant),
+                                                   context.population->catalogue(), options);
     CheckResult result;
     compare_samples(file, *backend, result);
-    for (auto const& [reference, side] :
-         {std::pair{&forced.short_k, &weights->short_site.k}, std::pair{&forced.short_v, &weights->short_site.v},
-          std::pair{&forced.long_k, &weights->long_site.k}, std::pair{&forced.long_v, &weights->long_site.v}}) {
-        if (!reference->empty()) count_indices(*reference, device::cpu::arg_max_indices(*weights, *side), result);
+    for (auto const& [reference, side] : {std::pair{&forced.short_k, &weights->short_site.k},
+                                          std::pair{&forced.short_v, &weights->short_site.v},
+                                          std::pair{&forced.long_k, &weights->long_site.k},
+                                          std::pair{&forced.long_v, &weights->long_site.v}}) {
+        if (!reference->empty())
+            count_indices(*reference, device::cpu::arg_max_indices(*weights, *side), result);
     }
     return result;
 }
@@ -157,10 +164,11 @@ void run_serving_check(RunContext& context) {
                     .set("top_k_total", result.top_k_total)
                     .add();
                 if (!(result.max_abs_difference <= kServingTolerance)) {
-                    throw DataError(config::weights_path(context.spec, variant, seed), 0,
-                                    "served scores differ from the trained model's by " +
-                                        std::to_string(result.max_abs_difference) +
-                                        " (allowed 1e-5); train again with this version of ckvsim-train");
+                    throw DataError(
+                        config::weights_path(context.spec, variant, seed), 0,
+                        "served scores differ from the trained model's by " +
+                            std::to_string(result.max_abs_difference) +
+                            " (allowed 1e-5); train again with this version of ckvsim-train");
                 }
             }
         }

@@ -25,7 +25,8 @@ struct Failure {
 /// Runs `phase` and returns its exception as a value (std::bad_alloc and unknown ones included).
 std::optional<Failure> capture(std::function<void()> const& phase);
 
-/// What all ranks throw when at least one failed: the lowest failing rank's message with rank and phase.
+/// What all ranks throw when at least one failed: the lowest failing rank's message with rank and
+/// phase.
 class CollectiveError : public Error {
   public:
     CollectiveError(ExitCode code, std::string message) : Error(code, std::move(message)) {}
@@ -40,11 +41,13 @@ class Communicator {
 
     // All below are collective.
     virtual void barrier() = 0;
-    virtual void sum(std::span<std::int64_t> values) = 0;   ///< element-wise, in place, on every rank
+    virtual void sum(
+        std::span<std::int64_t> values) = 0;  ///< element-wise, in place, on every rank
     virtual void sum(std::span<std::uint64_t> values) = 0;  ///< modulo 2^64
     virtual void max(std::span<std::int64_t> values) = 0;
     virtual void max(std::span<double> values) = 0;
-    virtual void broadcast(std::vector<std::byte>& data, int root = 0) = 0;  ///< resizes on receivers
+    virtual void broadcast(std::vector<std::byte>& data,
+                           int root = 0) = 0;  ///< resizes on receivers
     /// Concatenation in rank order on `root`, empty elsewhere; beyond 2 GiB in pieces.
     virtual std::vector<std::byte> gather(std::span<std::byte const> part, int root = 0) = 0;
     virtual std::vector<std::uint64_t> all_gather(std::uint64_t value) = 0;
@@ -69,8 +72,9 @@ class Communicator {
 
 std::unique_ptr<Communicator> make_serial();
 
-/// Owns MPI_Init / MPI_Finalize for the process where MPI is built in and the program was started by a launcher
-/// (or alone); serial otherwise. Aborts the job when destroyed during an exception that was not agreed on.
+/// Owns MPI_Init / MPI_Finalize for the process where MPI is built in and the program was started
+/// by a launcher (or alone); serial otherwise. Aborts the job when destroyed during an exception
+/// that was not agreed on.
 class Runtime {
   public:
     Runtime(int& argc, char**& argv);

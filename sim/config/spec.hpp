@@ -1,4 +1,5 @@
-// The validated spec: one struct per section, every default filled in. JSON stays in this folder's .cpp files.
+// The validated spec: one struct per section, every default filled in. JSON stays in this folder's
+// .cpp files.
 #pragma once
 
 #include <cstdint>
@@ -21,23 +22,23 @@ enum class WorkloadKind : std::uint8_t { synthetic, dataset };
 
 struct WorkloadSpec {
     WorkloadKind kind = WorkloadKind::synthetic;
-    workload::SyntheticParams synthetic;   ///< kind = synthetic
-    std::string dataset_path;              ///< kind = dataset: file written by `ckvsim import`
+    workload::SyntheticParams synthetic;  ///< kind = synthetic
+    std::string dataset_path;             ///< kind = dataset: file written by `ckvsim import`
 };
 
 struct TrainingSpec {
     std::vector<std::uint64_t> seeds = {1, 2, 3};
-    std::uint32_t epochs = 2;              ///< at most; early stop on tune AUC
+    std::uint32_t epochs = 2;  ///< at most; early stop on tune AUC
     std::uint32_t batch = 512;
     double learning_rate = 1e-3;
     double embedding_l2 = 1e-6;
     double dropout = 0.1;
-    double peak_weight = 0.01;             ///< CollectiveKV losses, FACTS 0b
+    double peak_weight = 0.01;  ///< CollectiveKV losses, FACTS 0b
     double balance_weight = 1.0;
     std::uint64_t max_train_samples = 200000;  ///< subsample by hash, 0 = all
     std::uint64_t max_tune_samples = 20000;
     std::uint32_t reference_samples = 64;  ///< forward passes stored for the serving check
-    bool straight_through = false;         ///< train with the plain pool row and the sigmoid's gradient
+    bool straight_through = false;  ///< train with the plain pool row and the sigmoid's gradient
 };
 
 /// One row of the comparison: a set of weights served through one way of keeping histories.
@@ -45,49 +46,58 @@ struct ArmSpec {
     std::string name;
     model::VariantParams weights;
     kv::StrategyParams strategy;
-    bool memory = true;      ///< take part in the memory measurement
+    bool memory = true;  ///< take part in the memory measurement
     bool accuracy = true;
     bool latency = true;
 };
 
 /// Controls of DESIGN honesty rule 5.
-enum class Control : std::uint8_t { popularity, no_history, mean_pool, other_history, random_indices, m1 };
+enum class Control : std::uint8_t {
+    popularity,
+    no_history,
+    mean_pool,
+    other_history,
+    random_indices,
+    m1
+};
 std::string to_string(Control control);
 
 struct AccuracySpec {
     bool enabled = true;
     std::uint32_t bootstrap_replicates = 200;
-    double margin = 0.03;                        ///< share of the history lift that may be lost
-    std::uint64_t max_users = 0;                 ///< evaluate a hashed subsample of users, 0 = all
-    std::vector<Control> controls = {Control::popularity, Control::no_history, Control::mean_pool,
-                                     Control::other_history, Control::random_indices, Control::m1};
+    double margin = 0.03;         ///< share of the history lift that may be lost
+    std::uint64_t max_users = 0;  ///< evaluate a hashed subsample of users, 0 = all
+    std::vector<Control> controls = {Control::popularity,     Control::no_history,
+                                     Control::mean_pool,      Control::other_history,
+                                     Control::random_indices, Control::m1};
     bool write_predictions = false;
 };
 
 struct MemorySpec {
     bool enabled = true;
-    bool resident = true;                        ///< hold every user's entry of each arm as real bytes
-    std::uint64_t max_resident_bytes = 0;        ///< all ranks together; 0 = 60 % of the machine's memory
+    bool resident = true;                  ///< hold every user's entry of each arm as real bytes
+    std::uint64_t max_resident_bytes = 0;  ///< all ranks together; 0 = 60 % of the machine's memory
     std::vector<double> user_counts = {1e4, 1e5, 1e6, 1e7, 1e8, 1e9};  ///< derived curve
 };
 
 struct ExecutedSpec {
     bool enabled = true;
     workload::TrafficParams traffic;
-    double warmup_s = 0.5;                       ///< measured requests start after this much traffic
-    bool repeat = true;                          ///< a second pass for the repeat error
+    double warmup_s = 0.5;  ///< measured requests start after this much traffic
+    bool repeat = true;     ///< a second pass for the repeat error
 };
 
 struct SimulatedSpec {
     bool enabled = true;
-    workload::TrafficParams traffic;             ///< on the fleet's platform; the twin of `executed` uses its traffic
+    workload::TrafficParams
+        traffic;  ///< on the fleet's platform; the twin of `executed` uses its traffic
     double warmup_s = 1.0;
 };
 
 struct FleetSpec {
     std::uint32_t nodes = 2;
-    node::NodeParams node;                       ///< capacities in the executed run and its simulated twin
-    node::NodeParams platform_node;              ///< capacities on the platform file's nodes
+    node::NodeParams node;           ///< capacities in the executed run and its simulated twin
+    node::NodeParams platform_node;  ///< capacities on the platform file's nodes
 };
 
 struct Spec {
@@ -100,28 +110,30 @@ struct Spec {
     model::SimShape model;
     TrainingSpec training;
     std::vector<ArmSpec> arms;
-    std::string weights_dir;                     ///< where ckvsim-train writes, default results/local/weights/<name>
-    std::string platform_path;                   ///< fleet platform (data sheet)
-    std::string calibration_path;                ///< this machine's platform, written by `ckvsim calibrate`
+    std::string weights_dir;    ///< where ckvsim-train writes, default results/local/weights/<name>
+    std::string platform_path;  ///< fleet platform (data sheet)
+    std::string calibration_path;  ///< this machine's platform, written by `ckvsim calibrate`
     FleetSpec fleet;
     AccuracySpec accuracy;
     MemorySpec memory;
     ExecutedSpec executed;
     SimulatedSpec simulated;
-    std::string output;                          ///< report path, default results/local/<name>.h5
+    std::string output;  ///< report path, default results/local/<name>.h5
 };
 
-/// Reads, checks and fills in a spec. Throws ConfigError with every problem (JSON pointer, value, allowed range,
-/// suggestion), DataError when the file cannot be read. Relative paths inside the spec are relative to the working
-/// directory. `overrides`: "/json/pointer=value" strings from the command line, applied before validation.
+/// Reads, checks and fills in a spec. Throws ConfigError with every problem (JSON pointer, value,
+/// allowed range, suggestion), DataError when the file cannot be read. Relative paths inside the
+/// spec are relative to the working directory. `overrides`: "/json/pointer=value" strings from the
+/// command line, applied before validation.
 Spec load_spec(std::string const& path, std::vector<std::string> const& overrides = {});
 /// The same from text; `origin` names it in messages.
-Spec parse_spec(std::string const& text, std::string const& origin, std::vector<std::string> const& overrides = {});
+Spec parse_spec(std::string const& text, std::string const& origin,
+                std::vector<std::string> const& overrides = {});
 /// Resolved spec as pretty JSON, every key present; parse_spec(dump_spec(s)) == s.
 std::string dump_spec(Spec const& spec);
 
-/// Distinct variants to train for these arms and controls (m1, mean_pool, no_history included when asked for;
-/// `full` always), in a fixed order.
+/// Distinct variants to train for these arms and controls (m1, mean_pool, no_history included when
+/// asked for; `full` always), in a fixed order.
 std::vector<model::VariantParams> variants_to_train(Spec const& spec);
 /// <weights_dir>/<weights_stem>_seed<seed>.ckvt
 std::string weights_path(Spec const& spec, model::VariantParams const& variant, std::uint64_t seed);

@@ -51,7 +51,8 @@ class PartialFile {
 
   private:
     [[noreturn]] void fail(char const* what) {
-        throw BackendError(partial_ + ": " + what + " (" + std::strerror(errno) + "); nothing was left under " + path_);
+        throw BackendError(partial_ + ": " + what + " (" + std::strerror(errno) +
+                           "); nothing was left under " + path_);
     }
     std::string path_;
     std::string partial_;
@@ -74,7 +75,8 @@ std::string read_file(std::string const& path) {
     }
     if (!S_ISREG(info.st_mode)) throw DataError(path, 0, "is not a regular file");
     int const descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) throw DataError(path, 0, std::string("cannot open (") + std::strerror(errno) + ")");
+    if (descriptor < 0)
+        throw DataError(path, 0, std::string("cannot open (") + std::strerror(errno) + ")");
     std::string content(static_cast<std::size_t>(info.st_size), '\0');
     std::size_t done = 0;
     while (done < content.size()) {

@@ -1,5 +1,5 @@
-// Error taxonomy. Expected outcomes (a miss, a rejection) are values; failures are these exceptions.
-// Message grammar: where: what (why). what to do.
+// Error taxonomy. Expected outcomes (a miss, a rejection) are values; failures are these
+// exceptions. Message grammar: where: what (why). what to do.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,17 @@ namespace ckvsim {
 enum class ExitCode : int {
     ok = 0,
     internal = 1,
-    usage = 2,    ///< command line
-    config = 3,   ///< spec or platform file
-    data = 4,     ///< dataset, weights, report or other input file
-    backend = 5,  ///< MPI, HDF5, file system, memory
+    usage = 2,      ///< command line
+    config = 3,     ///< spec or platform file
+    data = 4,       ///< dataset, weights, report or other input file
+    backend = 5,    ///< MPI, HDF5, file system, memory
     difference = 6  ///< `ckvsim diff` found a difference beyond tolerance
 };
 
 class Error : public std::runtime_error {
   public:
-    Error(ExitCode code, std::string message) : std::runtime_error(std::move(message)), code_(code) {}
+    Error(ExitCode code, std::string message)
+        : std::runtime_error(std::move(message)), code_(code) {}
     [[nodiscard]] ExitCode exit_code() const { return code_; }
 
   private:

@@ -1,4 +1,5 @@
-// Content hashes for the report: XXH3 (xxHash, BSD) over bytes, and an order-free combination for shards.
+// Content hashes for the report: XXH3 (xxHash, BSD) over bytes, and an order-free combination for
+// shards.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ std::uint64_t hash_span(std::span<T const> values, std::uint64_t seed = 0) {
     return hash_bytes(values.data(), values.size_bytes(), seed);
 }
 
-/// Hash that does not depend on the order of its contributions: sum modulo 2^64 of mixed (id, value) pairs.
-/// Ranks add their own shards and sum over ranks.
+/// Hash that does not depend on the order of its contributions: sum modulo 2^64 of mixed (id,
+/// value) pairs. Ranks add their own shards and sum over ranks.
 class UnorderedHash {
   public:
     void add(std::uint64_t id, std::uint64_t value);

@@ -10,7 +10,8 @@
 
 namespace ckvsim {
 
-/// What a stream of random numbers is for. Values are part of the reproducibility contract: append only.
+/// What a stream of random numbers is for. Values are part of the reproducibility contract: append
+/// only.
 enum class Purpose : std::uint32_t {
     history_length = 1,
     history_items = 2,
@@ -43,14 +44,15 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
     return x ^ (x >> 31);
 }
 
-/// Sequential view of one counter-based stream. Cheap to construct (no state but the counter); not shared
-/// between threads.
+/// Sequential view of one counter-based stream. Cheap to construct (no state but the counter); not
+/// shared between threads.
 class CounterRng {
   public:
     CounterRng(std::uint64_t seed, Purpose purpose, std::uint64_t id, std::uint32_t sub_id = 0) {
         std::uint64_t const key = mix64(seed ^ (static_cast<std::uint64_t>(purpose) << 48));
         key_ = {{static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)}};
-        counter_ = {{0, sub_id, static_cast<std::uint32_t>(id), static_cast<std::uint32_t>(id >> 32)}};
+        counter_ = {
+            {0, sub_id, static_cast<std::uint32_t>(id), static_cast<std::uint32_t>(id >> 32)}};
     }
 
     std::uint32_t next_u32() {
@@ -73,7 +75,8 @@ class CounterRng {
     std::uint32_t below(std::uint32_t bound) {
         return static_cast<std::uint32_t>((static_cast<std::uint64_t>(next_u32()) * bound) >> 32);
     }
-    /// Standard normal by Box-Muller (one value per call; the pair's second is dropped for order independence).
+    /// Standard normal by Box-Muller (one value per call; the pair's second is dropped for order
+    /// independence).
     double normal() {
         double const u = 1.0 - uniform();
         double const v = uniform();

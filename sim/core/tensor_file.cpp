@@ -44,7 +44,8 @@ class Cursor {
     }
     std::string take_text() {
         auto const bytes = take<std::uint32_t>();
-        if (bytes > kMaxTextBytes) throw DataError(path_, 0, "a text of " + std::to_string(bytes) + " bytes is too long");
+        if (bytes > kMaxTextBytes)
+            throw DataError(path_, 0, "a text of " + std::to_string(bytes) + " bytes is too long");
         need(bytes);
         std::string text(image_, at_, bytes);
         at_ += bytes;
@@ -53,7 +54,8 @@ class Cursor {
 
   private:
     void need(std::size_t bytes) const {
-        if (image_.size() - at_ < bytes) throw DataError(path_, 0, "header ends early: the file is truncated or damaged");
+        if (image_.size() - at_ < bytes)
+            throw DataError(path_, 0, "header ends early: the file is truncated or damaged");
     }
     std::string const& image_;
     std::string const& path_;
@@ -71,14 +73,16 @@ Header take_header(Cursor& cursor, std::string const& path) {
     Header header;
     header.name = cursor.take_text();
     auto const dtype = cursor.take<std::uint8_t>();
-    if (dtype < 1 || dtype > 9) throw DataError(path, 0, "tensor " + header.name + ": unknown value type");
+    if (dtype < 1 || dtype > 9)
+        throw DataError(path, 0, "tensor " + header.name + ": unknown value type");
     header.tensor.dtype = static_cast<DType>(dtype);
     auto const rank = cursor.take<std::uint8_t>();
     if (rank > kMaxRank) throw DataError(path, 0, "tensor " + header.name + ": rank above 8");
     std::uint64_t elements = 1;
     for (std::uint8_t axis = 0; axis < rank; ++axis) {
         auto const extent = cursor.take<std::int64_t>();
-        if (extent < 0 || (extent > 0 && elements > (1ULL << 48) / static_cast<std::uint64_t>(extent))) {
+        if (extent < 0 ||
+            (extent > 0 && elements > (1ULL << 48) / static_cast<std::uint64_t>(extent))) {
             throw DataError(path, 0, "tensor " + header.name + ": impossible shape");
         }
         elements *= static_cast<std::uint64_t>(extent);
@@ -107,14 +111,18 @@ T parse_number(std::string const& text, std::string const& key, std::string cons
 std::size_t dtype_bytes(DType dtype) {
     switch (dtype) {
         case DType::i8:
-        case DType::u8: return 1;
-        case DType::f16: return 2;
+        case DType::u8:
+            return 1;
+        case DType::f16:
+            return 2;
         case DType::f32:
         case DType::i32:
-        case DType::u32: return 4;
+        case DType::u32:
+            return 4;
         case DType::i64:
         case DType::u64:
-        case DType::f64: return 8;
+        case DType::f64:
+            return 8;
     }
     throw InternalError("unknown tensor value type");
 }
@@ -126,16 +134,19 @@ std::size_t Tensor::elements() const {
 }
 
 void Tensor::require(DType expected) const {
-    if (dtype != expected) throw InternalError("tensor is read as another value type than it was stored with");
+    if (dtype != expected)
+        throw InternalError("tensor is read as another value type than it was stored with");
 }
 
 void Tensor::require_consistent() const {
-    if (data.size() != elements() * dtype_bytes(dtype)) throw InternalError("tensor shape does not match its data");
+    if (data.size() != elements() * dtype_bytes(dtype))
+        throw InternalError("tensor shape does not match its data");
 }
 
 TensorFile TensorFile::read(std::string const& path) {
     std::string const image = read_file(path);
-    if (image.size() < sizeof(kMagic) + 16 + 8 || std::memcmp(image.data(), kMagic, sizeof(kMagic)) != 0) {
+    if (image.size() < sizeof(kMagic) + 16 + 8 ||
+        std::memcmp(image.data(), kMagic, sizeof(kMagic)) != 0) {
         throw DataError(path, 0, "is not a ckvsim tensor file (weights or samples)");
     }
     std::uint64_t stored = 0;
@@ -143,10 +154,13 @@ TensorFile TensorFile::read(std::string const& path) {
     Cursor cursor(image, path);
     auto const version = cursor.take<std::uint32_t>();
     if (version != kVersion) {
-        throw DataError(path, 0, "tensor file version " + std::to_string(version) + ", this program reads version 1");
+        throw DataError(
+            path, 0,
+            "tensor file version " + std::to_string(version) + ", this program reads version 1");
     }
     if (stored != hash_bytes(image.data(), image.size() - 8)) {
-        throw DataError(path, 0, "checksum mismatch: the file is truncated or damaged, make it again");
+        throw DataError(path, 0,
+                        "checksum mismatch: the file is truncated or damaged, make it again");
     }
     auto const attribute_count = cursor.take<std::uint32_t>();
     auto const tensor_count = cursor.take<std::uint32_t>();
@@ -209,7 +223,8 @@ std::uint64_t TensorFile::digest() const {
     for (auto const& [name, tensor] : tensors) {
         digest = hash_bytes(name.data(), name.size(), digest);
         digest = hash_span(std::span(tensor.shape), digest);
-        digest = hash_bytes(tensor.data.data(), tensor.data.size(), digest + static_cast<std::uint64_t>(tensor.dtype));
+        digest = hash_bytes(tensor.data.data(), tensor.data.size(),
+                            digest + static_cast<std::uint64_t>(tensor.dtype));
     }
     return digest;
 }
@@ -230,7 +245,9 @@ std::int64_t TensorFile::integer(std::string const& key) const {
     return parse_number<std::int64_t>(text(key), key, origin_);
 }
 
-double TensorFile::real(std::string const& key) const { return parse_number<double>(text(key), key, origin_); }
+double TensorFile::real(std::string const& key) const {
+    return parse_number<double>(text(key), key, origin_);
+}
 
 void TensorFile::set_real(std::string const& key, double value) {
     char text[40];

@@ -1,6 +1,6 @@
-// What serves requests: encodes histories into entries and turns entries plus candidates into logits.
-// Implemented by device/cpu (and device/cuda). One object per (weights, strategy); thread-safe after
-// construction: every method is const and takes its scratch from the caller.
+// What serves requests: encodes histories into entries and turns entries plus candidates into
+// logits. Implemented by device/cpu (and device/cuda). One object per (weights, strategy);
+// thread-safe after construction: every method is const and takes its scratch from the caller.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,9 @@
 
 namespace ckvsim::decode {
 
-/// How encode() finds K, V and codes. compute = project every token, as a server that sees it first would;
-/// memo = copy from per-item tables made once (bulk residency, accuracy runs). Same bytes either way.
+/// How encode() finds K, V and codes. compute = project every token, as a server that sees it first
+/// would; memo = copy from per-item tables made once (bulk residency, accuracy runs). Same bytes
+/// either way.
 enum class EncodeMode : std::uint8_t { compute, memo };
 
 /// A user's entry in memory.
@@ -28,11 +29,12 @@ struct EntryRef {
 /// C candidates against one entry.
 struct ScoreRequest {
     EntryRef entry;
-    ItemId const* candidates = nullptr;           ///< [C]
-    std::uint32_t const* contexts = nullptr;      ///< [C]; nullptr = all 0
-    std::uint32_t count = 0;                      ///< C
-    std::uint32_t const* forced_top_k = nullptr;  ///< [C, top_k] positions, 0xFFFFFFFF = none; nullptr = own search
-    std::uint32_t* chosen_top_k = nullptr;        ///< [C, top_k] output, ascending; nullptr = not wanted
+    ItemId const* candidates = nullptr;       ///< [C]
+    std::uint32_t const* contexts = nullptr;  ///< [C]; nullptr = all 0
+    std::uint32_t count = 0;                  ///< C
+    std::uint32_t const* forced_top_k =
+        nullptr;  ///< [C, top_k] positions, 0xFFFFFFFF = none; nullptr = own search
+    std::uint32_t* chosen_top_k = nullptr;  ///< [C, top_k] output, ascending; nullptr = not wanted
 };
 
 /// Reusable per-thread memory.
@@ -48,23 +50,26 @@ class Backend {
     [[nodiscard]] virtual model::SimWeights const& weights() const = 0;
     [[nodiscard]] virtual kv::StrategyParams const& strategy() const = 0;
     [[nodiscard]] virtual std::unique_ptr<Scratch> make_scratch() const = 0;
-    /// Bytes of shared tables really allocated (pools, item tables, code tables, embeddings, tower), by name.
+    /// Bytes of shared tables really allocated (pools, item tables, code tables, embeddings,
+    /// tower), by name.
     [[nodiscard]] virtual std::vector<kv::SharedBytes> allocated_shared() const = 0;
 
     /// Writes an entry for the newest `capacity` of `tokens` (oldest first). `entry` has
     /// layout().entry_bytes(capacity) bytes. Returns the number of tokens stored.
-    virtual std::uint32_t encode(std::span<ItemId const> tokens, std::uint32_t capacity, EncodeMode mode,
-                                 std::byte* entry, Scratch& scratch) const = 0;
-    /// Appends newer tokens in place; the oldest fall out when capacity is reached. Bit-equal to encode() of the
-    /// concatenation. Returns the new number of tokens.
+    virtual std::uint32_t encode(std::span<ItemId const> tokens, std::uint32_t capacity,
+                                 EncodeMode mode, std::byte* entry, Scratch& scratch) const = 0;
+    /// Appends newer tokens in place; the oldest fall out when capacity is reached. Bit-equal to
+    /// encode() of the concatenation. Returns the new number of tokens.
     virtual std::uint32_t append(std::byte* entry, std::uint32_t tokens, std::uint32_t capacity,
-                                 std::span<ItemId const> added, EncodeMode mode, Scratch& scratch) const = 0;
+                                 std::span<ItemId const> added, EncodeMode mode,
+                                 Scratch& scratch) const = 0;
     /// Width of one row of tower input.
     [[nodiscard]] virtual std::uint32_t feature_width() const = 0;
     /// Attention stage: fills features [C, feature_width()] = concat(e_c, short, long, context).
     virtual void decode(ScoreRequest const& request, float* features, Scratch& scratch) const = 0;
     /// Tower stage, the same for every strategy: features [rows, feature_width()] -> logits [rows].
-    virtual void tower(float const* features, std::uint32_t rows, float* logits, Scratch& scratch) const = 0;
+    virtual void tower(float const* features, std::uint32_t rows, float* logits,
+                       Scratch& scratch) const = 0;
 };
 
 }  // namespace ckvsim::decode

@@ -41,7 +41,8 @@ UserPart collect(UserRecord const& record, std::uint32_t max_tokens) {
         if (impression.split != Split::test) continue;
         part.labels.push_back(impression.label);
         part.items.push_back(impression.item);
-        if (!record.true_logits.empty()) part.true_logits.push_back(static_cast<float>(record.true_logits[i]));
+        if (!record.true_logits.empty())
+            part.true_logits.push_back(static_cast<float>(record.true_logits[i]));
         part.history_tokens += std::min(impression.history_end, max_tokens);
     }
     return part;
@@ -78,7 +79,9 @@ class UserScorer {
         auto const& impressions = record_.impressions;
         for (std::size_t begin = 0; begin < impressions.size();) {
             std::size_t end = begin + 1;
-            while (end < impressions.size() && impressions[end].history_end == impressions[begin].history_end) ++end;
+            while (end < impressions.size() &&
+                   impressions[end].history_end == impressions[begin].history_end)
+                ++end;
             gather_request(std::span(impressions).subspan(begin, end - begin));
             if (!candidates_.empty()) {
                 bring_entry_to(impressions[begin].history_end, encoded_to, first);
@@ -87,7 +90,8 @@ class UserScorer {
             }
             begin = end;
         }
-        validate(written == logits.size(), "evaluation: impressions of a user changed between passes");
+        validate(written == logits.size(),
+                 "evaluation: impressions of a user changed between passes");
     }
 
   private:
@@ -109,14 +113,17 @@ class UserScorer {
     void bring_entry_to(std::uint32_t history_end, std::uint32_t& encoded_to, bool& first) {
         using decode::EncodeMode;
         if (source_ == HistorySource::other_user) {
-            if (first) tokens_ = backend_.encode(stranger_, capacity_, EncodeMode::memo, entry_.data(), *scratch_);
+            if (first)
+                tokens_ = backend_.encode(stranger_, capacity_, EncodeMode::memo, entry_.data(),
+                                          *scratch_);
         } else if (first) {
-            tokens_ = backend_.encode(std::span(record_.timeline).first(history_end), capacity_, EncodeMode::memo,
-                                      entry_.data(), *scratch_);
+            tokens_ = backend_.encode(std::span(record_.timeline).first(history_end), capacity_,
+                                      EncodeMode::memo, entry_.data(), *scratch_);
         } else if (history_end > encoded_to) {
-            tokens_ = backend_.append(entry_.data(), tokens_, capacity_,
-                                      std::span(record_.timeline).subspan(encoded_to, history_end - encoded_to),
-                                      EncodeMode::memo, *scratch_);
+            tokens_ = backend_.append(
+                entry_.data(), tokens_, capacity_,
+                std::span(record_.timeline).subspan(encoded_to, history_end - encoded_to),
+                EncodeMode::memo, *scratch_);
         }
         encoded_to = history_end;
         first = false;
@@ -149,8 +156,9 @@ class UserScorer {
 
 }  // namespace
 
-EvaluationSet make_evaluation_set(Population const& population, std::vector<ShardUsers> const& owned,
-                                  std::uint64_t max_users, std::uint64_t seed, std::uint32_t max_tokens,
+EvaluationSet make_evaluation_set(Population const& population,
+                                  std::vector<ShardUsers> const& owned, std::uint64_t max_users,
+                                  std::uint64_t seed, std::uint32_t max_tokens,
                                   EvaluationProgress const& progress) {
     EvaluationSet set;
     set.user_offsets.push_back(0);
@@ -186,23 +194,27 @@ EvaluationSet make_evaluation_set(Population const& population, std::vector<Shar
     return set;
 }
 
-std::vector<float> score(Population const& population, EvaluationSet const& set, decode::Backend const& backend,
-                         HistorySource source, std::uint64_t seed, EvaluationProgress const& progress) {
+std::vector<float> score(Population const& population, EvaluationSet const& set,
+                         decode::Backend const& backend, HistorySource source, std::uint64_t seed,
+                         EvaluationProgress const& progress) {
     std::vector<float> logits(set.labels.size());
     ParallelFailure failure;
     std::atomic<std::uint64_t> done{0};
 #pragma omp parallel
     {
         std::unique_ptr<UserScorer> scorer;
-        failure.guard([&] { scorer = std::make_unique<UserScorer>(population, backend, source, seed); });
+        failure.guard(
+            [&] { scorer = std::make_unique<UserScorer>(population, backend, source, seed); });
 #pragma omp for schedule(dynamic, 64)
         for (std::size_t i = 0; i < set.users.size(); ++i) {
             failure.guard([&] {
                 auto const begin = set.user_offsets[i];
-                scorer->score(set.users[i], std::span(logits).subspan(begin, set.user_offsets[i + 1] - begin));
+                scorer->score(set.users[i],
+                              std::span(logits).subspan(begin, set.user_offsets[i + 1] - begin));
             });
             auto const now = ++done;
-            if (progress && omp_get_thread_num() == 0 && now % 256 < 8) progress(now, set.users.size());
+            if (progress && omp_get_thread_num() == 0 && now % 256 < 8)
+                progress(now, set.users.size());
         }
     }
     failure.rethrow();

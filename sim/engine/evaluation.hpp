@@ -1,5 +1,6 @@
-// Accuracy through the cache as served: every test impression is scored against the entry that the strategy keeps,
-// encoded from the stored history and appended to as the user's earlier impressions arrive.
+// Accuracy through the cache as served: every test impression is scored against the entry that the
+// strategy keeps, encoded from the stored history and appended to as the user's earlier impressions
+// arrive.
 #pragma once
 
 #include <cstdint>
@@ -22,21 +23,23 @@ struct ShardExtent {
 
 /// What this rank scores; the same for every arm, so labels and order are kept once.
 struct EvaluationSet {
-    std::vector<ShardExtent> shards;           ///< owned shards with at least one test impression, ascending
-    std::vector<UserId> users;                 ///< users with test impressions, logical order
-    std::vector<std::uint64_t> user_offsets;   ///< [users+1] into the impression columns
+    std::vector<ShardExtent> shards;  ///< owned shards with at least one test impression, ascending
+    std::vector<UserId> users;        ///< users with test impressions, logical order
+    std::vector<std::uint64_t> user_offsets;  ///< [users+1] into the impression columns
     std::vector<std::uint8_t> labels;
-    std::vector<ItemId> items;                 ///< candidate of each impression
-    std::vector<float> true_logits;            ///< empty unless the population knows them
-    std::uint64_t history_tokens = 0;          ///< sum over impressions of the (capped) history they see
+    std::vector<ItemId> items;         ///< candidate of each impression
+    std::vector<float> true_logits;    ///< empty unless the population knows them
+    std::uint64_t history_tokens = 0;  ///< sum over impressions of the (capped) history they see
 };
 
 /// Progress in users: (done, total).
 using EvaluationProgress = std::function<void(std::uint64_t, std::uint64_t)>;
 
-/// Local. Users are kept by hash when max_users > 0 (expected number; the same users on any number of ranks).
-EvaluationSet make_evaluation_set(workload::Population const& population, std::vector<ShardUsers> const& owned,
-                                  std::uint64_t max_users, std::uint64_t seed, std::uint32_t max_tokens,
+/// Local. Users are kept by hash when max_users > 0 (expected number; the same users on any number
+/// of ranks).
+EvaluationSet make_evaluation_set(workload::Population const& population,
+                                  std::vector<ShardUsers> const& owned, std::uint64_t max_users,
+                                  std::uint64_t seed, std::uint32_t max_tokens,
                                   EvaluationProgress const& progress);
 
 /// Whose history a request is scored with.

@@ -25,12 +25,14 @@ PopulationScan empty_scan(std::uint32_t items, bool with_train_counts) {
     return scan;
 }
 
-void add_history(PopulationScan& scan, UserId user, std::span<ItemId const> history, std::uint32_t max_tokens) {
+void add_history(PopulationScan& scan, UserId user, std::span<ItemId const> history,
+                 std::uint32_t max_tokens) {
     scan.token_hash.add(user, hash_span(history));
     ++scan.users;
     scan.tokens += history.size();
     scan.capped_tokens += std::min<std::size_t>(history.size(), max_tokens);
-    ++scan.users_by_length[PopulationScan::length_bucket(static_cast<std::uint32_t>(history.size()))];
+    ++scan.users_by_length[PopulationScan::length_bucket(
+        static_cast<std::uint32_t>(history.size()))];
     for (ItemId const item : history) ++scan.item_events[item];
 }
 
@@ -47,7 +49,9 @@ void add_training_impressions(PopulationScan& scan, workload::UserRecord const& 
 std::size_t PopulationScan::length_bucket(std::uint32_t length) {
     return std::min<std::size_t>(std::bit_width(length), kLengthBuckets - 1);
 }
-std::uint32_t PopulationScan::bucket_low(std::size_t bucket) { return bucket == 0 ? 0 : 1U << (bucket - 1); }
+std::uint32_t PopulationScan::bucket_low(std::size_t bucket) {
+    return bucket == 0 ? 0 : 1U << (bucket - 1);
+}
 std::uint32_t PopulationScan::bucket_high(std::size_t bucket) { return (1U << bucket) - 1; }
 
 std::vector<std::uint64_t> PopulationScan::parts() const {
@@ -72,8 +76,9 @@ void PopulationScan::assign_parts(std::vector<std::uint64_t> const& parts) {
     }
 }
 
-PopulationScan scan_population(workload::Population const& population, std::vector<UserId> const& users,
-                               std::uint32_t max_tokens, bool with_train_counts, ScanProgress const& progress) {
+PopulationScan scan_population(workload::Population const& population,
+                               std::vector<UserId> const& users, std::uint32_t max_tokens,
+                               bool with_train_counts, ScanProgress const& progress) {
     auto const items = population.catalogue().items;
     PopulationScan total = empty_scan(items, with_train_counts);
     std::int64_t const count = static_cast<std::int64_t>(users.size());
@@ -91,7 +96,8 @@ PopulationScan scan_population(workload::Population const& population, std::vect
                 if (with_train_counts) {
                     population.load(user, record);
                     add_training_impressions(mine, record);
-                    add_history(mine, user, std::span(record.timeline).first(record.base_length), max_tokens);
+                    add_history(mine, user, std::span(record.timeline).first(record.base_length),
+                                max_tokens);
                 } else {
                     population.load_history(user, history);
                     add_history(mine, user, history, max_tokens);

@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::uint64_t kVerifiedUsers = 1000;
 
-std::uint32_t capped_length(workload::Population const& population, UserId user, std::uint32_t max_tokens) {
+std::uint32_t capped_length(workload::Population const& population, UserId user,
+                            std::uint32_t max_tokens) {
     return std::min(population.history_length(user), max_tokens);
 }
 
@@ -41,13 +42,15 @@ LedgerPrediction predict(workload::Population const& population, std::vector<Use
         sum.payload_bytes += count * layout.payload_bytes(tokens);
         sum.entry_bytes += count * layout.entry_bytes(tokens);
         for (std::size_t s = 0; s < kv::kSections; ++s) {
-            sum.section_bytes[s] += count * layout.payload_bytes(tokens, static_cast<kv::Section>(s));
+            sum.section_bytes[s] +=
+                count * layout.payload_bytes(tokens, static_cast<kv::Section>(s));
         }
     }
     return sum;
 }
 
-ResidentStore::ResidentStore(workload::Population const& population, std::vector<UserId> const& users,
+ResidentStore::ResidentStore(workload::Population const& population,
+                             std::vector<UserId> const& users,
                              std::shared_ptr<decode::Backend const> backend)
     : population_(population), users_(users), backend_(std::move(backend)) {
     auto const max_tokens = backend_->weights().shape.max_tokens;
@@ -64,7 +67,8 @@ ResidentStore::ResidentStore(workload::Population const& population, std::vector
         ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         throw BackendError("cannot map " + std::to_string(mapped_bytes_) + " bytes for " +
-                           std::to_string(users.size()) + " resident users (" + std::strerror(errno) +
+                           std::to_string(users.size()) + " resident users (" +
+                           std::strerror(errno) +
                            "); lower /measurements/memory/max_resident_bytes or use more ranks");
     }
     arena_ = static_cast<std::byte*>(memory);
@@ -93,16 +97,19 @@ void ResidentStore::fill(std::function<void(std::uint64_t, std::uint64_t)> const
                 population_.load_history(users_[i], history);
                 auto const stored = backend_->encode(history, tokens_[i], decode::EncodeMode::memo,
                                                      arena_ + offsets_[i], *scratch);
-                validate(stored == tokens_[i], "residency: a history is shorter than its announced length");
+                validate(stored == tokens_[i],
+                         "residency: a history is shorter than its announced length");
             });
             auto const now = ++done;
-            if (progress && omp_get_thread_num() == 0 && now % 1024 < 8) progress(now, users_.size());
+            if (progress && omp_get_thread_num() == 0 && now % 1024 < 8)
+                progress(now, users_.size());
         }
     }
     failure.rethrow();
 }
 
-std::pair<std::uint64_t, std::uint64_t> ResidentStore::verify(std::uint64_t sample, std::uint64_t seed) const {
+std::pair<std::uint64_t, std::uint64_t> ResidentStore::verify(std::uint64_t sample,
+                                                              std::uint64_t seed) const {
     if (users_.empty()) return {0, 0};
     std::uint64_t const count = std::min<std::uint64_t>(sample, users_.size());
     std::uint64_t mismatches = 0;
@@ -132,7 +139,8 @@ Residency hold_users(workload::Population const& population, std::vector<UserId>
     result.resident_bytes = resident_set_bytes() - before;
     result.allocated_bytes = store.allocated_bytes();
     result.index_bytes = store.index_bytes();
-    std::tie(result.verified_users, result.verified_mismatches) = store.verify(kVerifiedUsers, seed);
+    std::tie(result.verified_users, result.verified_mismatches) =
+        store.verify(kVerifiedUsers, seed);
     return result;
 }
 

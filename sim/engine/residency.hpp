@@ -1,5 +1,5 @@
-// Residency: every user's entry of one strategy held as real bytes, and the ledger's prediction checked against what was
-// allocated and what the operating system counts as resident.
+// Residency: every user's entry of one strategy held as real bytes, and the ledger's prediction
+// checked against what was allocated and what the operating system counts as resident.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct LedgerPrediction {
     std::uint64_t users = 0;
     std::uint64_t tokens = 0;
     std::uint64_t payload_bytes = 0;
-    std::uint64_t entry_bytes = 0;   ///< payload and alignment inside the entries
+    std::uint64_t entry_bytes = 0;             ///< payload and alignment inside the entries
     std::vector<std::uint64_t> section_bytes;  ///< [kv::kSections]
 };
 
@@ -28,18 +28,20 @@ LedgerPrediction predict(workload::Population const& population, std::vector<Use
 
 /// Result of holding a rank's users; additive over ranks.
 struct Residency {
-    std::uint64_t allocated_bytes = 0;   ///< mapped for entries, page rounding included
-    std::int64_t resident_bytes = 0;     ///< growth of the process's resident set, measured around the fill
-    std::uint64_t index_bytes = 0;       ///< offsets and lengths that find an entry
-    std::uint64_t verified_users = 0;    ///< sampled users encoded again and compared
+    std::uint64_t allocated_bytes = 0;  ///< mapped for entries, page rounding included
+    std::int64_t resident_bytes =
+        0;  ///< growth of the process's resident set, measured around the fill
+    std::uint64_t index_bytes = 0;     ///< offsets and lengths that find an entry
+    std::uint64_t verified_users = 0;  ///< sampled users encoded again and compared
     std::uint64_t verified_mismatches = 0;
-    double fill_seconds = 0;             ///< set by the caller's clock
+    double fill_seconds = 0;  ///< set by the caller's clock
 };
 
 /// A rank's resident entries; unmapped on destruction.
 class ResidentStore {
   public:
-    /// Plans the arena from history lengths and maps it. Throws BackendError naming the sizes when the mapping fails.
+    /// Plans the arena from history lengths and maps it. Throws BackendError naming the sizes when
+    /// the mapping fails.
     ResidentStore(workload::Population const& population, std::vector<UserId> const& users,
                   std::shared_ptr<decode::Backend const> backend);
     ~ResidentStore();
@@ -49,7 +51,8 @@ class ResidentStore {
     /// Encodes every user's stored history; OpenMP-parallel. `progress` gets (users done, users).
     void fill(std::function<void(std::uint64_t, std::uint64_t)> const& progress);
     /// Encodes about `sample` users again by EncodeMode::compute and counts entries that differ.
-    [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> verify(std::uint64_t sample, std::uint64_t seed) const;
+    [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> verify(std::uint64_t sample,
+                                                                 std::uint64_t seed) const;
     [[nodiscard]] std::uint64_t allocated_bytes() const { return mapped_bytes_; }
     [[nodiscard]] std::uint64_t index_bytes() const;
     [[nodiscard]] decode::EntryRef entry(std::size_t user_index) const;
@@ -64,8 +67,8 @@ class ResidentStore {
     std::size_t mapped_bytes_ = 0;
 };
 
-/// Maps, fills, measures, verifies, unmaps. `resident_set_bytes` reads the process's resident set (supplied by the app:
-/// this layer knows no operating-system files).
+/// Maps, fills, measures, verifies, unmaps. `resident_set_bytes` reads the process's resident set
+/// (supplied by the app: this layer knows no operating-system files).
 Residency hold_users(workload::Population const& population, std::vector<UserId> const& users,
                      std::shared_ptr<decode::Backend const> backend,
                      std::function<std::int64_t()> const& resident_set_bytes, std::uint64_t seed,

@@ -61,7 +61,8 @@ SplitKeys find_keys(Population const& population, std::uint64_t seed,
             });
 #pragma omp atomic
             ++done;
-            if (progress && omp_get_thread_num() == 0 && user % 1024 == 0) progress(done, population.users());
+            if (progress && omp_get_thread_num() == 0 && user % 1024 == 0)
+                progress(done, population.users());
         }
 #pragma omp critical(merge_sample_keys)
         {
@@ -76,7 +77,8 @@ SplitKeys find_keys(Population const& population, std::uint64_t seed,
 /// The `limit` keys with the smallest hashes (0 = all), sorted by position.
 std::vector<SampleKey> select(std::vector<SampleKey> keys, std::uint64_t limit) {
     if (limit > 0 && limit < keys.size()) {
-        std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(limit), keys.end(), by_hash);
+        std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(limit),
+                         keys.end(), by_hash);
         keys.resize(limit);
     }
     std::sort(keys.begin(), keys.end(), by_position);
@@ -106,16 +108,19 @@ struct Columns {
 
 void store_catalogue(workload::Catalogue const& catalogue, TensorFile& out) {
     std::vector<std::uint32_t> flat;
-    for (auto const& feature : catalogue.features) flat.insert(flat.end(), feature.begin(), feature.end());
+    for (auto const& feature : catalogue.features)
+        flat.insert(flat.end(), feature.begin(), feature.end());
     auto const features = static_cast<std::int64_t>(catalogue.features.size());
-    out.tensors["item_features"] =
-        Tensor::from<std::uint32_t>(flat, {features, static_cast<std::int64_t>(catalogue.items) + 1});
+    out.tensors["item_features"] = Tensor::from<std::uint32_t>(
+        flat, {features, static_cast<std::int64_t>(catalogue.items) + 1});
     out.tensors["feature_vocabularies"] =
         Tensor::from<std::uint32_t>(catalogue.feature_vocabularies, {features});
 }
 
-/// Timelines of the users that have a sample, cut behind the last event that any of their samples sees.
-void store_rows(Population const& population, std::array<std::vector<SampleKey>, 3> const& chosen, TensorFile& out) {
+/// Timelines of the users that have a sample, cut behind the last event that any of their samples
+/// sees.
+void store_rows(Population const& population, std::array<std::vector<SampleKey>, 3> const& chosen,
+                TensorFile& out) {
     std::vector<UserId> users;
     for (auto const& keys : chosen) {
         for (auto const& key : keys) users.push_back(key.user);
@@ -143,7 +148,8 @@ void store_rows(Population const& population, std::array<std::vector<SampleKey>,
     }
     out.tensors["timeline.offsets"] =
         Tensor::from<std::uint64_t>(offsets, {static_cast<std::int64_t>(offsets.size())});
-    out.tensors["timeline.items"] = Tensor::from<std::uint32_t>(items, {static_cast<std::int64_t>(items.size())});
+    out.tensors["timeline.items"] =
+        Tensor::from<std::uint32_t>(items, {static_cast<std::int64_t>(items.size())});
     columns[0].store(out, "train");
     columns[1].store(out, "tune");
     columns[2].store(out, "reference");
@@ -154,7 +160,8 @@ void require_both_labels(TensorFile const& out, std::string const& origin) {
     auto const clicks = static_cast<std::size_t>(std::count(labels.begin(), labels.end(), 1));
     if (clicks == 0 || clicks == labels.size()) {
         throw DataError(origin, 0,
-                        "all " + std::to_string(labels.size()) + " training labels are equal; nothing can be learnt");
+                        "all " + std::to_string(labels.size()) +
+                            " training labels are equal; nothing can be learnt");
     }
 }
 
@@ -166,9 +173,9 @@ void collect_samples(Population const& population, SampleLimits const& limits, s
     SplitKeys keys = find_keys(population, seed, progress);
     if (keys.train.empty()) throw DataError(origin, 0, "the train split has no impressions");
     if (keys.tune.empty()) throw DataError(origin, 0, "the tune split has no impressions");
-    std::array<std::vector<SampleKey>, 3> chosen = {select(std::move(keys.train), limits.train),
-                                                    select(keys.tune, limits.tune),
-                                                    select(keys.tune, std::max<std::uint64_t>(limits.reference, 1))};
+    std::array<std::vector<SampleKey>, 3> chosen = {
+        select(std::move(keys.train), limits.train), select(keys.tune, limits.tune),
+        select(keys.tune, std::max<std::uint64_t>(limits.reference, 1))};
     store_catalogue(population.catalogue(), out);
     store_rows(population, chosen, out);
     require_both_labels(out, origin);

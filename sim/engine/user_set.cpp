@@ -2,7 +2,8 @@
 
 namespace ckvsim::engine {
 
-std::vector<ShardUsers> owned_users(std::uint64_t users, std::uint32_t shards, int rank, int ranks) {
+std::vector<ShardUsers> owned_users(std::uint64_t users, std::uint32_t shards, int rank,
+                                    int ranks) {
     std::vector<ShardUsers> owned;
     std::vector<std::uint32_t> slot(shards, UINT32_MAX);
     for (std::uint32_t shard = 0; shard < shards; ++shard) {

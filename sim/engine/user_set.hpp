@@ -1,5 +1,5 @@
-// The users of one rank, in logical order: ascending shard, then ascending user. The concatenation over ranks, sorted
-// by shard, is the same for any number of ranks.
+// The users of one rank, in logical order: ascending shard, then ascending user. The concatenation
+// over ranks, sorted by shard, is the same for any number of ranks.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ struct ShardUsers {
     std::vector<UserId> users;
 };
 
-/// Local. Users of the shards that `rank` of `ranks` owns (core/shards.hpp). Memory: 8 bytes per owned user.
+/// Local. Users of the shards that `rank` of `ranks` owns (core/shards.hpp). Memory: 8 bytes per
+/// owned user.
 std::vector<ShardUsers> owned_users(std::uint64_t users, std::uint32_t shards, int rank, int ranks);
 
 /// All users of the owned shards, flattened in logical order.

@@ -1,6 +1,6 @@
-// Strategies: how a user's history is kept between requests. A strategy is a keying (what a stored value belongs
-// to) times an encoding (how a K or V is represented). Pure: parameters, applicability, byte layout, ledger.
-// The kernels that read these bytes are in device/.
+// Strategies: how a user's history is kept between requests. A strategy is a keying (what a stored
+// value belongs to) times an encoding (how a K or V is represented). Pure: parameters,
+// applicability, byte layout, ledger. The kernels that read these bytes are in device/.
 #pragma once
 
 #include <array>
@@ -17,7 +17,8 @@ namespace ckvsim::kv {
 enum class StrategyKind : std::uint8_t {
     recompute,   ///< ids only; K and V are projected at every request
     full,        ///< K and V of every token, per user
-    item_table,  ///< ids per user; K, V and search keys once per catalogue item (exact where they depend on the item)
+    item_table,  ///< ids per user; K, V and search keys once per catalogue item (exact where they
+                 ///< depend on the item)
     collective   ///< CollectiveKV: pool index and d_u scalars, per user token or per item
 };
 enum class Keying : std::uint8_t { user_token, item };
@@ -32,25 +33,38 @@ constexpr std::uint32_t value_bytes(ValueType type) { return type == ValueType::
 
 struct StrategyParams {
     StrategyKind kind = StrategyKind::full;
-    Keying keying = Keying::user_token;        ///< collective only
-    ValueType value_type = ValueType::fp32;    ///< stored K/V, search keys and user part; pools too
-    std::uint32_t index_bytes = 2;             ///< collective: 1, 2 or 4; must hold m - 1
-    SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the long branch's search keys live
-    bool random_indices = false;               ///< control: pool rows by hash instead of the router's arg-max
+    Keying keying = Keying::user_token;      ///< collective only
+    ValueType value_type = ValueType::fp32;  ///< stored K/V, search keys and user part; pools too
+    std::uint32_t index_bytes = 2;           ///< collective: 1, 2 or 4; must hold m - 1
+    SearchKeys search_keys =
+        SearchKeys::stored;       ///< collective: where the long branch's search keys live
+    bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
 };
 
-/// Why a strategy cannot serve a set of weights; nullopt = it applies. Example: `collective` on `full` weights.
-std::optional<std::string> refusal(StrategyParams const& params, model::VariantParams const& weights);
+/// Why a strategy cannot serve a set of weights; nullopt = it applies. Example: `collective` on
+/// `full` weights.
+std::optional<std::string> refusal(StrategyParams const& params,
+                                   model::VariantParams const& weights);
 
 /// True when the strategy's scores equal full KV fp32 of the same weights (up to rounding).
 bool is_exact(StrategyParams const& params);
 
 /// The storage sections of one user's entry. Every section is an array over tokens.
 enum class Section : std::uint8_t {
-    ids,                                             ///< u32 item ids, all tokens
-    short_k, short_v, search, long_k, long_v,        ///< value type; [d] or [search_dim] per token
-    short_k_index, short_k_user, short_v_index, short_v_user,  ///< collective codes, short branch
-    long_k_index, long_k_user, long_v_index, long_v_user,      ///< collective codes, long branch
+    ids,  ///< u32 item ids, all tokens
+    short_k,
+    short_v,
+    search,
+    long_k,
+    long_v,  ///< value type; [d] or [search_dim] per token
+    short_k_index,
+    short_k_user,
+    short_v_index,
+    short_v_user,  ///< collective codes, short branch
+    long_k_index,
+    long_k_user,
+    long_v_index,
+    long_v_user,  ///< collective codes, long branch
     count_
 };
 inline constexpr std::size_t kSections = static_cast<std::size_t>(Section::count_);
@@ -58,14 +72,18 @@ std::string to_string(Section section);
 /// "short", "long" or "search": the attention site a section belongs to; ids belong to "all".
 std::string site_of(Section section);
 
-/// Byte layout of one user's entry for a given capacity in tokens. Sections start 16-byte aligned, in enum order;
-/// short-branch sections hold at most short_tokens tokens (the newest), the others up to `capacity`.
+/// Byte layout of one user's entry for a given capacity in tokens. Sections start 16-byte aligned,
+/// in enum order; short-branch sections hold at most short_tokens tokens (the newest), the others
+/// up to `capacity`.
 class EntryLayout {
   public:
-    EntryLayout(model::SimShape const& shape, model::VariantParams const& variant, StrategyParams const& strategy);
+    EntryLayout(model::SimShape const& shape, model::VariantParams const& variant,
+                StrategyParams const& strategy);
 
     [[nodiscard]] bool has(Section section) const { return bytes_per_token_[index(section)] != 0; }
-    [[nodiscard]] std::uint32_t bytes_per_token(Section section) const { return bytes_per_token_[index(section)]; }
+    [[nodiscard]] std::uint32_t bytes_per_token(Section section) const {
+        return bytes_per_token_[index(section)];
+    }
     /// Tokens the section holds when the entry has room for `capacity` tokens.
     [[nodiscard]] std::uint32_t tokens_in(Section section, std::uint32_t capacity) const;
     /// Offset of a section in an entry of the given capacity.
@@ -85,23 +103,28 @@ class EntryLayout {
 
 /// One shared (not per-user) allocation of a strategy on a GPU or host.
 struct SharedBytes {
-    std::string what;   ///< for example "short.k.pool", "item_table.long.v", "embeddings", "tower"
+    std::string what;  ///< for example "short.k.pool", "item_table.long.v", "embeddings", "tower"
     std::size_t bytes = 0;
 };
-/// Everything shared that serving this strategy needs, predicted from shapes. `items` = V, `context_vocabulary`.
-std::vector<SharedBytes> shared_bytes(model::SimShape const& shape, model::VariantParams const& variant,
-                                      StrategyParams const& strategy, workload::Catalogue const& catalogue,
+/// Everything shared that serving this strategy needs, predicted from shapes. `items` = V,
+/// `context_vocabulary`.
+std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
+                                      model::VariantParams const& variant,
+                                      StrategyParams const& strategy,
+                                      workload::Catalogue const& catalogue,
                                       std::uint32_t context_vocabulary);
 
-/// Ratios of DESIGN honesty rule 3. The paper's counts one index as one value and only the sites of the scope:
-/// (d_u + 1) / d. The real one divides payload bytes per user by those of `full` fp32 over the whole model.
+/// Ratios of DESIGN honesty rule 3. The paper's counts one index as one value and only the sites of
+/// the scope: (d_u + 1) / d. The real one divides payload bytes per user by those of `full` fp32
+/// over the whole model.
 struct Ratios {
-    double paper = 1.0;      ///< 1 when not collective
-    double real = 1.0;       ///< per-user payload at `tokens` tokens
-    double real_with_shared = 1.0;  ///< per-user payload + shared bytes over `users` users, against full + its shared
+    double paper = 1.0;  ///< 1 when not collective
+    double real = 1.0;   ///< per-user payload at `tokens` tokens
+    double real_with_shared =
+        1.0;  ///< per-user payload + shared bytes over `users` users, against full + its shared
 };
-Ratios ratios(model::SimShape const& shape, model::VariantParams const& variant, StrategyParams const& strategy,
-              workload::Catalogue const& catalogue, std::uint32_t context_vocabulary, std::uint32_t tokens,
-              double users);
+Ratios ratios(model::SimShape const& shape, model::VariantParams const& variant,
+              StrategyParams const& strategy, workload::Catalogue const& catalogue,
+              std::uint32_t context_vocabulary, std::uint32_t tokens, double users);
 
 }  // namespace ckvsim::kv

@@ -1,5 +1,5 @@
-// Mergeable latency sketch: log-linear buckets with integer counts (the layout of HdrHistogram, Tene 2012: every
-// octave in 128 equal parts), integer arithmetic only, so equal on every machine.
+// Mergeable latency sketch: log-linear buckets with integer counts (the layout of HdrHistogram,
+// Tene 2012: every octave in 128 equal parts), integer arithmetic only, so equal on every machine.
 // Quantiles are within 0.5 % relative error of the exact order statistic; merging is exact.
 #pragma once
 
@@ -13,14 +13,16 @@ namespace ckvsim::metrics {
 
 class LatencySketch {
   public:
-    static constexpr double kRelativeError = 0.005;  ///< stated bound; the layout gives 1/256 = 0.39 %
+    static constexpr double kRelativeError =
+        0.005;  ///< stated bound; the layout gives 1/256 = 0.39 %
 
     void add(Nanoseconds value_ns, std::uint64_t count = 1);  ///< negative values count as 0
     void merge(LatencySketch const& other);
     [[nodiscard]] std::uint64_t count() const { return count_; }
-    [[nodiscard]] double mean_ns() const;     ///< exact (integer sum); NaN when empty
+    [[nodiscard]] double mean_ns() const;  ///< exact (integer sum); NaN when empty
     [[nodiscard]] Nanoseconds max_ns() const { return max_ns_; }
-    /// Value at rank ceil(q * count); NaN when fewer than 10 samples lie beyond it (10 / (1 - q) samples needed).
+    /// Value at rank ceil(q * count); NaN when fewer than 10 samples lie beyond it (10 / (1 - q)
+    /// samples needed).
     [[nodiscard]] double quantile_ns(double q) const;
     /// The same without the sample rule, for curves; NaN when empty.
     [[nodiscard]] double quantile_unchecked_ns(double q) const;

@@ -1,5 +1,6 @@
-// The report as data: tables with typed, described columns. Every table's schema is registered once; the HDF5
-// writer, `ckvsim show`, `ckvsim diff` and sim/docs/schema.md all work from the registry.
+// The report as data: tables with typed, described columns. Every table's schema is registered
+// once; the HDF5 writer, `ckvsim show`, `ckvsim diff` and sim/docs/schema.md all work from the
+// registry.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,13 @@ enum class Provenance : std::uint8_t {
 std::string to_string(Provenance provenance);
 
 struct Column {
-    std::string name;     ///< snake_case with unit suffix
+    std::string name;  ///< snake_case with unit suffix
     ColumnType type;
-    std::string unit;     ///< "ns", "bytes", "1", ...
+    std::string unit;  ///< "ns", "bytes", "1", ...
     Provenance provenance;
     std::string meaning;
-    double diff_tolerance = 0.0;  ///< relative tolerance of `ckvsim diff`; < 0 = wall clock, never compared
+    double diff_tolerance =
+        0.0;  ///< relative tolerance of `ckvsim diff`; < 0 = wall clock, never compared
 };
 
 struct TableSchema {
@@ -62,13 +64,14 @@ class Table {
 
 /// Everything rank 0 writes.
 struct Report {
-    std::map<std::string, std::string> provenance;  ///< commit, host, compiler, ranks, threads, seed, digests, ...
-    std::string spec_json;                          ///< the resolved spec, every default filled in
-    std::string logical_hash;                       ///< 16 hex digits
+    std::map<std::string, std::string>
+        provenance;            ///< commit, host, compiler, ranks, threads, seed, digests, ...
+    std::string spec_json;     ///< the resolved spec, every default filled in
+    std::string logical_hash;  ///< 16 hex digits
     std::string scores_hash;
-    std::vector<std::string> notes;                 ///< cautions in plain words
+    std::vector<std::string> notes;  ///< cautions in plain words
     std::map<std::string, Table> tables;
-    Table& table(std::string const& name);          ///< created on first use
+    Table& table(std::string const& name);  ///< created on first use
 };
 
 }  // namespace ckvsim::metrics

@@ -9,16 +9,20 @@
 
 namespace ckvsim::node {
 
-enum class PlatformKind : std::uint8_t { measured, nominal };  ///< calibrated here | from data sheets
+enum class PlatformKind : std::uint8_t {
+    measured,
+    nominal
+};  ///< calibrated here | from data sheets
 
-/// Cost of one stage measured over a grid of (tokens, candidates): nanoseconds per request, row-major
-/// [tokens][candidates]. Looked up bilinearly in log2(1 + x), clamped at the ends.
+/// Cost of one stage measured over a grid of (tokens, candidates): nanoseconds per request,
+/// row-major [tokens][candidates]. Looked up bilinearly in log2(1 + x), clamped at the ends.
 struct CostGrid {
     std::vector<std::uint32_t> tokens;
     std::vector<std::uint32_t> candidates;
     std::vector<double> mean_ns;
-    double batch_overhead_ns = 0.0;              ///< once per batch
-    std::vector<double> noise_quantiles = {1.0}; ///< sorted ratios to the mean, equally spaced; drawn per batch
+    double batch_overhead_ns = 0.0;  ///< once per batch
+    std::vector<double> noise_quantiles = {
+        1.0};  ///< sorted ratios to the mean, equally spaced; drawn per batch
 };
 
 /// Stage costs of one strategy, by stage name: "fetch", "prefill", "decode", "score", "append".
@@ -27,20 +31,20 @@ using StrategyCosts = std::map<std::string, CostGrid>;
 struct Platform {
     std::string name;
     PlatformKind kind = PlatformKind::nominal;
-    std::string source;                       ///< where the constants come from, in words
-    std::string digest;                       ///< of the file, recorded as the calibration id
+    std::string source;  ///< where the constants come from, in words
+    std::string digest;  ///< of the file, recorded as the calibration id
     // Data-sheet description; used for every strategy that has no measured costs.
     double hbm_bytes = 80e9;
     double hbm_bytes_per_s = 3.35e12;
     double dram_bytes = 1e12;
     double dram_bytes_per_s = 300e9;
-    double link_bytes_per_s = 64e9;           ///< host to device, one direction
+    double link_bytes_per_s = 64e9;  ///< host to device, one direction
     double link_latency_ns = 10000.0;
-    double flops_per_s = 400e12;              ///< dense, the type the kernels use
-    double efficiency = 0.7;                  ///< share of nominal bandwidth and flops assumed reached
-    double batch_overhead_ns = 20000.0;       ///< launches per batch and stage
+    double flops_per_s = 400e12;         ///< dense, the type the kernels use
+    double efficiency = 0.7;             ///< share of nominal bandwidth and flops assumed reached
+    double batch_overhead_ns = 20000.0;  ///< launches per batch and stage
     std::uint32_t gpus = 8;
-    bool fetch_overlaps_decode = true;        ///< an own copy engine; false: the server copies itself
+    bool fetch_overlaps_decode = true;  ///< an own copy engine; false: the server copies itself
     std::map<std::string, std::string> constant_sources;
     /// Measured costs by cost key (see decode::cost_key).
     std::map<std::string, StrategyCosts> costs;
@@ -48,10 +52,11 @@ struct Platform {
 
 /// One logical node's cache tiers and batching, from the spec.
 struct NodeParams {
-    std::uint64_t hbm_cache_bytes = 0;        ///< per node, before shared tables are taken off
+    std::uint64_t hbm_cache_bytes = 0;  ///< per node, before shared tables are taken off
     std::uint64_t dram_cache_bytes = 0;
     std::uint32_t max_batch = 16;
-    double max_wait_us = 200.0;               ///< a batch closes when it is full or its first request waited so long
+    double max_wait_us =
+        200.0;  ///< a batch closes when it is full or its first request waited so long
 };
 
 }  // namespace ckvsim::node

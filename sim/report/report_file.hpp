@@ -1,5 +1,6 @@
-// HDF5 report: writing (temporary name, read back, rename), reading, comparing. hdf5.h is included only in this
-// folder's .cpp files. Layout: sim/docs/schema.md (generated from metrics::table_schemas()).
+// HDF5 report: writing (temporary name, read back, rename), reading, comparing. hdf5.h is included
+// only in this folder's .cpp files. Layout: sim/docs/schema.md (generated from
+// metrics::table_schemas()).
 #pragma once
 
 #include <cstdint>
@@ -12,14 +13,14 @@
 
 namespace ckvsim::report {
 
-/// Bulk array written by all ranks through collective parallel HDF5 (serial build: by the one rank), in logical
-/// order: each rank brings contiguous segments (global offset, values).
+/// Bulk array written by all ranks through collective parallel HDF5 (serial build: by the one
+/// rank), in logical order: each rank brings contiguous segments (global offset, values).
 struct BulkSegment {
     std::uint64_t offset = 0;
     std::uint64_t count = 0;
 };
 struct BulkArray {
-    std::string path;      ///< for example "/predictions/full/seed1/logit"
+    std::string path;  ///< for example "/predictions/full/seed1/logit"
     std::string unit;
     std::string meaning;
     std::string provenance = "derived";
@@ -28,9 +29,9 @@ struct BulkArray {
     std::vector<float> values;          ///< concatenated segments
 };
 
-/// Collective. Rank 0's `report` is written; bulk arrays come from everybody (same paths and totals on all ranks).
-/// Writes <path>.partial, flushes, reads back and verifies, renames. On failure all ranks throw, nothing is left under
-/// the final name (an older file stays).
+/// Collective. Rank 0's `report` is written; bulk arrays come from everybody (same paths and totals
+/// on all ranks). Writes <path>.partial, flushes, reads back and verifies, renames. On failure all
+/// ranks throw, nothing is left under the final name (an older file stays).
 void write_report(comm::Communicator& comm, std::string const& path, metrics::Report const& report,
                   std::vector<BulkArray> const& bulk);
 

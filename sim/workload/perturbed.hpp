@@ -1,4 +1,5 @@
-// A population that differs from another in exactly one history token: the self-check of the logical hash.
+// A population that differs from another in exactly one history token: the self-check of the
+// logical hash.
 #pragma once
 
 #include <memory>

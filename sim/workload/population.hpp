@@ -12,31 +12,36 @@ namespace ckvsim::workload {
 
 enum class Split : std::uint8_t { train = 0, tune = 1, test = 2 };
 
-/// One labelled impression of a user. Its history is timeline[0 .. history_end): strictly earlier events.
+/// One labelled impression of a user. Its history is timeline[0 .. history_end): strictly earlier
+/// events.
 struct Impression {
     ItemId item = kPaddingItem;
-    std::uint32_t context = 0;      ///< categorical request context (KuaiRand: tab), < context_vocabulary()
+    std::uint32_t context =
+        0;  ///< categorical request context (KuaiRand: tab), < context_vocabulary()
     std::uint32_t history_end = 0;  ///< number of timeline events strictly before this impression
     std::uint8_t label = 0;         ///< 1 = click
     Split split = Split::test;
-    std::int64_t time_ms = 0;       ///< event time; impressions of a user are sorted by it
+    std::int64_t time_ms = 0;  ///< event time; impressions of a user are sorted by it
 };
 
-/// Everything known about one user. `timeline` = base history, then the impressions' items in time order
-/// where the source says that exposures extend the history (KuaiRand), else the base history alone.
+/// Everything known about one user. `timeline` = base history, then the impressions' items in time
+/// order where the source says that exposures extend the history (KuaiRand), else the base history
+/// alone.
 struct UserRecord {
     std::vector<ItemId> timeline;
-    std::uint32_t base_length = 0;  ///< timeline[0 .. base_length) is the stored history, oldest first
+    std::uint32_t base_length =
+        0;  ///< timeline[0 .. base_length) is the stored history, oldest first
     std::vector<Impression> impressions;
-    std::vector<double> true_logits;  ///< synthetic only: logit of the generating model per impression
+    std::vector<double>
+        true_logits;  ///< synthetic only: logit of the generating model per impression
 };
 
 /// Item features: feature 0 is the item id itself, feature 1 a category, further ones optional.
 struct Catalogue {
-    std::uint32_t items = 0;                             ///< V; ids 1 .. V, 0 = padding
-    std::vector<std::string> feature_names;              ///< size F >= 1
-    std::vector<std::uint32_t> feature_vocabularies;     ///< size F, including padding 0
-    std::vector<std::vector<std::uint32_t>> features;    ///< [F][V+1]; features[0][i] == i
+    std::uint32_t items = 0;                           ///< V; ids 1 .. V, 0 = padding
+    std::vector<std::string> feature_names;            ///< size F >= 1
+    std::vector<std::uint32_t> feature_vocabularies;   ///< size F, including padding 0
+    std::vector<std::vector<std::uint32_t>> features;  ///< [F][V+1]; features[0][i] == i
 };
 
 /// Thread-safe, read-only after construction.

@@ -1,5 +1,5 @@
-// Open-loop request streams. A request is (intended start, user, C candidates); generated per logical shard,
-// so that any rank can make its own part; merged by (time, shard, sequence).
+// Open-loop request streams. A request is (intended start, user, C candidates); generated per
+// logical shard, so that any rank can make its own part; merged by (time, shard, sequence).
 #pragma once
 
 #include <vector>
@@ -18,8 +18,10 @@ struct TrafficParams {
     double speed_factor = 1.0;            ///< original timestamps are divided by this (original)
     std::uint32_t candidates = 128;       ///< C
     double activity_sigma = 1.0;          ///< log-normal spread of user activity (poisson)
-    double revisit_probability = 0.3;     ///< short-return share: the user of a recent request of the shard returns
-    std::uint32_t revisit_window = 64;    ///< ... chosen among the shard's last so many requests (geometric)
+    double revisit_probability =
+        0.3;  ///< short-return share: the user of a recent request of the shard returns
+    std::uint32_t revisit_window =
+        64;  ///< ... chosen among the shard's last so many requests (geometric)
 };
 
 /// One request. Candidates are derived on demand from (seed, id): see candidate_items().
@@ -27,21 +29,25 @@ struct Request {
     Nanoseconds intended_start_ns = 0;
     UserId user = 0;
     std::uint32_t shard = 0;
-    std::uint32_t sequence = 0;    ///< position within the shard; (shard, sequence) is the request's identity
+    std::uint32_t sequence =
+        0;  ///< position within the shard; (shard, sequence) is the request's identity
     std::uint32_t candidates = 1;
-    std::uint32_t tokens = 0;      ///< history tokens of the user at the request (capped at max_tokens)
+    std::uint32_t tokens = 0;  ///< history tokens of the user at the request (capped at max_tokens)
 };
 
-/// Users of a shard, ascending. O(users) for the first call of a population; callers keep the result.
+/// Users of a shard, ascending. O(users) for the first call of a population; callers keep the
+/// result.
 std::vector<std::vector<UserId>> users_by_shard(std::uint64_t users, std::uint32_t shards);
 
-/// Requests of the given shards, sorted by (intended_start_ns, shard, sequence). Pure function of its arguments;
-/// the result for a set of shards does not depend on which other shards are asked for.
-/// `max_tokens` caps Request::tokens. For ArrivalKind::original the population must be a dataset: the test
-/// impressions become requests at their own times (first at 0), candidates = impressions within the second.
-std::vector<Request> make_requests(Population const& population, TrafficParams const& params, std::uint64_t seed,
-                                   std::vector<std::uint32_t> const& shards,
-                                   std::vector<std::vector<UserId>> const& shard_users, std::uint32_t max_tokens);
+/// Requests of the given shards, sorted by (intended_start_ns, shard, sequence). Pure function of
+/// its arguments; the result for a set of shards does not depend on which other shards are asked
+/// for. `max_tokens` caps Request::tokens. For ArrivalKind::original the population must be a
+/// dataset: the test impressions become requests at their own times (first at 0), candidates =
+/// impressions within the second.
+std::vector<Request> make_requests(Population const& population, TrafficParams const& params,
+                                   std::uint64_t seed, std::vector<std::uint32_t> const& shards,
+                                   std::vector<std::vector<UserId>> const& shard_users,
+                                   std::uint32_t max_tokens);
 
 /// Candidate items of a request: uniform over the catalogue, keyed by (seed, shard, sequence).
 void candidate_items(std::uint64_t seed, Request const& request, std::uint32_t catalogue_items,

@@ -1,4 +1,5 @@
-// main() of MPI tests: every rank runs the same cases; the job fails when any rank fails; rank 0 prints.
+// main() of MPI tests: every rank runs the same cases; the job fails when any rank fails; rank 0
+// prints.
 #include <gtest/gtest.h>
 
 #include <array>

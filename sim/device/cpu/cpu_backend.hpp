@@ -1,5 +1,6 @@
-// CPU implementation of decode::Backend: Highway kernels with run-time dispatch, a fixed summation order
-// (the `reproducible` mode: results do not depend on batch, threads or ranks on one instruction set).
+// CPU implementation of decode::Backend: Highway kernels with run-time dispatch, a fixed summation
+// order (the `reproducible` mode: results do not depend on batch, threads or ranks on one
+// instruction set).
 #pragma once
 
 #include <memory>
@@ -16,7 +17,8 @@ struct ForcedIndices {
 };
 
 struct BackendOptions {
-    bool memo_tables = true;  ///< allow EncodeMode::memo (per-item tables are made on construction, OpenMP-parallel)
+    bool memo_tables = true;  ///< allow EncodeMode::memo (per-item tables are made on construction,
+                              ///< OpenMP-parallel)
     ForcedIndices const* forced = nullptr;
 };
 
@@ -26,8 +28,10 @@ std::unique_ptr<decode::Backend> make_backend(std::shared_ptr<model::SimWeights 
                                               workload::Catalogue const& catalogue,
                                               BackendOptions const& options = {});
 
-/// The router's arg-max per item of a collective side, as the kernels compute it: [V+1]; empty when not collective.
-std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights, model::SideWeights const& side);
+/// The router's arg-max per item of a collective side, as the kernels compute it: [V+1]; empty when
+/// not collective.
+std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights,
+                                           model::SideWeights const& side);
 
 /// Name of the instruction set the kernels dispatch to, for provenance ("AVX3", "AVX2", ...).
 std::string instruction_set();

@@ -54,7 +54,8 @@ model::VariantParams collective_variant() {
     return variant;
 }
 
-EvaluationSet make_set(workload::Population const& population, std::vector<ShardUsers> const& owned) {
+EvaluationSet make_set(workload::Population const& population,
+                       std::vector<ShardUsers> const& owned) {
     return make_evaluation_set(population, owned, 0, 1, small_shape().max_tokens, {});
 }
 
@@ -66,7 +67,8 @@ TEST(UserSet, RanksPartitionTheUsersAndKeepLogicalOrder) {
         for (auto const& shard : owned_users(1000, 64, rank, 3)) merged[shard.shard] = shard.users;
     }
     std::vector<UserId> together;
-    for (auto const& [shard, users] : merged) together.insert(together.end(), users.begin(), users.end());
+    for (auto const& [shard, users] : merged)
+        together.insert(together.end(), users.begin(), users.end());
     EXPECT_EQ(together, whole);
 }
 
@@ -77,8 +79,9 @@ TEST(Evaluation, ScoresAndHashesDoNotDependOnRanks) {
     auto const logits = score(*population, set, *backend, HistorySource::own, 1, {});
     std::map<UserId, std::vector<float>> by_user;
     for (std::size_t i = 0; i < set.users.size(); ++i) {
-        by_user[set.users[i]] = {logits.begin() + static_cast<std::ptrdiff_t>(set.user_offsets[i]),
-                                 logits.begin() + static_cast<std::ptrdiff_t>(set.user_offsets[i + 1])};
+        by_user[set.users[i]] = {
+            logits.begin() + static_cast<std::ptrdiff_t>(set.user_offsets[i]),
+            logits.begin() + static_cast<std::ptrdiff_t>(set.user_offsets[i + 1])};
     }
     std::uint64_t hash = 0;
     std::size_t impressions = 0;
@@ -88,8 +91,9 @@ TEST(Evaluation, ScoresAndHashesDoNotDependOnRanks) {
         hash += hash_scores(part, part_logits);
         impressions += part_logits.size();
         for (std::size_t i = 0; i < part.users.size(); ++i) {
-            std::vector<float> const mine(part_logits.begin() + static_cast<std::ptrdiff_t>(part.user_offsets[i]),
-                                          part_logits.begin() + static_cast<std::ptrdiff_t>(part.user_offsets[i + 1]));
+            std::vector<float> const mine(
+                part_logits.begin() + static_cast<std::ptrdiff_t>(part.user_offsets[i]),
+                part_logits.begin() + static_cast<std::ptrdiff_t>(part.user_offsets[i + 1]));
             EXPECT_EQ(mine, by_user.at(part.users[i]));
         }
     }
@@ -115,7 +119,8 @@ TEST(Evaluation, SubsamplingKeepsWholeUsersAndIsTheSameOnAnyNumberOfRanks) {
     EXPECT_GT(some.users.size(), 5U);
     std::vector<UserId> split;
     for (int rank = 0; rank < 2; ++rank) {
-        auto const part = make_evaluation_set(*population, owned_users(300, 64, rank, 2), 100, 1, 60, {});
+        auto const part =
+            make_evaluation_set(*population, owned_users(300, 64, rank, 2), 100, 1, 60, {});
         split.insert(split.end(), part.users.begin(), part.users.end());
     }
     auto sorted = some.users;
@@ -130,7 +135,8 @@ TEST(Residency, PredictionMatchesAllocationAndSampledUsersEncodeAgainToTheSameBy
     strategy.kind = kv::StrategyKind::collective;
     auto const backend = small_backend(*population, strategy, collective_variant());
     auto const users = flatten(owned_users(300, 64, 0, 1));
-    auto const prediction = predict(*population, users, backend->layout(), small_shape().max_tokens);
+    auto const prediction =
+        predict(*population, users, backend->layout(), small_shape().max_tokens);
     ResidentStore store(*population, users, backend);
     store.fill({});
     EXPECT_GE(store.allocated_bytes(), prediction.entry_bytes);
@@ -163,7 +169,8 @@ TEST(PopulationScan, CountsAddUpAndOneFlippedTokenChangesTheHash) {
     auto const light = scan_population(*population, users, 60, false, {});
     EXPECT_EQ(light.token_hash.value(), scan.token_hash.value());
     auto const flipped = workload::perturb_token(workload::make_synthetic(small_params()), 17, 0);
-    EXPECT_NE(scan_population(*flipped, users, 60, false, {}).token_hash.value(), scan.token_hash.value());
+    EXPECT_NE(scan_population(*flipped, users, 60, false, {}).token_hash.value(),
+              scan.token_hash.value());
 }
 
 TEST(TrainingSamples, HistoriesMatchThePopulationAndLimitsHold) {
