@@ -111,61 +111,64 @@ class CommandLine {
         });
     }
     void declare_file_commands() {
-        auto* import =
+        auto* importer =
             app_.add_subcommand("import", "Convert a public dataset into one compact HDF5 file");
-        import->footer(
+        importer->footer(
             "Example: ckvsim import kuairand-pure /data/kuairand-pure -o "
             "results/local/kuairand-pure.dataset.h5");
-        import->add_option("format", format_, "Dataset format: kuairand-pure")->required();
-        import->add_option("folder", folder_, "Folder with the dataset's files (plain or .gz)")
+        importer->add_option("format", format_, "Dataset format: kuairand-pure")->required();
+        importer->add_option("folder", folder_, "Folder with the dataset's files (plain or .gz)")
             ->required();
-        import->add_option("-o,--output", output_, "Dataset file to write")->required();
-        import->add_flag("-q,--quiet", spec_.quiet, "No progress on standard error");
-        import->callback([this] { choose([this] { return ckvsim::app::import_command(format_, folder_, output_, spec_.quiet);
-    }); });
+        importer->add_option("-o,--output", output_, "Dataset file to write")->required();
+        importer->add_flag("-q,--quiet", spec_.quiet, "No progress on standard error");
+        importer->callback([this] {
+            choose([this] {
+                return ckvsim::app::import_command(format_, folder_, output_, spec_.quiet);
+            });
+        });
 
-auto* show = app_.add_subcommand("show", "Print a report's tables");
-show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
-show->add_option("report", left_, "Report file")->required();
-show->add_option("tables", print_, "Tables to print (default: summary, provenance and all tables)");
-show->callback([this] { choose([this] { return ckvsim::app::show_command(left_, print_); }); });
+        auto* show = app_.add_subcommand("show", "Print a report's tables");
+        show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
+        show->add_option("report", left_, "Report file")->required();
+        show->add_option("tables", print_,
+                         "Tables to print (default: summary, provenance and all tables)");
+        show->callback(
+            [this] { choose([this] { return ckvsim::app::show_command(left_, print_); }); });
 
-auto* diff = app_.add_subcommand(
-    "diff", "Compare two reports; exit code 6 when they differ beyond tolerance");
-diff->add_option("left", left_, "Report file")->required();
-diff->add_option("right", right_, "Report file")->required();
-diff->add_flag("--wall-clock", wall_clock_, "Compare wall-clock tables too");
-diff->callback([this] {
-    choose([this] { return ckvsim::app::diff_command(left_, right_, wall_clock_); });
-});
+        auto* diff = app_.add_subcommand(
+            "diff", "Compare two reports; exit code 6 when they differ beyond tolerance");
+        diff->add_option("left", left_, "Report file")->required();
+        diff->add_option("right", right_, "Report file")->required();
+        diff->add_flag("--wall-clock", wall_clock_, "Compare wall-clock tables too");
+        diff->callback([this] {
+            choose([this] { return ckvsim::app::diff_command(left_, right_, wall_clock_); });
+        });
 
-app_.add_subcommand("schema", "Print the report schema as Markdown")->callback([this] {
-    choose(ckvsim::app::schema_command);
-});
-app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")->callback([this] {
-    choose(ckvsim::app::version_command);
-});
-}  // namespace
-/// Commands that are not collective run on rank 0 alone.
-void choose(std::function<int()> command) {
-    chosen_ = [this, command = std::move(command)] {
-        if (!comm_.is_root()) return 0;
-        apply_threads(spec_);
-        return command();
-    };
-}
+        app_.add_subcommand("schema", "Print the report schema as Markdown")->callback([this] {
+            choose(ckvsim::app::schema_command);
+        });
+        app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")
+            ->callback([this] { choose(ckvsim::app::version_command); });
+    }
+    /// Commands that are not collective run on rank 0 alone.
+    void choose(std::function<int()> command) {
+        chosen_ = [this, command = std::move(command)] {
+            if (!comm_.is_root()) return 0;
+            apply_threads(spec_);
+            return command();
+        };
+    }
 
-ckvsim::comm::Communicator& comm_;
-CLI::App app_;
-RunOptions run_;
-SpecOptions spec_;
-std::string output_, format_, folder_, left_, right_;
-std::vector<std::string> print_;
-double seconds_ = 30.0;
-bool wall_clock_ = false;
-std::function<int()> chosen_;
-}
-;
+    ckvsim::comm::Communicator& comm_;
+    CLI::App app_;
+    RunOptions run_;
+    SpecOptions spec_;
+    std::string output_, format_, folder_, left_, right_;
+    std::vector<std::string> print_;
+    double seconds_ = 30.0;
+    bool wall_clock_ = false;
+    std::function<int()> chosen_;
+};
 
 int report_error(ckvsim::comm::Communicator const& comm, char const* what, ckvsim::ExitCode code) {
     // Agreed failures carry the same message on every rank: one rank prints it.

@@ -10,20 +10,23 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
     std::ostringstream key;
     key << to_string(strategy.kind);
     bool const collective = strategy.kind == StrategyKind::collective;
-    if (!collective && variant.variant != model::Variant::full) key << '/' << to_string(variant.variant);
+    if (!collective && variant.variant != model::Variant::full)
+        key << '/' << to_string(variant.variant);
     if (collective) key << '/' << to_string(strategy.keying);
     if (strategy.kind != StrategyKind::recompute) key << '/' << to_string(strategy.value_type);
     if (collective) {
-        // Under keying item the search keys are always in the item table, whatever search_keys says.
-        bool const in_table =
-            strategy.keying == kv::Keying::item || strategy.search_keys == kv::SearchKeys::item_table;
+        // Under keying item the search keys are always in the item table, whatever search_keys
+        // says.
+        bool const in_table = strategy.keying == kv::Keying::item ||
+                              strategy.search_keys == kv::SearchKeys::item_table;
         key << "/idx" << strategy.index_bytes << "/search=" << (in_table ? "item_table" : "stored")
             << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
     }
-    key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de" << features * shape.feature_dim << "/s"
-        << shape.short_tokens << "/ds" << shape.search_dim << "/k" << shape.top_k << "/c" << shape.context_dim
-        << "/t";
-    for (std::size_t i = 0; i < shape.tower.size(); ++i) key << (i == 0 ? "" : "x") << shape.tower[i];
+    key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de"
+        << features * shape.feature_dim << "/s" << shape.short_tokens << "/ds" << shape.search_dim
+        << "/k" << shape.top_k << "/c" << shape.context_dim << "/t";
+    for (std::size_t i = 0; i < shape.tower.size(); ++i)
+        key << (i == 0 ? "" : "x") << shape.tower[i];
     return key.str();
 }
 

@@ -1,0 +1,184 @@
+#include "device/cpu/cells.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.hpp"
+#include "core/rng.hpp"
+#include "model/weight_shapes.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+using kv::Section;
+using ForcedIndexMember = std::vector<std::uint32_t> ForcedIndices::*;
+
+/// Items projected together: embeddings and projections of a block stay in the L1 and L2 caches.
+constexpr std::size_t kBlockItems = 32;
+/// Router outputs are m wide, so fewer items at a time.
+constexpr std::size_t kRouterBlockItems = 4;
+
+void store_index(std::uint32_t index, std::uint32_t bytes, std::byte* out) {
+    // Little-endian machines only (as the tensor file): the low bytes come first.
+    std::memcpy(out, &index, bytes);
+}
+
+}  // namespace
+
+CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
+                     kv::StrategyParams const& strategy, kv::ValueType value_type,
+                     ForcedIndices const* forced)
+    : weights_(std::move(weights)), strategy_(strategy), value_type_(value_type) {
+    if (!model::has_attention(weights_->variant.variant)) return;
+    model::SimWeights const& w = *weights_;
+    auto const list = [&](ForcedIndexMember member) {
+        return forced == nullptr ? nullptr : &(forced->*member);
+    };
+    add_side(w.short_site, w.short_site.k, Section::short_k, Section::short_k_index,
+             Section::short_k_user, 0, list(&ForcedIndices::short_k));
+    add_side(w.short_site, w.short_site.v, Section::short_v, Section::short_v_index,
+             Section::short_v_user, 1, list(&ForcedIndices::short_v));
+    add_side(w.long_site, w.long_site.k, Section::long_k, Section::long_k_index,
+             Section::long_k_user, 2, list(&ForcedIndices::long_k));
+    add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
+             Section::long_v_user, 3, list(&ForcedIndices::long_v));
+    map(Section::search).matrix = PackedMatrix(w.search_wk, w.shape.search_dim, w.d_e);
+}
+
+void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights const& side,
+                         Section values, Section indices, Section users, std::uint32_t number,
+                         std::vector<std::uint32_t> const* forced) {
+    std::uint32_t const d_e = weights_->d_e;
+    if (!site.collective) {
+        map(values).matrix = PackedMatrix(side.w, weights_->shape.attention_dim, d_e);
+        map(values).silu = site.silu;
+        return;
+    }
+    model::VariantParams const& variant = weights_->variant;
+    map(users).matrix = PackedMatrix(side.user, variant.d_u, d_e);
+    map(users).silu = true;
+    Map& index = map(indices);
+    index.index = true;
+    std::size_t const rows = std::size_t{weights_->items} + 1;
+    if (strategy_.random_indices) {
+        index.fixed.resize(rows);
+        for (std::size_t item = 0; item < rows; ++item) {
+            CounterRng rng(number, Purpose::control_index, item);
+            index.fixed[item] = rng.below(variant.m);
+        }
+    } else if (forced != nullptr && !forced->empty()) {
+        validate(forced->size() == rows,
+                 "device/cpu: forced indices need one entry per item and one for padding");
+        for (std::uint32_t const row : *forced)
+            validate(row < variant.m, "device/cpu: forced index beyond the pool");
+        index.fixed = *forced;
+    } else {
+        index.matrix = PackedMatrix(side.router, variant.m, d_e);
+    }
+}
+
+std::uint32_t CellMaker::cell_bytes(Section section) const {
+    Map const& m = map(section);
+    if (m.index) return strategy_.index_bytes;
+    return static_cast<std::uint32_t>(m.matrix.out) * kv::value_bytes(value_type_);
+}
+
+std::array<std::size_t, 2> CellMaker::matrix_bytes() const {
+    std::array<std::size_t, 2> bytes{};
+    for (Map const& m : maps_) bytes[m.index ? 1 : 0] += m.matrix.bytes();
+    return bytes;
+}
+
+void CellMaker::store_block(Section section, Map const& m, std::size_t count,
+                            float const* projected, std::byte* out) const {
+    std::size_t const bytes = cell_bytes(section);
+    for (std::size_t i = 0; i < count; ++i) {
+        float const* row = projected + i * m.matrix.stride;
+        std::byte* cell = out + i * bytes;
+        if (m.index) {
+            store_index(arg_max(row, m.matrix.out), strategy_.index_bytes, cell);
+        } else if (value_type_ == kv::ValueType::fp32) {
+            std::memcpy(cell, row, bytes);
+        } else {
+            to_half(row, m.matrix.out, reinterpret_cast<std::uint16_t*>(cell));
+        }
+    }
+}
+
+void CellMaker::make(Section section, ItemId const* items, std::size_t count, std::byte* out,
+                     CellScratch& scratch) const {
+    Map const& m = map(section);
+    std::size_t const bytes = cell_bytes(section);
+    if (!m.fixed.empty()) {
+        for (std::size_t i = 0; i < count; ++i)
+            store_index(m.fixed[items[i]], strategy_.index_bytes, out + i * bytes);
+        return;
+    }
+    validate(bytes > 0, "device/cpu: these weights do not fill the section");
+    std::size_t const d_e = weights_->d_e;
+    std::size_t const block = m.index ? kRouterBlockItems : kBlockItems;
+    float* embeddings = reserve_elements(scratch.embeddings, block * d_e);
+    float* projected = reserve_elements(scratch.projected, block * m.matrix.stride);
+    for (std::size_t first = 0; first < count; first += block) {
+        std::size_t const rows = std::min(block, count - first);
+        for (std::size_t i = 0; i < rows; ++i) {
+            std::copy_n(weights_->item_embeddings.data() + items[first + i] * d_e, d_e,
+                        embeddings + i * d_e);
+        }
+        multiply(embeddings, d_e, rows, m.matrix, projected, m.matrix.stride);
+        if (m.silu) silu(projected, rows * m.matrix.stride);
+        store_block(section, m, rows, projected, out + first * bytes);
+    }
+}
+
+AlignedVector<std::byte> make_item_table(CellMaker const& maker, Section section,
+                                         std::uint32_t items) {
+    std::size_t const bytes = maker.cell_bytes(section);
+    std::size_t const rows = std::size_t{items} + 1;
+    AlignedVector<std::byte> table(rows * bytes);
+    constexpr std::size_t kChunk =
+        256;  // items per parallel task: long enough to hide the scheduling
+    auto const chunks = static_cast<std::int64_t>((rows + kChunk - 1) / kChunk);
+#pragma omp parallel
+    {
+        CellScratch scratch;
+        std::vector<ItemId> ids;
+#pragma omp for schedule(dynamic)
+        for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+            std::size_t const first = static_cast<std::size_t>(chunk) * kChunk;
+            ids.resize(std::min(kChunk, rows - first));
+            for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<ItemId>(first + i);
+            maker.make(section, ids.data(), ids.size(), table.data() + first * bytes, scratch);
+        }
+    }
+    return table;
+}
+
+std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights,
+                                           model::SideWeights const& side) {
+    if (side.router.empty()) return {};
+    std::size_t const rows = std::size_t{weights.items} + 1;
+    std::vector<std::uint32_t> result(rows);
+    PackedMatrix const router(side.router, side.router.size() / weights.d_e, weights.d_e);
+    auto const blocks =
+        static_cast<std::int64_t>((rows + kRouterBlockItems - 1) / kRouterBlockItems);
+#pragma omp parallel
+    {
+        AlignedVector<float> logits(kRouterBlockItems * router.stride);
+#pragma omp for schedule(static)
+        for (std::int64_t block = 0; block < blocks; ++block) {
+            std::size_t const first = static_cast<std::size_t>(block) * kRouterBlockItems;
+            std::size_t const count = std::min(kRouterBlockItems, rows - first);
+            float const* x = weights.item_embeddings.data() + first * weights.d_e;
+            multiply(x, weights.d_e, count, router, logits.data(), router.stride);
+            for (std::size_t i = 0; i < count; ++i) {
+                result[first + i] = arg_max(logits.data() + i * router.stride, router.out);
+            }
+        }
+    }
+    return result;
+}
+
+std::string instruction_set() { return dispatched_target(); }
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,62 @@
+// Cells: the stored values of one item in one section (a K row, a search key, a pool index, ...),
+// made from the item's embedding. Cells depend on the item alone, so per-user entries, per-item
+// tables and recomputation share this code and its bits.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "device/cpu/cpu_backend.hpp"
+#include "device/cpu/kernels.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Scratch of CellMaker::make.
+struct CellScratch {
+    AlignedVector<float> embeddings;
+    AlignedVector<float> projected;
+};
+
+/// Immutable after construction; thread-safe.
+class CellMaker {
+  public:
+    /// `value_type` is the type of stored values; `forced` may be null.
+    CellMaker(std::shared_ptr<model::SimWeights const> weights, kv::StrategyParams const& strategy,
+              kv::ValueType value_type, ForcedIndices const* forced);
+
+    /// Writes the cells of `count` items back to back; each has cell_bytes(section) bytes.
+    void make(kv::Section section, ItemId const* items, std::size_t count, std::byte* out,
+              CellScratch& scratch) const;
+    [[nodiscard]] std::uint32_t cell_bytes(kv::Section section) const;
+    /// Bytes of packed projections (first) and packed routers (second).
+    [[nodiscard]] std::array<std::size_t, 2> matrix_bytes() const;
+
+  private:
+    /// What a section is made with: a value map (maybe with SiLU) or a router.
+    struct Map {
+        PackedMatrix matrix;
+        bool silu = false;
+        bool index = false;
+        std::vector<std::uint32_t> fixed;  ///< index given per item instead of by the router
+    };
+    void add_side(model::SiteWeights const& site, model::SideWeights const& side,
+                  kv::Section values, kv::Section indices, kv::Section users, std::uint32_t number,
+                  std::vector<std::uint32_t> const* forced);
+    void store_block(kv::Section section, Map const& map, std::size_t count, float const* projected,
+                     std::byte* out) const;
+    Map& map(kv::Section section) { return maps_[static_cast<std::size_t>(section)]; }
+    [[nodiscard]] Map const& map(kv::Section section) const {
+        return maps_[static_cast<std::size_t>(section)];
+    }
+
+    std::shared_ptr<model::SimWeights const> weights_;
+    kv::StrategyParams strategy_;
+    kv::ValueType value_type_;
+    std::array<Map, kv::kSections> maps_;
+};
+
+/// Cells of every item of the catalogue, [V+1, cell_bytes], made in parallel.
+AlignedVector<std::byte> make_item_table(CellMaker const& maker, kv::Section section,
+                                         std::uint32_t items);
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,371 @@
+#include "device/cpu/kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/error.hpp"
+
+// AVX3, AVX2 and the compiler's baseline cover the machines in use; every further target costs
+// compile time.
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "device/cpu/kernels.cpp"
+// foreach_target.h must come first.
+// clang-format off
+#include <hwy/foreach_target.h>
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace ckvsim::device::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::CappedTag<float, kLanePad>;
+using IntTag = hn::RebindToSigned<FloatTag>;
+
+/// kRows rows times kVectors output vectors: the accumulators stay in registers over the whole sum.
+template <std::size_t kRows, std::size_t kVectors>
+HWY_INLINE void multiply_block(float const* x, std::size_t x_step, float const* transposed,
+                               std::size_t in, std::size_t stride, float* y, std::size_t y_step) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    hn::Vec<FloatTag> sum[kRows][kVectors];
+    for (auto& row : sum) {
+        for (auto& vector : row) vector = hn::Zero(d);
+    }
+    for (std::size_t i = 0; i < in; ++i) {
+        hn::Vec<FloatTag> w[kVectors];
+        for (std::size_t v = 0; v < kVectors; ++v)
+            w[v] = hn::LoadU(d, transposed + i * stride + v * lanes);
+        for (std::size_t r = 0; r < kRows; ++r) {
+            auto const value = hn::Set(d, x[r * x_step + i]);
+            for (std::size_t v = 0; v < kVectors; ++v)
+                sum[r][v] = hn::MulAdd(value, w[v], sum[r][v]);
+        }
+    }
+    for (std::size_t r = 0; r < kRows; ++r) {
+        for (std::size_t v = 0; v < kVectors; ++v)
+            hn::StoreU(sum[r][v], d, y + r * y_step + v * lanes);
+    }
+}
+
+template <std::size_t kRows>
+HWY_INLINE void multiply_rows(float const* x, std::size_t x_step, float const* transposed,
+                              std::size_t in, std::size_t stride, float* y, std::size_t y_step) {
+    std::size_t const lanes = hn::Lanes(FloatTag());
+    std::size_t o = 0;
+    for (; o + 4 * lanes <= stride; o += 4 * lanes) {
+        multiply_block<kRows, 4>(x, x_step, transposed + o, in, stride, y + o, y_step);
+    }
+    for (; o < stride; o += lanes)
+        multiply_block<kRows, 1>(x, x_step, transposed + o, in, stride, y + o, y_step);
+}
+
+void multiply(float const* x, std::size_t x_step, std::size_t rows, float const* transposed,
+              std::size_t in, std::size_t stride, float* y, std::size_t y_step) {
+    std::size_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        multiply_rows<4>(x + r * x_step, x_step, transposed, in, stride, y + r * y_step, y_step);
+    }
+    for (; r < rows; ++r)
+        multiply_rows<1>(x + r * x_step, x_step, transposed, in, stride, y + r * y_step, y_step);
+}
+
+void silu(float* values, std::size_t count) {
+    FloatTag const d;
+    // exp overflows beyond 88.7; at 88 the sigmoid is already below the smallest normal float times
+    // any weight.
+    auto const limit = hn::Set(d, 88.0F);
+    auto const one = hn::Set(d, 1.0F);
+    for (std::size_t i = 0; i < count; i += hn::Lanes(d)) {
+        auto const x = hn::LoadU(d, values + i);
+        auto const e = hn::Exp(d, hn::Min(hn::Neg(x), limit));
+        hn::StoreU(hn::Div(x, hn::Add(one, e)), d, values + i);
+    }
+}
+
+void add_bias_relu(float* values, std::size_t rows, std::size_t stride, float const* bias) {
+    FloatTag const d;
+    for (std::size_t r = 0; r < rows; ++r) {
+        float* row = values + r * stride;
+        for (std::size_t i = 0; i < stride; i += hn::Lanes(d)) {
+            auto const sum = hn::Add(hn::LoadU(d, row + i), hn::LoadU(d, bias + i));
+            hn::StoreU(hn::Max(sum, hn::Zero(d)), d, row + i);
+        }
+    }
+}
+
+std::uint32_t arg_max(float const* values, std::size_t count) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    auto best_vector = hn::Set(d, values[0]);
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+        best_vector = hn::Max(best_vector, hn::LoadU(d, values + i));
+    float best = hn::GetLane(hn::MaxOfLanes(d, best_vector));
+    for (; i < count; ++i) best = std::max(best, values[i]);
+    auto const wanted = hn::Set(d, best);
+    for (i = 0; i + lanes <= count; i += lanes) {
+        auto const found = hn::FindFirstTrue(d, hn::Eq(hn::LoadU(d, values + i), wanted));
+        if (found >= 0) return static_cast<std::uint32_t>(i + static_cast<std::size_t>(found));
+    }
+    while (i + 1 < count && values[i] != best) ++i;
+    return static_cast<std::uint32_t>(i);
+}
+
+void to_half(float const* from, std::size_t count, std::uint16_t* to) {
+    FloatTag const d;
+    hn::Rebind<hwy::float16_t, FloatTag> const half;
+    hn::Rebind<std::uint16_t, FloatTag> const bits;
+    std::size_t const lanes = hn::Lanes(d);
+    auto const largest = hn::Set(d, 65504.0F);
+    auto const convert = [&](hn::Vec<FloatTag> x) {
+        auto const bounded = hn::Max(hn::Min(x, largest), hn::Neg(largest));
+        return hn::BitCast(bits, hn::DemoteTo(half, bounded));
+    };
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+        hn::StoreU(convert(hn::LoadU(d, from + i)), bits, to + i);
+    if (i == count) return;
+    float tail_in[kLanePad] = {};
+    std::uint16_t tail_out[kLanePad];
+    std::memcpy(tail_in, from + i, (count - i) * sizeof(float));
+    hn::StoreU(convert(hn::LoadU(d, tail_in)), bits, tail_out);
+    std::memcpy(to + i, tail_out, (count - i) * sizeof(std::uint16_t));
+}
+
+void from_half(std::uint16_t const* from, std::size_t count, float* to) {
+    FloatTag const d;
+    hn::Rebind<hwy::float16_t, FloatTag> const half;
+    hn::Rebind<std::uint16_t, FloatTag> const bits;
+    std::size_t const lanes = hn::Lanes(d);
+    auto const convert = [&](std::uint16_t const* source) {
+        return hn::PromoteTo(d, hn::BitCast(half, hn::LoadU(bits, source)));
+    };
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) hn::StoreU(convert(from + i), d, to + i);
+    if (i == count) return;
+    std::uint16_t tail_in[kLanePad] = {};
+    float tail_out[kLanePad];
+    std::memcpy(tail_in, from + i, (count - i) * sizeof(std::uint16_t));
+    hn::StoreU(convert(tail_in), d, tail_out);
+    std::memcpy(to + i, tail_out, (count - i) * sizeof(float));
+}
+
+HWY_INLINE float dot(float const* a, float const* b, std::size_t count) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    auto sum = hn::Zero(d);
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+        sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+    float total = hn::GetLane(hn::SumOfLanes(d, sum));
+    for (; i < count; ++i) total += a[i] * b[i];
+    return total;
+}
+
+/// Turns scores [tokens] into exp(scale * (s - max)), zero in the padding, and returns their sum.
+HWY_INLINE float exponentials(float* scores, std::size_t tokens, float scale) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    float highest = scores[0];
+    for (std::size_t t = 1; t < tokens; ++t) highest = std::max(highest, scores[t]);
+    std::size_t const end = padded(tokens);
+    for (std::size_t t = tokens; t < end; ++t) scores[t] = highest;
+    auto sum = hn::Zero(d);
+    auto const top = hn::Set(d, highest);
+    auto const factor = hn::Set(d, scale);
+    for (std::size_t t = 0; t < end; t += lanes) {
+        auto const x = hn::Mul(hn::Sub(hn::LoadU(d, scores + t), top), factor);
+        auto e = hn::Exp(d, x);
+        if (t + lanes > tokens) {
+            e = hn::IfThenElseZero(hn::FirstN(d, tokens > t ? tokens - t : 0), e);
+        }
+        hn::StoreU(e, d, scores + t);
+        sum = hn::Add(sum, e);
+    }
+    return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+/// out[0 .. count) = sum_t p[t] * rows[t][0 .. count) / total, tokens ascending.
+HWY_INLINE void weighted_sum(float const* p, float const* const* rows, std::size_t offset,
+                             std::size_t tokens, std::size_t count, float total, float* out) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    float const inverse = 1.0F / total;
+    std::size_t i = 0;
+    for (; i + 2 * lanes <= count; i += 2 * lanes) {
+        auto first = hn::Zero(d);
+        auto second = hn::Zero(d);
+        for (std::size_t t = 0; t < tokens; ++t) {
+            auto const weight = hn::Set(d, p[t]);
+            first = hn::MulAdd(weight, hn::LoadU(d, rows[t] + offset + i), first);
+            second = hn::MulAdd(weight, hn::LoadU(d, rows[t] + offset + i + lanes), second);
+        }
+        hn::StoreU(hn::Mul(first, hn::Set(d, inverse)), d, out + i);
+        hn::StoreU(hn::Mul(second, hn::Set(d, inverse)), d, out + i + lanes);
+    }
+    for (; i + lanes <= count; i += lanes) {
+        auto sum = hn::Zero(d);
+        for (std::size_t t = 0; t < tokens; ++t) {
+            sum = hn::MulAdd(hn::Set(d, p[t]), hn::LoadU(d, rows[t] + offset + i), sum);
+        }
+        hn::StoreU(hn::Mul(sum, hn::Set(d, inverse)), d, out + i);
+    }
+    for (; i < count; ++i) {
+        float sum = 0.0F;
+        for (std::size_t t = 0; t < tokens; ++t) sum += p[t] * rows[t][offset + i];
+        out[i] = sum * inverse;
+    }
+}
+
+void attend(AttentionCall const& call, float* scores, float const** rows) {
+    float const scale = 1.0F / std::sqrt(static_cast<float>(call.head_dim));
+    for (std::size_t c = 0; c < call.count; ++c) {
+        float const* const* k = call.k_rows;
+        float const* const* v = call.v_rows;
+        std::size_t tokens = call.tokens;
+        if (call.lists != nullptr) {
+            tokens = call.list_sizes[c];
+            std::uint32_t const* list = call.lists + c * call.list_step;
+            for (std::size_t t = 0; t < tokens; ++t) {
+                rows[t] = call.k_rows[list[t]];
+                rows[tokens + t] = call.v_rows[list[t]];
+            }
+            k = rows;
+            v = rows + tokens;
+        }
+        float* out = call.out + c * call.out_step;
+        if (tokens == 0) {
+            std::fill_n(out, call.heads * call.head_dim, 0.0F);
+            continue;
+        }
+        for (std::size_t h = 0; h < call.heads; ++h) {
+            std::size_t const offset = h * call.head_dim;
+            float const* q = call.q + c * call.q_step + offset;
+            for (std::size_t t = 0; t < tokens; ++t)
+                scores[t] = dot(q, k[t] + offset, call.head_dim);
+            float const total = exponentials(scores, tokens, scale);
+            weighted_sum(scores, v, offset, tokens, call.head_dim, total, out + offset);
+        }
+    }
+}
+
+/// Number of keys >= threshold.
+HWY_INLINE std::size_t count_at_least(std::int32_t const* keys, std::size_t padded_count,
+                                      std::int32_t threshold) {
+    IntTag const d;
+    auto const wanted = hn::Set(d, threshold);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < padded_count; i += hn::Lanes(d)) {
+        count += hn::CountTrue(
+            d,
+            hn::Not(hn::Gt(
+                wanted, hn::LoadU(d, keys + i))));  // Highway 1.0.3 lacks Ge on integers with GCC
+    }
+    return count;
+}
+
+std::uint32_t select_top(float* scores, std::size_t count, std::uint32_t k, std::int32_t* keys,
+                         std::uint32_t* positions) {
+    if (count <= k) {
+        for (std::size_t t = 0; t < count; ++t) positions[t] = static_cast<std::uint32_t>(t);
+        return static_cast<std::uint32_t>(count);
+    }
+    // Integer keys with the order of the floats; adding zero merges -0 with +0, which compare
+    // equal.
+    FloatTag const d;
+    IntTag const di;
+    std::size_t const end = padded(count);
+    for (std::size_t t = count; t < end; ++t) scores[t] = -std::numeric_limits<float>::infinity();
+    for (std::size_t t = 0; t < end; t += hn::Lanes(d)) {
+        auto const bits = hn::BitCast(di, hn::Add(hn::LoadU(d, scores + t), hn::Zero(d)));
+        auto const magnitude = hn::Set(di, std::numeric_limits<std::int32_t>::max());
+        hn::StoreU(hn::Xor(bits, hn::And(hn::BroadcastSignBit(bits), magnitude)), di, keys + t);
+    }
+    for (std::size_t t = count; t < end; ++t) keys[t] = std::numeric_limits<std::int32_t>::min();
+    // The k-th largest key, bit by bit from the top; stops when a threshold keeps exactly k.
+    std::uint32_t prefix = 0;
+    std::int32_t threshold = std::numeric_limits<std::int32_t>::min();
+    std::size_t kept = count;
+    for (std::uint32_t bit = 0x80000000U; bit != 0 && kept != k; bit >>= 1) {
+        auto const trial = static_cast<std::int32_t>((prefix | bit) ^ 0x80000000U);
+        std::size_t const above = count_at_least(keys, end, trial);
+        if (above < k) continue;
+        prefix |= bit;
+        threshold = trial;
+        kept = above;
+    }
+    std::size_t surplus = kept - k;  // equal scores at the threshold: the oldest of them stay out
+    std::uint32_t chosen = 0;
+    for (std::size_t t = 0; t < count && chosen < k; ++t) {
+        if (keys[t] < threshold) continue;
+        if (surplus > 0 && keys[t] == threshold) {
+            --surplus;
+            continue;
+        }
+        positions[chosen++] = static_cast<std::uint32_t>(t);
+    }
+    return chosen;
+}
+
+char const* dispatched_target() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace ckvsim::device::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace ckvsim::device::cpu {
+
+HWY_EXPORT(multiply);
+HWY_EXPORT(silu);
+HWY_EXPORT(add_bias_relu);
+HWY_EXPORT(arg_max);
+HWY_EXPORT(to_half);
+HWY_EXPORT(from_half);
+HWY_EXPORT(attend);
+HWY_EXPORT(select_top);
+HWY_EXPORT(dispatched_target);
+
+PackedMatrix::PackedMatrix(std::span<float const> row_major, std::size_t outputs,
+                           std::size_t inputs)
+    : out(outputs), in(inputs), stride(padded(outputs)), data(stride * inputs, 0.0F) {
+    validate(row_major.size() == outputs * inputs,
+             "PackedMatrix: the matrix does not have out * in elements");
+    for (std::size_t o = 0; o < out; ++o) {
+        for (std::size_t i = 0; i < in; ++i) data[i * stride + o] = row_major[o * in + i];
+    }
+}
+
+void multiply(float const* x, std::size_t x_step, std::size_t rows, float const* transposed,
+              std::size_t in, std::size_t stride, float* y, std::size_t y_step) {
+    HWY_DYNAMIC_DISPATCH(multiply)(x, x_step, rows, transposed, in, stride, y, y_step);
+}
+void silu(float* values, std::size_t count) { HWY_DYNAMIC_DISPATCH(silu)(values, count); }
+void add_bias_relu(float* values, std::size_t rows, std::size_t stride, float const* bias) {
+    HWY_DYNAMIC_DISPATCH(add_bias_relu)(values, rows, stride, bias);
+}
+std::uint32_t arg_max(float const* values, std::size_t count) {
+    validate(count > 0, "arg_max: nothing to choose from");
+    return HWY_DYNAMIC_DISPATCH(arg_max)(values, count);
+}
+void to_half(float const* from, std::size_t count, std::uint16_t* to) {
+    HWY_DYNAMIC_DISPATCH(to_half)(from, count, to);
+}
+void from_half(std::uint16_t const* from, std::size_t count, float* to) {
+    HWY_DYNAMIC_DISPATCH(from_half)(from, count, to);
+}
+void attend(AttentionCall const& call, float* scores, float const** rows) {
+    HWY_DYNAMIC_DISPATCH(attend)(call, scores, rows);
+}
+std::uint32_t select_top(float* scores, std::size_t count, std::uint32_t k, std::int32_t* keys,
+                         std::uint32_t* positions) {
+    return HWY_DYNAMIC_DISPATCH(select_top)(scores, count, k, keys, positions);
+}
+char const* dispatched_target() { return HWY_DYNAMIC_DISPATCH(dispatched_target)(); }
+
+}  // namespace ckvsim::device::cpu
+#endif  // HWY_ONCE
