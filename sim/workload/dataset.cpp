@@ -80,6 +80,7 @@ class Checker {
                 data_.impression_labels.size() == rows && data_.impression_splits.size() == rows,
             "impression columns differ in length");
         require(data_.context_vocabulary >= 1, "the context vocabulary is empty");
+        require(data_.history_growth <= HistoryGrowth::none, "the history growth rule is unknown");
         for (std::size_t i = 0; i < rows; ++i) {
             require(data_.impression_contexts[i] < data_.context_vocabulary,
                     "impression " + std::to_string(i) + " has a context outside the vocabulary");
@@ -141,7 +142,7 @@ class DatasetPopulation final : public Population {
             bool const new_second = row == begin || second_of(data_.impression_times_ms[row - 1]) !=
                                                         second_of(data_.impression_times_ms[row]);
             if (new_second) history_end = static_cast<std::uint32_t>(out.timeline.size());
-            out.timeline.push_back(data_.impression_items[row]);
+            if (extends_history(row)) out.timeline.push_back(data_.impression_items[row]);
             out.impressions.push_back({data_.impression_items[row], data_.impression_contexts[row],
                                        history_end, data_.impression_labels[row],
                                        static_cast<Split>(data_.impression_splits[row]),
@@ -154,6 +155,11 @@ class DatasetPopulation final : public Population {
     }
 
   private:
+    bool extends_history(std::uint64_t row) const {
+        return data_.history_growth == HistoryGrowth::exposures ||
+               (data_.history_growth == HistoryGrowth::positives &&
+                data_.impression_labels[row] == 1);
+    }
     Dataset data_;
     std::uint64_t digest_;
 };
@@ -174,7 +180,8 @@ void check_dataset(Dataset const& dataset, std::string const& origin) {
 
 std::uint64_t digest_dataset(Dataset const& dataset) {
     std::uint64_t digest =
-        chain(0, std::vector<std::uint32_t>{dataset.catalogue.items, dataset.context_vocabulary});
+        chain(0, std::vector<std::uint32_t>{dataset.catalogue.items, dataset.context_vocabulary,
+                                            static_cast<std::uint32_t>(dataset.history_growth)});
     for (auto const& name : dataset.catalogue.feature_names) digest = chain(digest, name);
     digest = chain(digest, dataset.catalogue.feature_vocabularies);
     for (auto const& column : dataset.catalogue.features) digest = chain(digest, column);

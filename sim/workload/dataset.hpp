@@ -11,11 +11,19 @@
 
 namespace ckvsim::workload {
 
+/// Which of a user's impressions become history for his later ones.
+enum class HistoryGrowth : std::uint8_t {
+    exposures = 0,  ///< every impression, whatever its label (KuaiRand: an exposure was watched)
+    positives = 1,  ///< those with label 1 (EB-NeRD: an article in view was not read)
+    none = 2        ///< the stored history never grows
+};
+
 /// Compressed-row arrays over users; users keep the order of their original ids.
 struct Dataset {
     std::string name;          ///< for example "kuairand-pure"
     std::string licence;       ///< SPDX id or short name, shown in reports
     std::string history_kind;  ///< what a history event is, in words
+    HistoryGrowth history_growth = HistoryGrowth::exposures;
     Catalogue catalogue;
     std::uint32_t context_vocabulary = 1;
     std::vector<std::int64_t> original_user_ids;  ///< [U]
@@ -40,9 +48,9 @@ void check_dataset(Dataset const& dataset, std::string const& origin);
 /// Digest over all arrays.
 std::uint64_t digest_dataset(Dataset const& dataset);
 
-/// Timeline = stored history, then the user's impressions in time order; history_end counts events
-/// with an earlier second (impressions of one user within one second are one request and do not see
-/// each other).
+/// Timeline = stored history, then the user's impressions in time order as far as history_growth
+/// takes them; history_end counts events with an earlier second (impressions of one user within one
+/// second are one request and do not see each other).
 std::unique_ptr<Population> make_dataset_population(Dataset dataset);
 
 }  // namespace ckvsim::workload
