@@ -2,20 +2,13 @@
 // a broken file with file, line and reason; nothing is returned in part.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <string>
 
 #include "workload/dataset.hpp"
+#include "workload/import.hpp"
 
 namespace ckvsim::workload {
-
-struct ImportProgress {
-    std::string file;
-    std::uint64_t rows = 0;
-    std::uint64_t bytes = 0;        ///< compressed bytes read so far
-    std::uint64_t total_bytes = 0;  ///< of this file
-};
-using ProgressCallback = std::function<void(ImportProgress const&)>;
 
 struct KuaiRandOptions {
     /// First instants (UTC+8 calendar dates, KuaiRand's) of the tune and test splits, in ms since
@@ -25,8 +18,10 @@ struct KuaiRandOptions {
 };
 
 /// KuaiRand-Pure: `folder` holds history.tsv[.gz], impressions.tsv[.gz] and
-/// video_features_basic_pure.csv[.gz]. History = watch_seq (last 50 exposures, clicked or not).
-/// Context = tab. Category = first tag.
+/// video_features_basic_pure.csv[.gz]. History = watch_seq (last 50 exposures, clicked or not),
+/// then the user's impressions; label = is_click; context = tab; features: category (first tag),
+/// author. Catalogue = videos of watch_seq and impressions. A user with impressions and no history
+/// row is kept with an empty stored history. Throws DataError (file, line, reason).
 Dataset read_kuairand_pure(std::string const& folder, KuaiRandOptions const& options,
                            ProgressCallback const& progress);
 
