@@ -178,7 +178,7 @@ int report_error(ckvsim::comm::Communicator const& comm, char const* what, ckvsi
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape): only --help may throw
     ckvsim::comm::Runtime runtime(argc, argv);
     auto& comm = runtime.world();
     CommandLine line(comm);

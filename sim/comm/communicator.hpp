@@ -29,7 +29,7 @@ std::optional<Failure> capture(std::function<void()> const& phase);
 /// phase.
 class CollectiveError : public Error {
   public:
-    CollectiveError(ExitCode code, std::string message) : Error(code, std::move(message)) {}
+    CollectiveError(ExitCode code, std::string const& message) : Error(code, message) {}
 };
 
 class Communicator {

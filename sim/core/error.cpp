@@ -17,7 +17,7 @@ std::string join_problems(std::string const& file, std::vector<ConfigProblem> co
 
 }  // namespace
 
-ConfigError::ConfigError(std::string file, std::vector<ConfigProblem> problems)
+ConfigError::ConfigError(std::string const& file, std::vector<ConfigProblem> problems)
     : Error(ExitCode::config, join_problems(file, problems)), problems_(std::move(problems)) {}
 
 DataError::DataError(std::string const& file, std::uint64_t line, std::string const& reason)

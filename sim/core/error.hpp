@@ -23,8 +23,7 @@ enum class ExitCode : int {
 
 class Error : public std::runtime_error {
   public:
-    Error(ExitCode code, std::string message)
-        : std::runtime_error(std::move(message)), code_(code) {}
+    Error(ExitCode code, std::string const& message) : std::runtime_error(message), code_(code) {}
     [[nodiscard]] ExitCode exit_code() const { return code_; }
 
   private:
@@ -41,7 +40,7 @@ struct ConfigProblem {
 /// A spec that cannot be run; carries every problem found, not only the first.
 class ConfigError : public Error {
   public:
-    ConfigError(std::string file, std::vector<ConfigProblem> problems);
+    ConfigError(std::string const& file, std::vector<ConfigProblem> problems);
     [[nodiscard]] std::vector<ConfigProblem> const& problems() const { return problems_; }
 
   private:
@@ -57,13 +56,13 @@ class DataError : public Error {
 /// A third-party library or the operating system refused something.
 class BackendError : public Error {
   public:
-    explicit BackendError(std::string message) : Error(ExitCode::backend, std::move(message)) {}
+    explicit BackendError(std::string const& message) : Error(ExitCode::backend, message) {}
 };
 
 /// A violated precondition or an impossible state: a defect of ckvsim itself.
 class InternalError : public Error {
   public:
-    explicit InternalError(std::string message) : Error(ExitCode::internal, std::move(message)) {}
+    explicit InternalError(std::string const& message) : Error(ExitCode::internal, message) {}
 };
 
 /// Always-on contract check.

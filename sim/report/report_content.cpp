@@ -124,6 +124,7 @@ metrics::Table read_table(hid_t tables, metrics::TableSchema const& schema,
     metrics::Table table(schema.name);
     for (std::size_t i = 0; i < rows; ++i) {
         std::vector<Cell> row;
+        row.reserve(columns.size());
         for (auto& column : columns) row.push_back(std::move(column[i]));
         table.add_row(std::move(row));
     }

@@ -60,7 +60,8 @@ TEST(Comm, GatherConcatenatesInRankOrder) {
 }
 
 TEST(Comm, AllGatherIsInRankOrder) {
-    auto const values = world().all_gather(static_cast<std::uint64_t>(100 + world().rank()));
+    auto const values =
+        world().all_gather(std::uint64_t{100} + static_cast<std::uint64_t>(world().rank()));
     ASSERT_EQ(values.size(), static_cast<std::size_t>(world().size()));
     for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(values[i], 100 + i);
 }
