@@ -1,9 +1,7 @@
 #include "workload/gz_line_reader.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "core/error.hpp"
@@ -47,19 +45,6 @@ Utf8Lead utf8_lead(unsigned char lead) {
     return {0, 0, 0};
 }
 
-std::uint64_t checked_size(std::string const& path) {
-    std::error_code error;
-    auto const status = std::filesystem::status(path, error);
-    if (!std::filesystem::exists(status)) throw DataError(path, 0, "no such file");
-    if (std::filesystem::is_directory(status)) throw DataError(path, 0, "is a folder, not a file");
-    if (!std::filesystem::is_regular_file(status)) {
-        throw DataError(path, 0, "is a pipe, socket or device; only regular files can be imported");
-    }
-    auto const size = std::filesystem::file_size(path, error);
-    if (error) throw DataError(path, 0, "cannot be examined (" + error.message() + ")");
-    return size;
-}
-
 }  // namespace
 
 bool is_utf8(std::string_view text) {
@@ -78,46 +63,20 @@ bool is_utf8(std::string_view text) {
 }
 
 GzLineReader::GzLineReader(std::string path)
-    : path_(std::move(path)),
-      buffer_(kMaxLineBytes + kReadBytes),
-      total_bytes_(checked_size(path_)) {
-    file_.reset(gzopen(path_.c_str(), "rb"));
-    if (!file_)
-        throw DataError(path_, 0, std::string("cannot be opened (") + std::strerror(errno) + ")");
-    gzbuffer(file_.get(), kReadBytes);
-    if (path_.ends_with(".gz") && gzdirect(file_.get()) != 0) {
-        throw DataError(path_, 0, "is named .gz but is not a gzip file");
-    }
-}
-
-std::uint64_t GzLineReader::bytes_read() const {
-    auto const offset = gzoffset(file_.get());
-    return offset < 0 ? 0 : static_cast<std::uint64_t>(offset);
-}
+    : source_(std::move(path)), buffer_(kMaxLineBytes + kReadBytes) {}
 
 void GzLineReader::fail(std::string const& reason) const {
-    throw DataError(path_, line_number_, reason);
+    throw DataError(path(), line_number_, reason);
 }
 
 void GzLineReader::fill() {
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
-    auto const room = static_cast<unsigned>(std::min(buffer_.size() - end_, kReadBytes));
-    int const count = gzread(file_.get(), buffer_.data() + end_, room);
-    int code = Z_OK;
-    char const* message = gzerror(file_.get(), &code);
-    if (code == Z_BUF_ERROR) {
-        ++line_number_;
-        fail("the gzip stream ends too early (truncated file)");
-    }
-    if (count < 0) {
-        ++line_number_;
-        fail(code == Z_ERRNO ? std::string("cannot be read (") + std::strerror(errno) + ")"
-                             : std::string("damaged gzip stream (") + message + ")");
-    }
+    std::size_t const room = std::min(buffer_.size() - end_, kReadBytes);
+    std::size_t const count = source_.read(buffer_.data() + end_, room, line_number_ + 1);
     if (count == 0) at_end_ = true;
-    end_ += static_cast<std::size_t>(count);
+    end_ += count;
 }
 
 bool GzLineReader::next(std::string_view& line) {
