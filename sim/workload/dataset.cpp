@@ -104,11 +104,6 @@ class Checker {
     std::string const& origin_;
 };
 
-/// Second of a time; floors also before 1970.
-std::int64_t second_of(std::int64_t time_ms) {
-    return (time_ms >= 0 ? time_ms : time_ms - 999) / 1000;
-}
-
 class DatasetPopulation final : public Population {
   public:
     explicit DatasetPopulation(Dataset dataset)

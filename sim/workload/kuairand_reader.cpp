@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/error.hpp"
 #include "workload/dataset_builder.hpp"
 #include "workload/dataset_statistics.hpp"
 #include "workload/readers.hpp"
@@ -127,9 +128,8 @@ class KuaiRandReader {
         };
         add("exposures before the cut to 50", exposures_before_cut_);
         add("users whose history was cut", users_cut_);
-        add("users without stored history",
-            dataset.original_user_ids.size() - last_time_ms_.size());
-        add("impressions of users without stored history", impressions_without_history_);
+        add("users without a history row", dataset.original_user_ids.size() - last_time_ms_.size());
+        add("impressions of users without a history row", impressions_without_history_);
         add("impressions at or before last_time_ms", early_impressions_);
     }
     void add_notes(Dataset& dataset) const {
@@ -175,6 +175,8 @@ class KuaiRandReader {
 
 Dataset read_kuairand_pure(std::string const& folder, KuaiRandOptions const& options,
                            ProgressCallback const& progress) {
+    validate(options.tune_from_ms <= options.test_from_ms,
+             "read_kuairand_pure: the test split cannot begin before the tune split");
     return KuaiRandReader(folder, options, progress).run();
 }
 

@@ -14,6 +14,7 @@ class PerturbedPopulation final : public Population {
         : base_(std::move(base)), user_(user), position_(position) {
         validate(user < base_->users(), "perturb_token: the user does not exist");
         validate(position < base_->history_length(user), "perturb_token: the history is shorter");
+        validate(base_->catalogue().items > 1, "perturb_token: there is no other item");
     }
     std::uint64_t users() const override { return base_->users(); }
     Catalogue const& catalogue() const override { return base_->catalogue(); }

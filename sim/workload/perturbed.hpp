@@ -9,7 +9,8 @@
 namespace ckvsim::workload {
 
 /// Replaces token `position` of `user`'s stored history by the next item of the catalogue (cyclic).
-/// Throws InternalError when the user or the position does not exist. `base` is kept alive.
+/// Throws InternalError when the user or the position does not exist or the catalogue has one
+/// item. `base` is kept alive.
 std::unique_ptr<Population> perturb_token(std::unique_ptr<Population> base, UserId user,
                                           std::uint32_t position);
 

@@ -12,6 +12,12 @@ namespace ckvsim::workload {
 
 enum class Split : std::uint8_t { train = 0, tune = 1, test = 2 };
 
+/// Second of a time in ms; floors also before 1970. Impressions of one user within one second are
+/// one request.
+constexpr std::int64_t second_of(std::int64_t time_ms) {
+    return (time_ms >= 0 ? time_ms : time_ms - 999) / 1000;
+}
+
 /// One labelled impression of a user. Its history is timeline[0 .. history_end): strictly earlier
 /// events.
 struct Impression {

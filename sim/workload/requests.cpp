@@ -21,7 +21,7 @@ constexpr std::uint32_t kActivityStream = 1;  ///< sub-stream beside the shard's
 class ActivityTable {
   public:
     ActivityTable(std::vector<UserId> const& users, double sigma, std::uint64_t seed)
-        : users_(users) {
+        : users_(users), mean_activity_(std::exp(0.5 * sigma * sigma)) {
         if (sigma == 0.0) return;  // everybody alike: no table
         cumulative_.reserve(users.size());
         double sum = 0.0;
@@ -43,8 +43,15 @@ class ActivityTable {
         return users_[std::min(index, users_.size() - 1)];
     }
 
+    /// The shard's activity, counted in users of mean activity.
+    double weight() const {
+        return cumulative_.empty() ? static_cast<double>(users_.size())
+                                   : cumulative_.back() / mean_activity_;
+    }
+
   private:
     std::vector<UserId> const& users_;
+    double mean_activity_;  ///< of a log-normal with median 1
     std::vector<double> cumulative_;
 };
 
@@ -75,11 +82,11 @@ void add_poisson_requests(Population const& population, TrafficParams const& par
                           std::uint64_t seed, std::uint32_t shard, std::vector<UserId> const& users,
                           std::uint32_t max_tokens, std::vector<Request>& out) {
     if (users.empty()) return;
-    double const rate = params.requests_per_second * static_cast<double>(users.size()) /
-                        static_cast<double>(population.users());
+    ActivityTable const activity(users, params.activity_sigma, seed);
+    double const rate =
+        params.requests_per_second * activity.weight() / static_cast<double>(population.users());
     CounterRng arrivals(seed, Purpose::arrivals, shard);
     CounterRng choices(seed, Purpose::arrival_user, shard);
-    ActivityTable const activity(users, params.activity_sigma, seed);
     double const mean_step = kMeanRevisitShare * params.revisit_window;
     std::size_t const first = out.size();
     for (double time_s = arrivals.exponential(1.0 / rate); time_s < params.duration_s;
@@ -122,11 +129,11 @@ void add_user_requests(UserRecord const& record, Request request, std::int64_t o
     std::int64_t current_second = std::numeric_limits<std::int64_t>::min();
     for (Impression const& impression : record.impressions) {
         if (!is_test(impression)) continue;
-        if (impression.time_ms / 1000 == current_second) {
+        if (second_of(impression.time_ms) == current_second) {
             if (params.candidates == 0) ++out.back().candidates;
             continue;
         }
-        current_second = impression.time_ms / 1000;
+        current_second = second_of(impression.time_ms);
         double const after_ms =
             static_cast<double>(impression.time_ms - origin_ms) / params.speed_factor;
         request.intended_start_ns = static_cast<Nanoseconds>(after_ms * 1e6);

@@ -13,11 +13,16 @@ enum class ArrivalKind : std::uint8_t { poisson, original };
 
 struct TrafficParams {
     ArrivalKind kind = ArrivalKind::poisson;
-    double requests_per_second = 1000.0;  ///< total over all shards (poisson)
-    double duration_s = 10.0;             ///< virtual seconds of traffic (poisson)
-    double speed_factor = 1.0;            ///< original timestamps are divided by this (original)
-    std::uint32_t candidates = 128;       ///< C
-    double activity_sigma = 1.0;          ///< log-normal spread of user activity (poisson)
+    /// Expected total over all shards (poisson). A user's rate is his activity over the mean of its
+    /// distribution, so the total of a population of U users strays from it by about
+    /// sqrt((exp(sigma^2) - 1) / U): 1 % for 20,000 users and sigma = 1.
+    double requests_per_second = 1000.0;
+    double duration_s = 10.0;   ///< virtual seconds of traffic (poisson)
+    double speed_factor = 1.0;  ///< original timestamps are divided by this (original)
+    /// C. For original timestamps 0 takes as many as the data show: the user's test impressions
+    /// within the second.
+    std::uint32_t candidates = 128;
+    double activity_sigma = 1.0;  ///< log-normal spread of user activity (poisson)
     double revisit_probability =
         0.3;  ///< short-return share: the user of a recent request of the shard returns
     std::uint32_t revisit_window =
@@ -42,8 +47,8 @@ std::vector<std::vector<UserId>> users_by_shard(std::uint64_t users, std::uint32
 /// Requests of the given shards, sorted by (intended_start_ns, shard, sequence). Pure function of
 /// its arguments; the result for a set of shards does not depend on which other shards are asked
 /// for. `max_tokens` caps Request::tokens. For ArrivalKind::original the population must be a
-/// dataset: the test impressions become requests at their own times (first at 0), candidates =
-/// impressions within the second.
+/// dataset: the test impressions become requests at their own times, one per user and second, the
+/// first of all at 0.
 std::vector<Request> make_requests(Population const& population, TrafficParams const& params,
                                    std::uint64_t seed, std::vector<std::uint32_t> const& shards,
                                    std::vector<std::vector<UserId>> const& shard_users,
