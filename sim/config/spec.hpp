@@ -24,6 +24,8 @@ struct WorkloadSpec {
     WorkloadKind kind = WorkloadKind::synthetic;
     workload::SyntheticParams synthetic;  ///< kind = synthetic
     std::string dataset_path;             ///< kind = dataset: file written by `ckvsim import`
+
+    bool operator==(WorkloadSpec const&) const = default;
 };
 
 struct TrainingSpec {
@@ -39,6 +41,8 @@ struct TrainingSpec {
     std::uint64_t max_tune_samples = 20000;
     std::uint32_t reference_samples = 64;  ///< forward passes stored for the serving check
     bool straight_through = false;  ///< train with the plain pool row and the sigmoid's gradient
+
+    bool operator==(TrainingSpec const&) const = default;
 };
 
 /// One row of the comparison: a set of weights served through one way of keeping histories.
@@ -49,6 +53,8 @@ struct ArmSpec {
     bool memory = true;  ///< take part in the memory measurement
     bool accuracy = true;
     bool latency = true;
+
+    bool operator==(ArmSpec const&) const = default;
 };
 
 /// Controls of DESIGN honesty rule 5.
@@ -71,6 +77,8 @@ struct AccuracySpec {
                                      Control::mean_pool,      Control::other_history,
                                      Control::random_indices, Control::m1};
     bool write_predictions = false;
+
+    bool operator==(AccuracySpec const&) const = default;
 };
 
 struct MemorySpec {
@@ -78,6 +86,8 @@ struct MemorySpec {
     bool resident = true;                  ///< hold every user's entry of each arm as real bytes
     std::uint64_t max_resident_bytes = 0;  ///< all ranks together; 0 = 60 % of the machine's memory
     std::vector<double> user_counts = {1e4, 1e5, 1e6, 1e7, 1e8, 1e9};  ///< derived curve
+
+    bool operator==(MemorySpec const&) const = default;
 };
 
 struct ExecutedSpec {
@@ -85,6 +95,8 @@ struct ExecutedSpec {
     workload::TrafficParams traffic;
     double warmup_s = 0.5;  ///< measured requests start after this much traffic
     bool repeat = true;     ///< a second pass for the repeat error
+
+    bool operator==(ExecutedSpec const&) const = default;
 };
 
 struct SimulatedSpec {
@@ -92,12 +104,16 @@ struct SimulatedSpec {
     workload::TrafficParams
         traffic;  ///< on the fleet's platform; the twin of `executed` uses its traffic
     double warmup_s = 1.0;
+
+    bool operator==(SimulatedSpec const&) const = default;
 };
 
 struct FleetSpec {
     std::uint32_t nodes = 2;
     node::NodeParams node;           ///< capacities in the executed run and its simulated twin
     node::NodeParams platform_node;  ///< capacities on the platform file's nodes
+
+    bool operator==(FleetSpec const&) const = default;
 };
 
 struct Spec {
@@ -119,28 +135,41 @@ struct Spec {
     ExecutedSpec executed;
     SimulatedSpec simulated;
     std::string output;  ///< report path, default results/local/<name>.h5
+
+    bool operator==(Spec const&) const = default;
 };
 
 /// Reads, checks and fills in a spec. Throws ConfigError with every problem (JSON pointer, value,
 /// allowed range, suggestion), DataError when the file cannot be read. Relative paths inside the
-/// spec are relative to the working directory. `overrides`: "/json/pointer=value" strings from the
-/// command line, applied before validation.
+/// spec are relative to the working directory. Empty files.weights_dir, calibration and output get
+/// their defaults. Keys without effect (for example `d_u` on weights that are not collective) are
+/// refused. `overrides`: "/json/pointer=value" strings from the command line, applied before
+/// validation; the value is JSON, or a plain string where it is no JSON. Local.
 Spec load_spec(std::string const& path, std::vector<std::string> const& overrides = {});
 /// The same from text; `origin` names it in messages.
 Spec parse_spec(std::string const& text, std::string const& origin,
                 std::vector<std::string> const& overrides = {});
-/// Resolved spec as pretty JSON, every key present; parse_spec(dump_spec(s)) == s.
+/// Resolved spec as pretty JSON, every key that has an effect present; parse_spec(dump_spec(s)) ==
+/// s for every s that parse_spec returned.
 std::string dump_spec(Spec const& spec);
+/// JSON Schema (draft 2020-12) of a spec: workloads/schema/spec.schema.json is this text.
+std::string spec_schema_json();
+/// Reference of every key as Markdown: sim/docs/spec.md is this text.
+std::string spec_markdown();
 
-/// Distinct variants to train for these arms and controls (m1, mean_pool, no_history included when
-/// asked for; `full` always), in a fixed order.
+/// Distinct variants to train: `full` first, the arms' in their order, then what the accuracy
+/// measurement needs beside them: no_history (always, it anchors the history lift), mean_pool and
+/// m1 when asked for. m1 = the weights of the first collective arm with one pool row.
 std::vector<model::VariantParams> variants_to_train(Spec const& spec);
 /// <weights_dir>/<weights_stem>_seed<seed>.ckvt
 std::string weights_path(Spec const& spec, model::VariantParams const& variant, std::uint64_t seed);
 
-/// Platform file -> struct; ConfigError / DataError as above.
+/// Platform file -> struct with the digest of the file's bytes; ConfigError / DataError as above.
+/// Format: platform_file.cpp.
 node::Platform load_platform(std::string const& path);
-/// Writes a platform (calibrate); temporary name, then rename.
+node::Platform parse_platform(std::string const& text, std::string const& origin);
+/// Writes a platform (calibrate); temporary name, then rename. The digest is not written. Throws
+/// InternalError for a platform that load_platform would refuse, BackendError when it cannot write.
 void write_platform(node::Platform const& platform, std::string const& path);
 
 }  // namespace ckvsim::config

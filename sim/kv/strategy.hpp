@@ -39,6 +39,8 @@ struct StrategyParams {
     SearchKeys search_keys =
         SearchKeys::stored;       ///< collective: where the long branch's search keys live
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
+
+    bool operator==(StrategyParams const&) const = default;
 };
 
 /// Why a strategy cannot serve a set of weights; nullopt = it applies. Example: `collective` on

@@ -73,6 +73,8 @@ struct SimShape {
     std::uint32_t max_tokens = 200;  ///< longest history a request sees
     std::uint32_t context_dim = 4;
     std::vector<std::uint32_t> tower = {64, 32};
+
+    bool operator==(SimShape const&) const = default;
 };
 
 /// How one set of weights is trained; several strategies may share it.
@@ -81,6 +83,8 @@ struct VariantParams {
     Scope scope = Scope::released;  ///< collective only
     std::uint32_t d_u = 1;          ///< collective only
     std::uint32_t m = 1000;         ///< collective only: pool rows
+
+    bool operator==(VariantParams const&) const = default;
 };
 
 /// File stem that identifies a variant, for example "full" or "collective_all_du1_m512".

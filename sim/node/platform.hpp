@@ -23,6 +23,8 @@ struct CostGrid {
     double batch_overhead_ns = 0.0;  ///< once per batch
     std::vector<double> noise_quantiles = {
         1.0};  ///< sorted ratios to the mean, equally spaced; drawn per batch
+
+    bool operator==(CostGrid const&) const = default;
 };
 
 /// Stage costs of one strategy, by stage name: "fetch", "prefill", "decode", "score", "append".
@@ -48,6 +50,8 @@ struct Platform {
     std::map<std::string, std::string> constant_sources;
     /// Measured costs by cost key (see decode::cost_key).
     std::map<std::string, StrategyCosts> costs;
+
+    bool operator==(Platform const&) const = default;
 };
 
 /// One logical node's cache tiers and batching, from the spec.
@@ -57,6 +61,8 @@ struct NodeParams {
     std::uint32_t max_batch = 16;
     double max_wait_us =
         200.0;  ///< a batch closes when it is full or its first request waited so long
+
+    bool operator==(NodeParams const&) const = default;
 };
 
 }  // namespace ckvsim::node

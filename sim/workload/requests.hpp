@@ -27,6 +27,8 @@ struct TrafficParams {
         0.3;  ///< short-return share: the user of a recent request of the shard returns
     std::uint32_t revisit_window =
         64;  ///< ... chosen among the shard's last so many requests (geometric)
+
+    bool operator==(TrafficParams const&) const = default;
 };
 
 /// One request. Candidates are derived on demand from (seed, id): see candidate_items().

@@ -38,6 +38,8 @@ struct SyntheticParams {
     double short_gap_share = 0.6;
     double short_gap_s = 120.0;
     double long_gap_s = 86400.0;
+
+    bool operator==(SyntheticParams const&) const = default;
 };
 
 /// Throws InternalError on parameters that config should have refused: 1 <= clusters <= items <

@@ -1,0 +1,236 @@
+// Platform files: node::Platform as JSON. Written by `ckvsim calibrate` and by hand from data
+// sheets.
+#include <algorithm>
+#include <set>
+
+#include "config/input_file.hpp"
+#include "config/key_reader.hpp"
+#include "config/key_text.hpp"
+#include "config/key_writer.hpp"
+#include "config/spec.hpp"
+#include "core/atomic_file.hpp"
+#include "core/error.hpp"
+#include "core/hash.hpp"
+
+namespace ckvsim::config {
+
+namespace {
+
+constexpr char const* kFormat = "ckvsim-platform-1";
+constexpr JsonLimits kPlatformLimits = {.bytes = std::size_t{64} << 20, .depth = 8};
+
+constexpr std::pair<node::PlatformKind, char const*> kKinds[] = {
+    {node::PlatformKind::measured, "measured"}, {node::PlatformKind::nominal, "nominal"}};
+
+/// Stages that a cost table may describe (node/platform.hpp).
+std::vector<std::string> const kStages = {"fetch", "prefill", "decode", "score", "append"};
+
+/// Constants that need a source on a nominal platform.
+std::vector<std::string> const kConstants = {"gpus",
+                                             "hbm_bytes",
+                                             "hbm_bytes_per_s",
+                                             "dram_bytes",
+                                             "dram_bytes_per_s",
+                                             "link_bytes_per_s",
+                                             "link_latency_ns",
+                                             "flops_per_s",
+                                             "efficiency",
+                                             "batch_overhead_ns",
+                                             "fetch_overlaps_decode"};
+
+constexpr RealRange kPositive = {.low = 0, .above_low = true};
+constexpr RealRange kNotNegative = {.low = 0};
+
+void describe_grid(KeyVisitor& v, node::CostGrid& grid) {
+    auto const axis = [](KeyVisitor& inner, Key const& key, std::uint32_t& value) {
+        inner.integer(key, value, {});
+    };
+    ListRule const points = {.fewest = 1, .most = 1000};
+    v.list({.name = "tokens",
+            .meaning = "history tokens, ascending",
+            .unit = "tokens",
+            .required = true},
+           grid.tokens, points, axis);
+    v.list({.name = "candidates", .meaning = "candidates C, ascending", .required = true},
+           grid.candidates, points, axis);
+    v.list({.name = "mean_ns",
+            .meaning = "mean cost of a request, row-major [tokens][candidates]",
+            .unit = "ns",
+            .required = true},
+           grid.mean_ns, {.fewest = 1, .most = 1'000'000},
+           [](KeyVisitor& inner, Key const& key, double& value) {
+               inner.real(key, value, kNotNegative);
+           });
+    v.real(
+        {.name = "batch_overhead_ns", .meaning = "once per batch", .unit = "ns", .required = true},
+        grid.batch_overhead_ns, kNotNegative);
+    v.list({.name = "noise_quantiles",
+            .meaning = "equally spaced quantiles of cost over mean, ascending",
+            .required = true},
+           grid.noise_quantiles, {.fewest = 1, .most = 10000},
+           [](KeyVisitor& inner, Key const& key, double& value) {
+               inner.real(key, value, kNotNegative);
+           });
+}
+
+void describe_constants(KeyVisitor& v, node::Platform& p) {
+    auto const real = [&](char const* name, char const* meaning, char const* unit, double& value,
+                          RealRange const& range) {
+        v.real({.name = name, .meaning = meaning, .unit = unit, .required = true}, value, range);
+    };
+    v.integer({.name = "gpus", .meaning = "accelerators of a node", .required = true}, p.gpus,
+              {.low = 1, .high = 1024});
+    real("hbm_bytes", "memory of one accelerator", "bytes", p.hbm_bytes, kPositive);
+    real("hbm_bytes_per_s", "bandwidth of that memory", "bytes/s", p.hbm_bytes_per_s, kPositive);
+    real("dram_bytes", "host memory of a node", "bytes", p.dram_bytes, kPositive);
+    real("dram_bytes_per_s", "bandwidth of the host memory", "bytes/s", p.dram_bytes_per_s,
+         kPositive);
+    real("link_bytes_per_s", "host to accelerator, one direction", "bytes/s", p.link_bytes_per_s,
+         kPositive);
+    real("link_latency_ns", "of one transfer", "ns", p.link_latency_ns, kNotNegative);
+    real("flops_per_s", "dense, in the type the kernels use", "1/s", p.flops_per_s, kPositive);
+    real("efficiency", "share of nominal bandwidth and flops assumed reached", "", p.efficiency,
+         {.low = 0, .high = 1, .above_low = true});
+    real("batch_overhead_ns", "launches per batch and stage", "ns", p.batch_overhead_ns,
+         kNotNegative);
+    v.boolean({.name = "fetch_overlaps_decode",
+               .meaning = "transfers run on a copy engine beside the kernels",
+               .required = true},
+              p.fetch_overlaps_decode);
+}
+
+void describe_platform(KeyVisitor& v, std::string& format, node::Platform& p) {
+    v.text({.name = "format", .meaning = "\"ckvsim-platform-1\"", .required = true}, format, {});
+    v.text({.name = "name", .meaning = "name in reports", .required = true}, p.name,
+           {.shortest = 1, .longest = 200});
+    v.choice<node::PlatformKind>(
+        {.name = "kind", .meaning = "calibrated or from data sheets", .required = true}, p.kind,
+        kKinds);
+    v.text({.name = "source", .meaning = "where the constants come from", .required = true},
+           p.source, {.shortest = 1});
+    describe_constants(v, p);
+    v.map({.name = "constant_sources", .meaning = "the source of each constant", .required = true},
+          p.constant_sources, [](KeyVisitor& inner, Key const& key, std::string& source) {
+              inner.text(key, source, {.shortest = 1});
+          });
+    v.map(
+        {.name = "costs", .meaning = "measured costs by cost key and stage", .required = true},
+        p.costs, [](KeyVisitor& inner, Key const& key, node::StrategyCosts& stages) {
+            inner.map(key, stages, [](KeyVisitor& deeper, Key const& stage, node::CostGrid& grid) {
+                deeper.object(stage, [&](KeyVisitor& members) { describe_grid(members, grid); });
+            });
+        });
+}
+
+bool strictly_ascending(std::vector<std::uint32_t> const& values) {
+    return std::adjacent_find(values.begin(), values.end(), std::greater_equal<>()) == values.end();
+}
+
+void check_grid(std::string const& at, node::CostGrid const& grid, Problems& problems) {
+    if (problems.touches(at)) return;
+    if (!strictly_ascending(grid.tokens))
+        problems.add(at + "/tokens", "not strictly ascending", "sort it and drop repeats");
+    if (!strictly_ascending(grid.candidates))
+        problems.add(at + "/candidates", "not strictly ascending", "sort it and drop repeats");
+    std::size_t const cells = grid.tokens.size() * grid.candidates.size();
+    if (grid.mean_ns.size() != cells) {
+        problems.add(at + "/mean_ns",
+                     std::to_string(grid.mean_ns.size()) + " values, but " +
+                         std::to_string(grid.tokens.size()) + " tokens x " +
+                         std::to_string(grid.candidates.size()) + " candidates need " +
+                         std::to_string(cells),
+                     "calibrate again");
+    }
+    if (!std::is_sorted(grid.noise_quantiles.begin(), grid.noise_quantiles.end()))
+        problems.add(at + "/noise_quantiles", "not ascending", "sort it");
+}
+
+void check_sources(node::Platform const& platform, Problems& problems) {
+    if (problems.touches("/constant_sources")) return;
+    auto const& sources = platform.constant_sources;
+    for (auto const& [name, source] : sources) {
+        if (std::find(kConstants.begin(), kConstants.end(), name) != kConstants.end()) continue;
+        auto const close = nearest(name, kConstants);
+        problems.add(join_pointer("/constant_sources", name), "names no constant of a platform",
+                     close.empty() ? "remove it" : "did you mean \"" + close + "\"?");
+    }
+    if (platform.kind != node::PlatformKind::nominal) return;
+    for (auto const& name : kConstants) {
+        if (sources.count(name) == 0) {
+            problems.add(join_pointer("/constant_sources", name),
+                         "missing: every constant of a nominal platform names its source",
+                         "say which data sheet or assumption it comes from");
+        }
+    }
+}
+
+void check_costs(node::Platform const& platform, Problems& problems) {
+    for (auto const& [key, stages] : platform.costs) {
+        for (auto const& [stage, grid] : stages) {
+            auto const at = join_pointer(join_pointer("/costs", key), stage);
+            if (std::find(kStages.begin(), kStages.end(), stage) == kStages.end()) {
+                auto const close = nearest(stage, kStages);
+                problems.add(at, "unknown stage; known: fetch, prefill, decode, score, append",
+                             close.empty() ? "" : "did you mean \"" + close + "\"?");
+                continue;
+            }
+            check_grid(at, grid, problems);
+        }
+    }
+}
+
+/// Another JSON file makes every other message meaningless.
+void refuse_foreign(JsonValue const& root, std::string const& origin) {
+    auto const* format = root.find("format");
+    if (format != nullptr && format->kind == JsonValue::Kind::text && format->text == kFormat)
+        return;
+    throw ConfigError(
+        origin, {{"/format",
+                  (format == nullptr ? std::string("missing") : show(*format)) + ", expected \"" +
+                      kFormat + "\": this is no platform file of this version",
+                  "write one with `ckvsim calibrate` or start from "
+                  "workloads/platforms/h100-node.json"}});
+}
+
+}  // namespace
+
+node::Platform parse_platform(std::string const& text, std::string const& origin) {
+    Problems problems;
+    auto const root = parse_json(text, kPlatformLimits, problems);
+    if (!root) problems.throw_if_any(origin);
+    if (root->kind != JsonValue::Kind::object) {
+        problems.add("", show(*root) + " is not an object", "a platform file starts with {");
+        problems.throw_if_any(origin);
+    }
+    refuse_foreign(*root, origin);
+    node::Platform platform;
+    std::string format;
+    KeyReader reader(*root, problems);
+    describe_platform(reader, format, platform);
+    reader.finish();
+    check_sources(platform, problems);
+    check_costs(platform, problems);
+    problems.throw_if_any(origin);
+    platform.digest = to_hex(hash_bytes(text.data(), text.size()));
+    return platform;
+}
+
+node::Platform load_platform(std::string const& path) {
+    return parse_platform(read_input(path, kPlatformLimits), path);
+}
+
+void write_platform(node::Platform const& platform, std::string const& path) {
+    node::Platform copy = platform;
+    std::string format = kFormat;
+    auto const text =
+        write_json([&](KeyVisitor& visitor) { describe_platform(visitor, format, copy); });
+    try {
+        parse_platform(text, path);
+    } catch (ConfigError const& error) {
+        throw InternalError(std::string("write_platform: the platform is not valid: ") +
+                            error.what());
+    }
+    write_file_atomically(path, text);
+}
+
+}  // namespace ckvsim::config

@@ -1,0 +1,164 @@
+#include "config/spec_checks.hpp"
+
+#include <algorithm>
+
+#include "config/key_text.hpp"
+#include "config/spec_keys.hpp"
+
+namespace ckvsim::config {
+
+namespace {
+
+std::string text(double value) { return number_text(value); }
+template <std::unsigned_integral I>
+std::string text(I value) {
+    return std::to_string(value);
+}
+
+class Checker {
+  public:
+    explicit Checker(Problems& problems) : problems_(problems), broken_(problems) {}
+
+    /// Reports at the first pointer unless the rule holds or one of its values is broken.
+    void require(bool holds, std::vector<std::string> const& pointers, std::string const& message,
+                 std::string const& suggestion) {
+        if (holds || any_broken(pointers)) return;
+        problems_.add(pointers, message, suggestion);
+    }
+
+  private:
+    [[nodiscard]] bool any_broken(std::vector<std::string> const& pointers) const {
+        return std::any_of(pointers.begin(), pointers.end(),
+                           [&](auto const& pointer) { return broken_.touches(pointer); });
+    }
+    Problems& problems_;
+    Problems const broken_;  ///< as it was before the rules
+};
+
+void check_synthetic(Checker& checker, Spec const& spec) {
+    auto const& p = spec.workload.synthetic;
+    std::string const at = "/workload/synthetic/";
+    auto const pair = [&](char const* a, char const* b) {
+        return std::vector<std::string>{at + a, at + b};
+    };
+    checker.require(p.clusters <= p.items, pair("clusters", "items"),
+                    text(p.clusters) + " clusters, but only " + text(p.items) + " items",
+                    "allowed: 1 .. " + text(p.items));
+    checker.require(p.history_min <= p.history_cap, pair("history_min", "history_cap"),
+                    text(p.history_min) + " is above history_cap " + text(p.history_cap),
+                    "allowed: 0 .. " + text(p.history_cap));
+    checker.require(p.interests_min <= p.interests_max, pair("interests_min", "interests_max"),
+                    text(p.interests_min) + " is above interests_max " + text(p.interests_max),
+                    "allowed: 1 .. " + text(p.interests_max));
+    checker.require(p.interests_max <= p.clusters, pair("interests_max", "clusters"),
+                    text(p.interests_max) + " interests, but only " + text(p.clusters) +
+                        " clusters to choose from",
+                    "allowed: 1 .. " + text(p.clusters));
+    checker.require(p.repeat_probability + p.noise_probability <= 1.0,
+                    pair("repeat_probability", "noise_probability"),
+                    text(p.repeat_probability) + " and noise_probability " +
+                        text(p.noise_probability) + " add up to more than 1",
+                    "lower one of them");
+    checker.require(
+        p.train_share + p.tune_share <= 1.0, pair("train_share", "tune_share"),
+        text(p.train_share) + " and tune_share " + text(p.tune_share) + " add up to more than 1",
+        "lower one of them; what is left of 1 is tested");
+    if (!spec.accuracy.enabled || p.train_share + p.tune_share > 1.0) return;
+    std::string const enabled = "/measurements/accuracy/enabled";
+    checker.require(p.train_share > 0.0, {at + "train_share", enabled},
+                    "0 leaves no user to train on", "raise it or switch the accuracy off");
+    checker.require(p.tune_share > 0.0, {at + "tune_share", enabled},
+                    "0 leaves no user for early stopping", "raise it or switch the accuracy off");
+    checker.require(
+        p.train_share + p.tune_share < 1.0, {at + "train_share", at + "tune_share", enabled},
+        text(p.train_share) + " and tune_share " + text(p.tune_share) + " leave no user to test on",
+        "lower one of them or switch the accuracy off");
+}
+
+void check_model(Checker& checker, model::SimShape const& shape) {
+    checker.require(
+        shape.attention_dim % shape.heads == 0, {"/model/heads", "/model/attention_dim"},
+        text(shape.heads) + " heads do not divide attention_dim " + text(shape.attention_dim),
+        "choose a divisor of it");
+    checker.require(shape.top_k <= shape.max_tokens, {"/model/top_k", "/model/max_tokens"},
+                    text(shape.top_k) + " is above max_tokens " + text(shape.max_tokens),
+                    "allowed: 1 .. " + text(shape.max_tokens));
+}
+
+void check_arm(Checker& checker, Spec const& spec, std::size_t index) {
+    auto const& arm = spec.arms[index];
+    std::string const at = "/arms/" + std::to_string(index);
+    bool const collective = arm.weights.variant == model::Variant::collective;
+    checker.require(!collective || arm.weights.d_u < spec.model.attention_dim,
+                    {at + "/weights/d_u", "/model/attention_dim", at + "/weights/variant"},
+                    text(arm.weights.d_u) + " leaves nothing to the pool of attention_dim " +
+                        text(spec.model.attention_dim),
+                    "allowed: 0 .. " + text(spec.model.attention_dim - 1U));
+    checker.require(!arm.name.starts_with("control."), {at + "/name"},
+                    "\"" + arm.name + "\" starts with control., which names the controls' rows",
+                    "choose another prefix");
+    for (std::size_t other = 0; other < index; ++other) {
+        checker.require(arm.name != spec.arms[other].name,
+                        {at + "/name", "/arms/" + std::to_string(other) + "/name"},
+                        "\"" + arm.name + "\" already names arm " + std::to_string(other),
+                        "arm names must differ");
+    }
+    auto const refused = kv::refusal(arm.strategy, arm.weights);
+    bool const width = collective && arm.strategy.kind == kv::StrategyKind::collective;
+    checker.require(!refused,
+                    {at + (width ? "/strategy/index_bytes" : "/strategy/kind"), at + "/weights"},
+                    refused.value_or(""), "");
+}
+
+void check_traffic(Checker& checker, Spec const& spec, std::string const& section,
+                   workload::TrafficParams const& traffic, double warmup_s) {
+    std::string const at = "/measurements/" + section;
+    std::string const kind = at + "/traffic/kind";
+    if (traffic.kind == workload::ArrivalKind::original) {
+        checker.require(spec.workload.kind == WorkloadKind::dataset, {kind, "/workload/kind"},
+                        "\"original\" needs a dataset: synthetic users have no arrival times",
+                        "use \"poisson\"");
+        return;
+    }
+    std::string const rate = at + "/traffic/requests_per_second";
+    std::string const duration = at + "/traffic/duration_s";
+    checker.require(warmup_s < traffic.duration_s, {at + "/warmup_s", duration, kind},
+                    text(warmup_s) + " s of warm-up leave nothing of duration_s " +
+                        text(traffic.duration_s) + " to measure",
+                    "allowed: below " + text(traffic.duration_s));
+    checker.require(traffic.requests_per_second * traffic.duration_s <= kMostRequests,
+                    {rate, duration, kind},
+                    text(traffic.requests_per_second) + " requests/s over " +
+                        text(traffic.duration_s) + " s are more than 1e9 requests",
+                    "lower one of them");
+}
+
+void check_serving(Checker& checker, Spec const& spec) {
+    if (spec.executed.enabled) {
+        check_traffic(checker, spec, "executed", spec.executed.traffic, spec.executed.warmup_s);
+    }
+    if (spec.simulated.enabled) {
+        check_traffic(checker, spec, "simulated", spec.simulated.traffic, spec.simulated.warmup_s);
+    }
+    checker.require(spec.fleet.nodes <= spec.shards, {"/fleet/nodes", "/shards"},
+                    text(spec.fleet.nodes) + " nodes share only " + text(spec.shards) + " shards",
+                    "allowed: 1 .. " + text(spec.shards));
+    bool const serves = spec.executed.enabled || spec.simulated.enabled;
+    checker.require(
+        !serves || !spec.platform_path.empty(),
+        {"/files/platform", "/measurements/executed/enabled", "/measurements/simulated/enabled"},
+        "missing, but executed or simulated runs are on",
+        "for example workloads/platforms/h100-node.json");
+}
+
+}  // namespace
+
+void check_spec(Spec const& spec, Problems& problems) {
+    Checker checker(problems);
+    if (spec.workload.kind == WorkloadKind::synthetic) check_synthetic(checker, spec);
+    check_model(checker, spec.model);
+    for (std::size_t i = 0; i < spec.arms.size(); ++i) check_arm(checker, spec, i);
+    check_serving(checker, spec);
+}
+
+}  // namespace ckvsim::config

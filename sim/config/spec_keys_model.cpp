@@ -1,0 +1,201 @@
+// Keys of the model, of training and of the arms.
+#include <algorithm>
+
+#include "config/spec_key_parts.hpp"
+
+namespace ckvsim::config {
+
+namespace {
+
+using kv::Keying;
+using kv::SearchKeys;
+using kv::StrategyKind;
+using kv::ValueType;
+using model::Scope;
+using model::Variant;
+
+constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"},
+                                                         {Variant::full_silu, "full_silu"},
+                                                         {Variant::collective, "collective"},
+                                                         {Variant::mean_pool, "mean_pool"},
+                                                         {Variant::no_history, "no_history"}};
+constexpr std::pair<Scope, char const*> kScopes[] = {{Scope::released, "released"},
+                                                     {Scope::all, "all"}};
+constexpr std::pair<StrategyKind, char const*> kStrategies[] = {
+    {StrategyKind::recompute, "recompute"},
+    {StrategyKind::full, "full"},
+    {StrategyKind::item_table, "item_table"},
+    {StrategyKind::collective, "collective"}};
+constexpr std::pair<Keying, char const*> kKeyings[] = {{Keying::user_token, "user_token"},
+                                                       {Keying::item, "item"}};
+constexpr std::pair<ValueType, char const*> kValueTypes[] = {{ValueType::fp32, "fp32"},
+                                                             {ValueType::fp16, "fp16"}};
+constexpr std::pair<SearchKeys, char const*> kSearchKeys[] = {
+    {SearchKeys::stored, "stored"}, {SearchKeys::item_table, "item_table"}};
+
+enum class Measure : std::uint8_t { memory, accuracy, latency };
+constexpr std::pair<Measure, char const*> kMeasures[] = {
+    {Measure::memory, "memory"}, {Measure::accuracy, "accuracy"}, {Measure::latency, "latency"}};
+
+void describe_weights(KeyVisitor& v, model::VariantParams& weights) {
+    bool const known =
+        v.choice<Variant>({.name = "variant",
+                           .meaning = "how the weights were trained (sim/model/sim.hpp)",
+                           .required = true},
+                          weights.variant, kVariants);
+    bool const collective = !known || weights.variant == Variant::collective;
+    std::string const condition = "variant = collective";
+    v.choice<Scope>({.name = "scope",
+                     .meaning = "attention sites with pools: released = the short branch, all = "
+                                "short and long",
+                     .applies = collective,
+                     .only_if = condition},
+                    weights.scope, kScopes);
+    v.integer({.name = "d_u",
+               .meaning = "user-specific values per token and side; below model.attention_dim",
+               .unit = "values",
+               .applies = collective,
+               .only_if = condition},
+              weights.d_u, {.high = 8191});
+    v.integer({.name = "m",
+               .meaning = "pool rows; claims of compression need m <= V/8",
+               .unit = "rows",
+               .applies = collective,
+               .only_if = condition},
+              weights.m, {.low = 1, .high = 1U << 28});
+}
+
+void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
+    bool const known = v.choice<StrategyKind>(
+        {.name = "kind", .meaning = "what is kept of a history between requests", .required = true},
+        strategy.kind, kStrategies);
+    bool const collective = !known || strategy.kind == StrategyKind::collective;
+    std::string const condition = "kind = collective";
+    v.choice<Keying>({.name = "keying",
+                      .meaning = "what a stored code belongs to: a user's token, or a catalogue "
+                                 "item (users then keep ids)",
+                      .applies = collective,
+                      .only_if = condition},
+                     strategy.keying, kKeyings);
+    v.choice<ValueType>({.name = "value_type",
+                         .meaning = "type of stored keys, values, search keys, user parts and "
+                                    "pools",
+                         .applies = !known || strategy.kind != StrategyKind::recompute,
+                         .only_if = "kind is not recompute"},
+                        strategy.value_type, kValueTypes);
+    v.integer({.name = "index_bytes",
+               .meaning = "width of a pool index; must hold m - 1",
+               .unit = "bytes",
+               .applies = collective,
+               .only_if = condition},
+              strategy.index_bytes, {.only = {1, 2, 4}});
+    v.choice<SearchKeys>({.name = "search_keys",
+                          .meaning = "where the long branch's search keys live: with each user's "
+                                     "tokens, or once per item",
+                          .applies = collective,
+                          .only_if = condition},
+                         strategy.search_keys, kSearchKeys);
+}
+
+void describe_measure(KeyVisitor& v, ArmSpec& arm) {
+    std::vector<Measure> measures;
+    if (arm.memory) measures.push_back(Measure::memory);
+    if (arm.accuracy) measures.push_back(Measure::accuracy);
+    if (arm.latency) measures.push_back(Measure::latency);
+    v.list({.name = "measure", .meaning = "measurements that the arm takes part in"}, measures,
+           {.fewest = 1, .most = std::size(kMeasures), .unique = true},
+           [](KeyVisitor& inner, Key const& key, Measure& measure) {
+               inner.choice<Measure>(key, measure, kMeasures);
+           });
+    auto const has = [&](Measure measure) {
+        return std::find(measures.begin(), measures.end(), measure) != measures.end();
+    };
+    arm.memory = has(Measure::memory);
+    arm.accuracy = has(Measure::accuracy);
+    arm.latency = has(Measure::latency);
+}
+
+}  // namespace
+
+void describe_model(KeyVisitor& v, model::SimShape& shape) {
+    v.integer({.name = "feature_dim",
+               .meaning = "width of one feature's embedding; d_e = features x feature_dim",
+               .unit = "values"},
+              shape.feature_dim, {.low = 1, .high = 4096});
+    v.integer({.name = "attention_dim",
+               .meaning = "attention width d; a multiple of heads",
+               .unit = "values"},
+              shape.attention_dim, {.low = 1, .high = 8192});
+    v.integer({.name = "heads", .meaning = "attention heads H"}, shape.heads,
+              {.low = 1, .high = 256});
+    v.integer({.name = "short_tokens",
+               .meaning = "newest tokens that the short branch attends over",
+               .unit = "tokens"},
+              shape.short_tokens, {.low = 1, .high = 100'000});
+    v.integer({.name = "search_dim", .meaning = "width d_s of the search keys", .unit = "values"},
+              shape.search_dim, {.low = 1, .high = 4096});
+    v.integer({.name = "top_k",
+               .meaning = "tokens that the long branch selects; at most max_tokens",
+               .unit = "tokens"},
+              shape.top_k, {.low = 1, .high = 100'000});
+    v.integer(
+        {.name = "max_tokens", .meaning = "longest history that a request sees", .unit = "tokens"},
+        shape.max_tokens, {.low = 1, .high = 1'000'000});
+    v.integer({.name = "context_dim",
+               .meaning = "width of the request context's embedding",
+               .unit = "values"},
+              shape.context_dim, {.low = 1, .high = 4096});
+    v.list({.name = "tower", .meaning = "hidden widths of the scoring tower", .unit = "values"},
+           shape.tower, {.most = 16}, [](KeyVisitor& inner, Key const& key, std::uint32_t& width) {
+               inner.integer(key, width, {.low = 1, .high = 65536});
+           });
+}
+
+void describe_training(KeyVisitor& v, TrainingSpec& t) {
+    v.list({.name = "seeds", .meaning = "one training run per variant and seed"}, t.seeds,
+           {.fewest = 1, .most = 64, .unique = true},
+           [](KeyVisitor& inner, Key const& key, std::uint64_t& seed) {
+               inner.integer(key, seed, {});
+           });
+    v.integer({.name = "epochs", .meaning = "at most so many; stops early on the tune AUC"},
+              t.epochs, {.low = 1, .high = 1000});
+    v.integer({.name = "batch", .meaning = "samples of a step", .unit = "samples"}, t.batch,
+              {.low = 1, .high = 1'000'000});
+    v.real({.name = "learning_rate", .meaning = "of Adam"}, t.learning_rate,
+           {.low = 0, .high = 1, .above_low = true});
+    v.real({.name = "embedding_l2", .meaning = "weight of the embeddings' squared norm"},
+           t.embedding_l2, {.low = 0, .high = 1});
+    v.real({.name = "dropout", .meaning = "share of tower units dropped in training"}, t.dropout,
+           {.low = 0, .high = 1, .below_high = true});
+    v.real({.name = "peak_weight", .meaning = "CollectiveKV: weight of the peak loss"},
+           t.peak_weight, {.low = 0, .high = 1000});
+    v.real({.name = "balance_weight", .meaning = "CollectiveKV: weight of the balance loss"},
+           t.balance_weight, {.low = 0, .high = 1000});
+    v.integer({.name = "max_train_samples",
+               .meaning = "hashed subsample of the training impressions; 0 = all",
+               .unit = "samples"},
+              t.max_train_samples, {.high = 1'000'000'000'000});
+    v.integer({.name = "max_tune_samples",
+               .meaning = "hashed subsample of the tuning impressions; 0 = all",
+               .unit = "samples"},
+              t.max_tune_samples, {.high = 1'000'000'000'000});
+    v.integer({.name = "reference_samples",
+               .meaning = "forward passes stored with the weights to check serving against",
+               .unit = "samples"},
+              t.reference_samples, {.low = 1, .high = 100'000});
+    v.boolean({.name = "straight_through",
+               .meaning = "CollectiveKV: train with the plain pool row and the sigmoid's gradient"},
+              t.straight_through);
+}
+
+void describe_arm(KeyVisitor& v, ArmSpec& arm) {
+    v.text({.name = "name", .meaning = "names the arm's rows in every table", .required = true},
+           arm.name, {.shortest = 1, .longest = 64, .name = true});
+    v.object({.name = "weights", .meaning = "what was trained", .required = true},
+             [&](KeyVisitor& inner) { describe_weights(inner, arm.weights); });
+    v.object({.name = "strategy", .meaning = "how histories are kept", .required = true},
+             [&](KeyVisitor& inner) { describe_strategy(inner, arm.strategy); });
+    describe_measure(v, arm);
+}
+
+}  // namespace ckvsim::config
