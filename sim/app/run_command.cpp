@@ -54,6 +54,19 @@ void require_inputs(config::Spec const& spec, std::string const& spec_path) {
 
 /// A run that cannot fit is refused before it starts.
 void require_memory(config::Spec const& spec) {
+    auto const& node = spec.fleet.node;
+    std::uint64_t const tiers =
+        (node.hbm_cache_bytes + node.dram_cache_bytes) * std::uint64_t{spec.fleet.nodes};
+    if (spec.executed.enabled && tiers > available_memory_bytes()) {
+        throw ConfigError(
+            spec.name,
+            {{"/fleet/node",
+              std::to_string(spec.fleet.nodes) + " nodes with real tiers of " +
+                  std::to_string(tiers) + " bytes in all, but this machine has " +
+                  std::to_string(available_memory_bytes()) + " available",
+              "lower hbm_cache_bytes or dram_cache_bytes, or set /measurements/executed/enabled "
+              "to false"}});
+    }
     if (spec.memory.max_resident_bytes > physical_memory_bytes()) {
         throw ConfigError(spec.name, {{"/measurements/memory/max_resident_bytes",
                                        std::to_string(spec.memory.max_resident_bytes) +
@@ -126,6 +139,21 @@ void add_workload_notes(RunContext& context) {
     }
 }
 
+/// Collective: the slowest rank's time of every phase.
+void report_phases(RunContext& context) {
+    auto const& phases = context.progress.phases();
+    context.comm.require_equal(phases.size(), "the number of phases");
+    std::vector<double> seconds;
+    for (auto const& phase : phases) seconds.push_back(phase.second);
+    context.comm.max(std::span<double>(seconds));
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+        Row(context.report.table("phases"))
+            .set("phase", phases[i].first)
+            .set("seconds", seconds[i])
+            .add();
+    }
+}
+
 void finish_report(RunContext& context, RunOptions const& options) {
     auto& report = context.report;
     std::vector<std::uint64_t> sums = {context.logical_hash.value(), context.scores_hash.value()};
@@ -140,9 +168,7 @@ void finish_report(RunContext& context, RunOptions const& options) {
     report.provenance["kernels"] = "reproducible (fixed summation order)";
     report.provenance["perturbed_token"] =
         options.perturb_token.empty() ? "none" : options.perturb_token;
-    for (auto const& [phase, seconds] : context.progress.phases()) {
-        Row(report.table("phases")).set("phase", phase).set("seconds", seconds).add();
-    }
+    report_phases(context);
 }
 
 }  // namespace

@@ -1,0 +1,63 @@
+"""What a finished run leaves behind: every table filled, every number with unit, meaning and provenance."""
+import unittest
+
+import h5py
+
+from harness import CKVSIM, Scratch, launch
+
+
+class Report(Scratch):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        outcome = cls("test_tables_of_every_layer").run_spec("report.h5", 2)
+        if outcome.code != 0:
+            raise AssertionError(str(outcome))
+        cls.path = cls.folder / "report.h5"
+        cls.screen = outcome.out
+
+    def test_tables_of_every_layer(self):
+        with h5py.File(self.path) as file:
+            tables = file["tables"]
+            names = []
+            tables.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+            groups = {name.split("/")[-2] for name in names}
+        for wanted in ("arms", "memory", "memory_sections", "memory_curve", "accuracy", "accuracy_seeds", "oracle",
+                       "serving_check", "executed_latency", "executed_cache", "simulated_latency", "simulated_cache",
+                       "latency_cdf", "fidelity", "workload", "history_lengths", "popularity", "phases"):
+            self.assertIn(wanted, groups)
+
+    def test_every_number_says_unit_meaning_and_provenance(self):
+        known = {"key", "input", "measured", "simulated", "derived"}
+        seen = set()
+
+        def visit(name, node):
+            if not isinstance(node, h5py.Dataset):
+                return
+            for attribute in ("unit", "meaning", "provenance"):
+                self.assertIn(attribute, node.attrs, name)
+            self.assertIn(node.attrs["provenance"], known, name)
+            seen.add(node.attrs["provenance"])
+
+        with h5py.File(self.path) as file:
+            file["tables"].visititems(visit)
+        self.assertEqual(seen, known)
+
+    def test_summary_and_show_name_every_arm(self):
+        with h5py.File(self.path) as file:
+            found = []
+            file.visititems(lambda name, node: found.append(node[()]) if name.endswith("arms/arm") else None)
+        arms = [a.decode() for a in found[0]]
+        self.assertGreater(len(arms), 3)
+        shown = launch([CKVSIM, "show", self.path], self.folder)
+        self.assertEqual(shown.code, 0, str(shown))
+        for arm in arms:
+            self.assertIn(arm, self.screen)
+            self.assertIn(arm, shown.out)
+
+    def test_a_report_equals_itself(self):
+        self.assertEqual(launch([CKVSIM, "diff", self.path, self.path], self.folder).code, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
