@@ -33,7 +33,8 @@ enum class Purpose : std::uint32_t {
     candidates = 18,
     training = 19,
     calibration = 20,
-    test = 21
+    test = 21,
+    expansion = 22
 };
 
 /// Finaliser of splitmix64 (Steele et al., OOPSLA 2014): a bijective 64-bit mixer.

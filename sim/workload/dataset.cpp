@@ -130,19 +130,14 @@ class DatasetPopulation final : public Population {
         out.base_length = static_cast<std::uint32_t>(out.timeline.size());
         out.impressions.clear();
         out.true_logits.clear();
-        std::uint64_t const begin = data_.impression_offsets[user];
-        std::uint64_t const end = data_.impression_offsets[user + 1];
-        std::uint32_t history_end = out.base_length;
-        for (std::uint64_t row = begin; row < end; ++row) {
-            bool const new_second = row == begin || second_of(data_.impression_times_ms[row - 1]) !=
-                                                        second_of(data_.impression_times_ms[row]);
-            if (new_second) history_end = static_cast<std::uint32_t>(out.timeline.size());
-            if (extends_history(row)) out.timeline.push_back(data_.impression_items[row]);
+        for (auto row = data_.impression_offsets[user]; row < data_.impression_offsets[user + 1];
+             ++row) {
             out.impressions.push_back({data_.impression_items[row], data_.impression_contexts[row],
-                                       history_end, data_.impression_labels[row],
+                                       0, data_.impression_labels[row],
                                        static_cast<Split>(data_.impression_splits[row]),
                                        data_.impression_times_ms[row]});
         }
+        place_in_history(data_.history_growth, out);
     }
     std::string describe() const override {
         return "dataset " + data_.name + ": " + std::to_string(users()) + " users, " +
@@ -150,11 +145,6 @@ class DatasetPopulation final : public Population {
     }
 
   private:
-    bool extends_history(std::uint64_t row) const {
-        return data_.history_growth == HistoryGrowth::exposures ||
-               (data_.history_growth == HistoryGrowth::positives &&
-                data_.impression_labels[row] == 1);
-    }
     Dataset data_;
     std::uint64_t digest_;
 };
@@ -168,6 +158,21 @@ std::uint64_t chain(std::uint64_t seed, std::string const& text) {
 }
 
 }  // namespace
+
+void place_in_history(HistoryGrowth growth, UserRecord& record) {
+    record.timeline.resize(record.base_length);
+    auto& impressions = record.impressions;
+    for (std::size_t i = 0; i < impressions.size(); ++i) {
+        bool const same_second =
+            i > 0 && second_of(impressions[i - 1].time_ms) == second_of(impressions[i].time_ms);
+        impressions[i].history_end = same_second
+                                         ? impressions[i - 1].history_end
+                                         : static_cast<std::uint32_t>(record.timeline.size());
+        bool const extends = growth == HistoryGrowth::exposures ||
+                             (growth == HistoryGrowth::positives && impressions[i].label == 1);
+        if (extends) record.timeline.push_back(impressions[i].item);
+    }
+}
 
 void check_dataset(Dataset const& dataset, std::string const& origin) {
     Checker(dataset, origin).run();

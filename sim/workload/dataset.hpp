@@ -48,9 +48,12 @@ void check_dataset(Dataset const& dataset, std::string const& origin);
 /// Digest over all arrays.
 std::uint64_t digest_dataset(Dataset const& dataset);
 
-/// Timeline = stored history, then the user's impressions in time order as far as history_growth
-/// takes them; history_end counts events with an earlier second (impressions of one user within one
-/// second are one request and do not see each other).
+/// Appends the impressions (in time order) to timeline[0 .. base_length) as far as `growth` takes
+/// them and sets their history_end: the events of earlier seconds. Impressions of one user within
+/// one second are one request and do not see each other.
+void place_in_history(HistoryGrowth growth, UserRecord& record);
+
+/// The recorded users and their timelines (place_in_history).
 std::unique_ptr<Population> make_dataset_population(Dataset dataset);
 
 }  // namespace ckvsim::workload

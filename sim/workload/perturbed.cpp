@@ -29,6 +29,7 @@ class PerturbedPopulation final : public Population {
         if (user == user_) out[position_] = replacement(out[position_]);
     }
     bool has_true_logits() const override { return base_->has_true_logits(); }
+    bool has_independent_users() const override { return base_->has_independent_users(); }
     std::string describe() const override {
         return base_->describe() + "; token " + std::to_string(position_) + " of user " +
                std::to_string(user_) + " replaced";

@@ -64,6 +64,8 @@ class Population {
     /// Fills only the stored history, oldest first; cheaper than load().
     virtual void load_history(UserId user, std::vector<ItemId>& out) const = 0;
     [[nodiscard]] virtual bool has_true_logits() const = 0;
+    /// False when users are clones of fewer recorded ones: they add load, never statistical weight.
+    [[nodiscard]] virtual bool has_independent_users() const { return true; }
     /// One line for reports: where the data come from.
     [[nodiscard]] virtual std::string describe() const = 0;
     /// Digest of everything the population depends on (parameters or dataset content).
