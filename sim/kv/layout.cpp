@@ -77,12 +77,15 @@ std::uint32_t EntryLayout::tokens_in(Section section, std::uint32_t capacity) co
     return is_short(section) ? std::min(short_tokens_, capacity) : capacity;
 }
 
+std::array<std::size_t, kSections + 1> EntryLayout::offsets(std::uint32_t capacity) const {
+    std::array<std::size_t, kSections + 1> result{};
+    for (std::size_t s = 0; s < kSections; ++s)
+        result[s + 1] = result[s] + align_up(payload_bytes(capacity, static_cast<Section>(s)));
+    return result;
+}
+
 std::size_t EntryLayout::offset(Section section, std::uint32_t capacity) const {
-    std::size_t bytes = 0;
-    for (std::size_t s = 0; s < index(section); ++s) {
-        bytes += align_up(payload_bytes(capacity, static_cast<Section>(s)));
-    }
-    return bytes;
+    return offsets(capacity)[index(section)];
 }
 
 std::size_t EntryLayout::entry_bytes(std::uint32_t capacity) const {

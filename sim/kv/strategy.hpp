@@ -90,6 +90,8 @@ class EntryLayout {
     [[nodiscard]] std::uint32_t tokens_in(Section section, std::uint32_t capacity) const;
     /// Offset of a section in an entry of the given capacity.
     [[nodiscard]] std::size_t offset(Section section, std::uint32_t capacity) const;
+    /// Offsets of all sections at once; the last element is entry_bytes(capacity).
+    [[nodiscard]] std::array<std::size_t, kSections + 1> offsets(std::uint32_t capacity) const;
     /// Whole entry with alignment padding.
     [[nodiscard]] std::size_t entry_bytes(std::uint32_t capacity) const;
     /// Payload only (no padding).

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "core/error.hpp"
 
@@ -24,7 +23,6 @@ namespace ckvsim::device::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using FloatTag = hn::CappedTag<float, kLanePad>;
-using IntTag = hn::RebindToSigned<FloatTag>;
 
 /// kRows rows times kVectors output vectors: the accumulators stay in registers over the whole sum.
 template <std::size_t kRows, std::size_t kVectors>
@@ -155,163 +153,6 @@ void from_half(std::uint16_t const* from, std::size_t count, float* to) {
     std::memcpy(to + i, tail_out, (count - i) * sizeof(float));
 }
 
-HWY_INLINE float dot(float const* a, float const* b, std::size_t count) {
-    FloatTag const d;
-    std::size_t const lanes = hn::Lanes(d);
-    auto sum = hn::Zero(d);
-    std::size_t i = 0;
-    for (; i + lanes <= count; i += lanes)
-        sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
-    float total = hn::GetLane(hn::SumOfLanes(d, sum));
-    for (; i < count; ++i) total += a[i] * b[i];
-    return total;
-}
-
-/// Turns scores [tokens] into exp(scale * (s - max)), zero in the padding, and returns their sum.
-HWY_INLINE float exponentials(float* scores, std::size_t tokens, float scale) {
-    FloatTag const d;
-    std::size_t const lanes = hn::Lanes(d);
-    float highest = scores[0];
-    for (std::size_t t = 1; t < tokens; ++t) highest = std::max(highest, scores[t]);
-    std::size_t const end = padded(tokens);
-    for (std::size_t t = tokens; t < end; ++t) scores[t] = highest;
-    auto sum = hn::Zero(d);
-    auto const top = hn::Set(d, highest);
-    auto const factor = hn::Set(d, scale);
-    for (std::size_t t = 0; t < end; t += lanes) {
-        auto const x = hn::Mul(hn::Sub(hn::LoadU(d, scores + t), top), factor);
-        auto e = hn::Exp(d, x);
-        if (t + lanes > tokens) {
-            e = hn::IfThenElseZero(hn::FirstN(d, tokens > t ? tokens - t : 0), e);
-        }
-        hn::StoreU(e, d, scores + t);
-        sum = hn::Add(sum, e);
-    }
-    return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
-/// out[0 .. count) = sum_t p[t] * rows[t][0 .. count) / total, tokens ascending.
-HWY_INLINE void weighted_sum(float const* p, float const* const* rows, std::size_t offset,
-                             std::size_t tokens, std::size_t count, float total, float* out) {
-    FloatTag const d;
-    std::size_t const lanes = hn::Lanes(d);
-    float const inverse = 1.0F / total;
-    std::size_t i = 0;
-    for (; i + 2 * lanes <= count; i += 2 * lanes) {
-        auto first = hn::Zero(d);
-        auto second = hn::Zero(d);
-        for (std::size_t t = 0; t < tokens; ++t) {
-            auto const weight = hn::Set(d, p[t]);
-            first = hn::MulAdd(weight, hn::LoadU(d, rows[t] + offset + i), first);
-            second = hn::MulAdd(weight, hn::LoadU(d, rows[t] + offset + i + lanes), second);
-        }
-        hn::StoreU(hn::Mul(first, hn::Set(d, inverse)), d, out + i);
-        hn::StoreU(hn::Mul(second, hn::Set(d, inverse)), d, out + i + lanes);
-    }
-    for (; i + lanes <= count; i += lanes) {
-        auto sum = hn::Zero(d);
-        for (std::size_t t = 0; t < tokens; ++t) {
-            sum = hn::MulAdd(hn::Set(d, p[t]), hn::LoadU(d, rows[t] + offset + i), sum);
-        }
-        hn::StoreU(hn::Mul(sum, hn::Set(d, inverse)), d, out + i);
-    }
-    for (; i < count; ++i) {
-        float sum = 0.0F;
-        for (std::size_t t = 0; t < tokens; ++t) sum += p[t] * rows[t][offset + i];
-        out[i] = sum * inverse;
-    }
-}
-
-void attend(AttentionCall const& call, float* scores, float const** rows) {
-    float const scale = 1.0F / std::sqrt(static_cast<float>(call.head_dim));
-    for (std::size_t c = 0; c < call.count; ++c) {
-        float const* const* k = call.k_rows;
-        float const* const* v = call.v_rows;
-        std::size_t tokens = call.tokens;
-        if (call.lists != nullptr) {
-            tokens = call.list_sizes[c];
-            std::uint32_t const* list = call.lists + c * call.list_step;
-            for (std::size_t t = 0; t < tokens; ++t) {
-                rows[t] = call.k_rows[list[t]];
-                rows[tokens + t] = call.v_rows[list[t]];
-            }
-            k = rows;
-            v = rows + tokens;
-        }
-        float* out = call.out + c * call.out_step;
-        if (tokens == 0) {
-            std::fill_n(out, call.heads * call.head_dim, 0.0F);
-            continue;
-        }
-        for (std::size_t h = 0; h < call.heads; ++h) {
-            std::size_t const offset = h * call.head_dim;
-            float const* q = call.q + c * call.q_step + offset;
-            for (std::size_t t = 0; t < tokens; ++t)
-                scores[t] = dot(q, k[t] + offset, call.head_dim);
-            float const total = exponentials(scores, tokens, scale);
-            weighted_sum(scores, v, offset, tokens, call.head_dim, total, out + offset);
-        }
-    }
-}
-
-/// Number of keys >= threshold.
-HWY_INLINE std::size_t count_at_least(std::int32_t const* keys, std::size_t padded_count,
-                                      std::int32_t threshold) {
-    IntTag const d;
-    auto const wanted = hn::Set(d, threshold);
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < padded_count; i += hn::Lanes(d)) {
-        count += hn::CountTrue(
-            d,
-            hn::Not(hn::Gt(
-                wanted, hn::LoadU(d, keys + i))));  // Highway 1.0.3 lacks Ge on integers with GCC
-    }
-    return count;
-}
-
-std::uint32_t select_top(float* scores, std::size_t count, std::uint32_t k, std::int32_t* keys,
-                         std::uint32_t* positions) {
-    if (count <= k) {
-        for (std::size_t t = 0; t < count; ++t) positions[t] = static_cast<std::uint32_t>(t);
-        return static_cast<std::uint32_t>(count);
-    }
-    // Integer keys with the order of the floats; adding zero merges -0 with +0, which compare
-    // equal.
-    FloatTag const d;
-    IntTag const di;
-    std::size_t const end = padded(count);
-    for (std::size_t t = count; t < end; ++t) scores[t] = -std::numeric_limits<float>::infinity();
-    for (std::size_t t = 0; t < end; t += hn::Lanes(d)) {
-        auto const bits = hn::BitCast(di, hn::Add(hn::LoadU(d, scores + t), hn::Zero(d)));
-        auto const magnitude = hn::Set(di, std::numeric_limits<std::int32_t>::max());
-        hn::StoreU(hn::Xor(bits, hn::And(hn::BroadcastSignBit(bits), magnitude)), di, keys + t);
-    }
-    for (std::size_t t = count; t < end; ++t) keys[t] = std::numeric_limits<std::int32_t>::min();
-    // The k-th largest key, bit by bit from the top; stops when a threshold keeps exactly k.
-    std::uint32_t prefix = 0;
-    std::int32_t threshold = std::numeric_limits<std::int32_t>::min();
-    std::size_t kept = count;
-    for (std::uint32_t bit = 0x80000000U; bit != 0 && kept != k; bit >>= 1) {
-        auto const trial = static_cast<std::int32_t>((prefix | bit) ^ 0x80000000U);
-        std::size_t const above = count_at_least(keys, end, trial);
-        if (above < k) continue;
-        prefix |= bit;
-        threshold = trial;
-        kept = above;
-    }
-    std::size_t surplus = kept - k;  // equal scores at the threshold: the oldest of them stay out
-    std::uint32_t chosen = 0;
-    for (std::size_t t = 0; t < count && chosen < k; ++t) {
-        if (keys[t] < threshold) continue;
-        if (surplus > 0 && keys[t] == threshold) {
-            --surplus;
-            continue;
-        }
-        positions[chosen++] = static_cast<std::uint32_t>(t);
-    }
-    return chosen;
-}
-
 char const* dispatched_target() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace ckvsim::device::cpu::HWY_NAMESPACE
@@ -326,8 +167,6 @@ HWY_EXPORT(add_bias_relu);
 HWY_EXPORT(arg_max);
 HWY_EXPORT(to_half);
 HWY_EXPORT(from_half);
-HWY_EXPORT(attend);
-HWY_EXPORT(select_top);
 HWY_EXPORT(dispatched_target);
 
 PackedMatrix::PackedMatrix(std::span<float const> row_major, std::size_t outputs,
@@ -357,13 +196,6 @@ void to_half(float const* from, std::size_t count, std::uint16_t* to) {
 }
 void from_half(std::uint16_t const* from, std::size_t count, float* to) {
     HWY_DYNAMIC_DISPATCH(from_half)(from, count, to);
-}
-void attend(AttentionCall const& call, float* scores, float const** rows) {
-    HWY_DYNAMIC_DISPATCH(attend)(call, scores, rows);
-}
-std::uint32_t select_top(float* scores, std::size_t count, std::uint32_t k, std::int32_t* keys,
-                         std::uint32_t* positions) {
-    return HWY_DYNAMIC_DISPATCH(select_top)(scores, count, k, keys, positions);
 }
 char const* dispatched_target() { return HWY_DYNAMIC_DISPATCH(dispatched_target)(); }
 

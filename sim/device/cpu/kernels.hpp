@@ -54,34 +54,6 @@ std::uint32_t arg_max(float const* values, std::size_t count);
 void to_half(float const* from, std::size_t count, std::uint16_t* to);
 void from_half(std::uint16_t const* from, std::size_t count, float* to);
 
-/// Target attention of `count` queries. k_rows and v_rows hold one row pointer [heads * head_dim]
-/// per token. Query c attends to tokens lists[c * list_step + 0 .. list_sizes[c]), or to 0 ..
-/// tokens) when lists is null. No tokens give zeros. Row steps of q and out in floats.
-struct AttentionCall {
-    float const* q = nullptr;
-    std::size_t q_step = 0;
-    std::size_t count = 0;
-    std::size_t heads = 1;
-    std::size_t head_dim = 0;
-    float const* const* k_rows = nullptr;
-    float const* const* v_rows = nullptr;
-    std::size_t tokens = 0;
-    std::uint32_t const* lists = nullptr;
-    std::size_t list_step = 0;
-    std::uint32_t const* list_sizes = nullptr;
-    float* out = nullptr;
-    std::size_t out_step = 0;
-};
-/// `scores`: scratch of padded(longest token list) floats; `rows`: scratch of twice that many
-/// pointers.
-void attend(AttentionCall const& call, float* scores, float const** rows);
-
-/// Positions of the k highest of `count` scores, ascending; of equal scores the later position
-/// wins. `scores` has room for padded(count) floats (the padding is overwritten), `keys` likewise.
-/// Returns min(k, count).
-std::uint32_t select_top(float* scores, std::size_t count, std::uint32_t k, std::int32_t* keys,
-                         std::uint32_t* positions);
-
 /// Name of the instruction set that the calls above use.
 char const* dispatched_target();
 

@@ -1,0 +1,101 @@
+// One attention site at one request: finds the rows of the wanted tokens wherever the strategy
+// keeps them (entry, item table, pool, or projected now) and runs the same attention kernel on all.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "device/cpu/attention.hpp"
+#include "device/cpu/shared_tables.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Where the parts of one entry lie.
+struct EntryView {
+    EntryView(kv::EntryLayout const& layout, decode::EntryRef const& entry);
+    [[nodiscard]] std::byte const* section(kv::Section s) const {
+        return sections[static_cast<std::size_t>(s)];
+    }
+    std::array<std::byte const*, kv::kSections> sections{};
+    ItemId const* ids = nullptr;  ///< [tokens], oldest first; null when the entry holds none
+    std::uint32_t tokens = 0;
+};
+
+/// Tokens of a site by position in its sections; all of the first `count` when positions is null.
+struct TokenList {
+    std::uint32_t const* positions = nullptr;
+    std::size_t count = 0;
+    [[nodiscard]] std::uint32_t at(std::size_t i) const {
+        return positions == nullptr ? static_cast<std::uint32_t>(i) : positions[i];
+    }
+};
+
+/// Memory of one site, reused from request to request.
+struct SiteScratch {
+    EntryView const* view = nullptr;
+    ItemId const* ids = nullptr;  ///< of the site's first token
+    bool made = false;  ///< rows are converted or projected once per request, into the slots below
+    std::vector<std::uint32_t> slots;  ///< [tokens of the site], row of `made_rows` or none
+    std::uint32_t used = 0;
+    std::vector<std::uint32_t> missing;
+    std::vector<ItemId> missing_items;
+    std::array<AlignedVector<float>, 2> made_rows;  ///< K and V, [used, d] fp32
+    std::array<std::vector<void const*>, 2> rows;   ///< K and V, [row_slots]
+    std::array<AlignedVector<float>, 2> users;      ///< K and V, [d_u, padded(tokens)]
+    AlignedVector<float> scores;
+    AlignedVector<float> q;
+    AlignedVector<float> out;
+    AlignedVector<float> output;
+    CellScratch cells;
+};
+
+/// Immutable after construction; thread-safe. Keeps references to tables and maker.
+class AttentionSite {
+  public:
+    AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
+                  SiteTables const& tables, CellMaker const& maker,
+                  kv::StrategyParams const& strategy);
+
+    /// Starts a request: `tokens` of the view from `first` on belong to the site.
+    void begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens,
+               std::uint32_t candidates, SiteScratch& scratch) const;
+    /// Queries of `count` candidates from their embeddings [d_e] (row step in floats) to scratch.q.
+    void project(float const* embeddings, std::size_t step, std::size_t count,
+                 SiteScratch& scratch) const;
+    /// Makes rows that the strategy does not keep as they are used (conversion from fp16,
+    /// projection). Call for every token that attend() will see, best for many candidates at once.
+    void make_rows(TokenList const& list, SiteScratch& scratch) const;
+    /// Queries [first, first + count) of scratch.q over the listed tokens, to scratch.out.
+    void attend_to(TokenList const& list, std::size_t first, std::size_t count,
+                   SiteScratch& scratch) const;
+    /// wo: scratch.out of `count` candidates -> features [d_e], row step in floats.
+    void write(std::size_t count, float* features, std::size_t step, SiteScratch& scratch) const;
+    /// Bytes of wq and wo.
+    [[nodiscard]] std::size_t bytes() const { return wq_.bytes() + wo_.bytes(); }
+
+  private:
+    [[nodiscard]] std::uint32_t pool_row(SideTables const& side, SiteScratch const& scratch,
+                                         std::uint32_t position) const;
+    [[nodiscard]] std::byte const* row(SideTables const& side, SiteScratch const& scratch,
+                                       std::uint32_t position) const;
+    void find_rows(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
+    void find_users(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
+    [[nodiscard]] SideTables const& side(std::size_t which) const {
+        return which == 0 ? tables_.k : tables_.v;
+    }
+
+    SiteTables const& tables_;
+    CellMaker const& maker_;
+    kv::ValueType value_type_;
+    std::uint32_t index_bytes_;
+    bool projected_;  ///< recompute: rows come from ids and projections
+    bool silu_;
+    std::size_t heads_;
+    std::size_t d_;
+    std::size_t d_u_;  ///< 0 unless the site keeps codes
+    std::size_t row_bytes_;
+    PackedMatrix wq_;
+    PackedMatrix wo_;
+};
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,106 @@
+#include "device/cpu/history_reader.hpp"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+/// Candidates handled together: their queries and outputs stay in the L2 cache.
+constexpr std::size_t kCandidateBlock = 64;
+constexpr std::uint32_t kNone = 0xFFFFFFFF;  ///< "no position" in lists of top k
+
+}  // namespace
+
+HistoryReader::HistoryReader(model::SimWeights const& weights, kv::EntryLayout const& layout,
+                             SharedTables const& tables, CellMaker const& maker,
+                             kv::StrategyParams const& strategy)
+    : shape_(weights.shape),
+      d_e_(weights.d_e),
+      layout_(layout),
+      short_site_(weights, weights.short_site, tables.short_site, maker, strategy),
+      long_site_(weights, weights.long_site, tables.long_site, maker, strategy),
+      search_(weights, tables, maker, strategy) {}
+
+void HistoryReader::read(decode::ScoreRequest const& request, float* features, std::size_t step,
+                         HistoryScratch& scratch) const {
+    EntryView const view(layout_, request.entry);
+    std::uint32_t const recent = std::min(view.tokens, shape_.short_tokens);
+    TokenList const recent_tokens{nullptr, recent};
+    short_site_.begin(view, view.tokens - recent, recent, request.count, scratch.short_site);
+    short_site_.make_rows(recent_tokens, scratch.short_site);
+    long_site_.begin(view, 0, view.tokens, request.count, scratch.long_site);
+    if (request.forced_top_k == nullptr) search_.begin(view, request.count, scratch.search);
+    for (std::size_t first = 0; first < request.count; first += kCandidateBlock) {
+        std::size_t const count = std::min<std::size_t>(kCandidateBlock, request.count - first);
+        float* rows = features + first * step;
+        short_site_.project(rows, step, count, scratch.short_site);
+        short_site_.attend_to(recent_tokens, 0, count, scratch.short_site);
+        short_site_.write(count, rows + d_e_, step, scratch.short_site);
+        read_long(request, first, count, rows, step, scratch);
+    }
+}
+
+void HistoryReader::choose(decode::ScoreRequest const& request, std::size_t first,
+                           std::size_t count, float const* embeddings, std::size_t step,
+                           HistoryScratch& scratch) const {
+    std::uint32_t const top_k = shape_.top_k;
+    scratch.chosen.resize(kCandidateBlock * top_k);
+    scratch.sizes.resize(kCandidateBlock);
+    if (request.forced_top_k == nullptr) {
+        search_.search(embeddings, step, count, scratch.chosen.data(), scratch.sizes.data(),
+                       scratch.search);
+        return;
+    }
+    for (std::size_t c = 0; c < count; ++c) {
+        std::uint32_t const* forced = request.forced_top_k + (first + c) * top_k;
+        std::uint32_t* list = scratch.chosen.data() + c * top_k;
+        std::uint32_t size = 0;
+        for (std::uint32_t k = 0; k < top_k; ++k) {
+            if (forced[k] == kNone) continue;
+            validate(forced[k] < request.entry.tokens,
+                     "device/cpu: a forced position lies beyond the entry's tokens");
+            list[size++] = forced[k];
+        }
+        scratch.sizes[c] = size;
+    }
+}
+
+void HistoryReader::read_long(decode::ScoreRequest const& request, std::size_t first,
+                              std::size_t count, float* features, std::size_t step,
+                              HistoryScratch& scratch) const {
+    std::uint32_t const top_k = shape_.top_k;
+    SiteScratch& site = scratch.long_site;
+    long_site_.project(features, step, count, site);
+    // Without a search to do, all candidates attend to the same tokens.
+    bool const shared = request.forced_top_k == nullptr && request.entry.tokens <= top_k;
+    if (shared) {
+        TokenList const all{nullptr, request.entry.tokens};
+        long_site_.make_rows(all, site);
+        long_site_.attend_to(all, 0, count, site);
+    } else {
+        choose(request, first, count, features, step, scratch);
+        scratch.listed.clear();
+        for (std::size_t c = 0; site.made && c < count; ++c) {
+            auto const list = scratch.chosen.begin() + static_cast<std::ptrdiff_t>(c * top_k);
+            scratch.listed.insert(scratch.listed.end(), list, list + scratch.sizes[c]);
+        }
+        long_site_.make_rows({scratch.listed.data(), scratch.listed.size()}, site);
+        for (std::size_t c = 0; c < count; ++c) {
+            TokenList const list{scratch.chosen.data() + c * top_k, scratch.sizes[c]};
+            long_site_.attend_to(list, c, 1, site);
+        }
+    }
+    long_site_.write(count, features + 2 * d_e_, step, site);
+    if (request.chosen_top_k == nullptr) return;
+    for (std::size_t c = 0; c < count; ++c) {
+        std::uint32_t* out = request.chosen_top_k + (first + c) * top_k;
+        std::uint32_t const size = shared ? request.entry.tokens : scratch.sizes[c];
+        for (std::uint32_t k = 0; k < size; ++k)
+            out[k] = shared ? k : scratch.chosen[c * top_k + k];
+        std::fill(out + size, out + top_k, kNone);
+    }
+}
+
+}  // namespace ckvsim::device::cpu

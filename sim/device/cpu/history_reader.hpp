@@ -1,0 +1,49 @@
+// The attention stage: from an entry and candidates to the short and the long branch's outputs.
+#pragma once
+
+#include "device/cpu/token_search.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Memory of the attention stage, reused from request to request.
+struct HistoryScratch {
+    SiteScratch short_site;
+    SiteScratch long_site;
+    SearchScratch search;
+    std::vector<std::uint32_t> chosen;  ///< [candidates of a block, top_k]
+    std::vector<std::uint32_t> sizes;
+    std::vector<std::uint32_t> listed;  ///< all choices of a block, one after the other
+};
+
+/// Immutable after construction; thread-safe. For variants with attention. Keeps references to
+/// tables and maker.
+class HistoryReader {
+  public:
+    HistoryReader(model::SimWeights const& weights, kv::EntryLayout const& layout,
+                  SharedTables const& tables, CellMaker const& maker,
+                  kv::StrategyParams const& strategy);
+
+    /// Fills the middle 2 * d_e columns of features [C, step], whose first d_e columns hold the
+    /// candidates' embeddings already.
+    void read(decode::ScoreRequest const& request, float* features, std::size_t step,
+              HistoryScratch& scratch) const;
+    /// Bytes of the candidates' projections.
+    [[nodiscard]] std::size_t bytes() const {
+        return short_site_.bytes() + long_site_.bytes() + search_.bytes();
+    }
+
+  private:
+    void choose(decode::ScoreRequest const& request, std::size_t first, std::size_t count,
+                float const* embeddings, std::size_t step, HistoryScratch& scratch) const;
+    void read_long(decode::ScoreRequest const& request, std::size_t first, std::size_t count,
+                   float* features, std::size_t step, HistoryScratch& scratch) const;
+
+    model::SimShape shape_;
+    std::size_t d_e_;
+    kv::EntryLayout layout_;
+    AttentionSite short_site_;
+    AttentionSite long_site_;
+    TokenSearch search_;
+};
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,46 @@
+// What every user of a strategy shares: pools, and cells per catalogue item.
+#pragma once
+
+#include "device/cpu/cells.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Where the rows of one side (K or V) of one attention site come from.
+struct SideTables {
+    /// `own` bytes lie in the user's entry (or are projected from its ids at the request); by_item
+    /// = in the tables below, found through the ids.
+    bool by_item = false;
+    bool codes = false;           ///< a pool row and a user part instead of a row
+    kv::Section values{};         ///< rows
+    kv::Section index_section{};  ///< codes
+    kv::Section user_section{};
+    AlignedVector<std::byte> rows;     ///< [V+1, row_bytes], by_item and not codes
+    AlignedVector<std::byte> indices;  ///< [V+1, index_bytes], by_item and codes
+    AlignedVector<std::byte> users;    ///< [V+1, d_u], by_item and codes
+    /// [m, pool_step_bytes]: SiLU applied, of the value type; zeros in the user dimensions and up
+    /// to the next cache line, so that every row starts a line and is read whole.
+    AlignedVector<std::byte> pool;
+    std::size_t pool_step_bytes = 0;
+};
+
+struct SiteTables {
+    SideTables k;
+    SideTables v;
+};
+
+/// Immutable.
+struct SharedTables {
+    /// `maker` makes the cells of the tables. OpenMP-parallel.
+    SharedTables(model::SimWeights const& weights, kv::StrategyParams const& strategy,
+                 CellMaker const& maker);
+
+    SiteTables short_site;
+    SiteTables long_site;
+    AlignedVector<std::byte> search;  ///< [V+1, search_dim]; empty when entries hold the keys
+
+    /// Bytes allocated under the names of kv::shared_bytes ("short.k.pool",
+    /// "item_table.search", ...); 0 for a name that is not a table.
+    [[nodiscard]] std::size_t bytes(std::string const& what) const;
+};
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,82 @@
+#include "device/cpu/token_search.hpp"
+
+#include <algorithm>
+
+namespace ckvsim::device::cpu {
+namespace {
+
+/// Candidates whose scores are held at the same time: few enough to stay in the L1 cache at 1,000
+/// tokens.
+constexpr std::size_t kSearchBlock = 4;
+
+}  // namespace
+
+TokenSearch::TokenSearch(model::SimWeights const& weights, SharedTables const& tables,
+                         CellMaker const& maker, kv::StrategyParams const& strategy)
+    : table_(tables.search),
+      maker_(maker),
+      value_type_(strategy.value_type),
+      projected_(strategy.kind == kv::StrategyKind::recompute),
+      top_k_(weights.shape.top_k),
+      wq_(weights.search_wq, weights.shape.search_dim, weights.d_e) {}
+
+void TokenSearch::begin(EntryView const& view, std::uint32_t candidates,
+                        SearchScratch& scratch) const {
+    SearchCall& call = scratch.call;
+    call = {};
+    call.width = wq_.out;
+    call.tokens = view.tokens;
+    if (view.tokens <= top_k_) return;  // every token is chosen
+    call.key_type = value_type_;
+    bool const by_item = !table_.empty();
+    call.keys = by_item ? table_.data() : view.section(kv::Section::search);
+    call.ids = by_item ? view.ids : nullptr;
+    // One candidate reads the keys where they are; several share one contiguous fp32 copy.
+    bool const copied = by_item || value_type_ == kv::ValueType::fp16;
+    if (!projected_ && (candidates == 1 || !copied)) return;
+    float* keys = reserve_elements(scratch.keys, std::size_t{view.tokens} * call.width);
+    if (projected_) {
+        maker_.make(kv::Section::search, view.ids, view.tokens, reinterpret_cast<std::byte*>(keys),
+                    scratch.cells);
+    } else if (!by_item) {
+        from_half(static_cast<std::uint16_t const*>(call.keys), view.tokens * call.width, keys);
+    } else {
+        for (std::size_t t = 0; t < view.tokens; ++t) {
+            std::size_t const from = view.ids[t] * call.width;
+            if (value_type_ == kv::ValueType::fp16) {
+                from_half(static_cast<std::uint16_t const*>(call.keys) + from, call.width,
+                          keys + t * call.width);
+            } else {
+                std::copy_n(static_cast<float const*>(call.keys) + from, call.width,
+                            keys + t * call.width);
+            }
+        }
+    }
+    call.keys = keys;
+    call.key_type = kv::ValueType::fp32;
+    call.ids = nullptr;
+}
+
+void TokenSearch::search(float const* embeddings, std::size_t step, std::size_t count,
+                         std::uint32_t* positions, std::uint32_t* sizes,
+                         SearchScratch& scratch) const {
+    SearchCall call = scratch.call;
+    float* q = reserve_elements(scratch.q, count * wq_.stride);
+    multiply(embeddings, step, count, wq_, q, wq_.stride);
+    call.q_step = wq_.stride;
+    call.scores_step = padded(call.tokens);
+    call.scores = reserve_elements(scratch.scores, kSearchBlock * call.scores_step);
+    auto* order = reserve_elements(scratch.order, selection_scratch(call.tokens));
+    auto* places = reserve_elements(scratch.places, selection_scratch(call.tokens));
+    for (std::size_t first = 0; first < count; first += kSearchBlock) {
+        call.q = q + first * wq_.stride;
+        call.count = std::min(kSearchBlock, count - first);
+        search_scores(call);
+        for (std::size_t c = 0; c < call.count; ++c) {
+            sizes[first + c] = select_top(call.scores + c * call.scores_step, call.tokens, top_k_,
+                                          order, places, positions + (first + c) * top_k_);
+        }
+    }
+}
+
+}  // namespace ckvsim::device::cpu

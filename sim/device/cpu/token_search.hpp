@@ -1,0 +1,45 @@
+// The long branch's search at one request: scores of all tokens and the top k of each candidate.
+#pragma once
+
+#include <vector>
+
+#include "device/cpu/attention_site.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Memory of the search, reused from request to request.
+struct SearchScratch {
+    SearchCall call;  ///< keys, key_type, ids, tokens of the request
+    AlignedVector<float> keys;
+    AlignedVector<float> q;
+    AlignedVector<float> scores;
+    AlignedVector<std::int32_t> order;
+    AlignedVector<std::uint32_t> places;
+    CellScratch cells;
+};
+
+/// Immutable after construction; thread-safe. Keeps references to tables and maker.
+class TokenSearch {
+  public:
+    TokenSearch(model::SimWeights const& weights, SharedTables const& tables,
+                CellMaker const& maker, kv::StrategyParams const& strategy);
+
+    /// Starts a request: makes the keys ready for `candidates` candidates.
+    void begin(EntryView const& view, std::uint32_t candidates, SearchScratch& scratch) const;
+    /// Top k of `count` candidates given by their embeddings [d_e] (row step in floats): positions
+    /// [count, top_k] ascending, sizes [count].
+    void search(float const* embeddings, std::size_t step, std::size_t count,
+                std::uint32_t* positions, std::uint32_t* sizes, SearchScratch& scratch) const;
+    /// Bytes of the candidates' search projection.
+    [[nodiscard]] std::size_t bytes() const { return wq_.bytes(); }
+
+  private:
+    AlignedVector<std::byte> const& table_;
+    CellMaker const& maker_;
+    kv::ValueType value_type_;
+    bool projected_;
+    std::uint32_t top_k_;
+    PackedMatrix wq_;
+};
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,33 @@
+// The scoring tower: ReLU layers, the same for every strategy.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "device/cpu/kernels.hpp"
+#include "model/sim.hpp"
+
+namespace ckvsim::device::cpu {
+
+struct TowerScratch {
+    std::array<AlignedVector<float>, 2> rows;
+};
+
+/// Immutable after construction; thread-safe.
+class Tower {
+  public:
+    explicit Tower(model::SimWeights const& weights);
+    /// features [rows, width of the first layer] -> logits [rows].
+    void run(float const* features, std::size_t rows, float* logits, TowerScratch& scratch) const;
+    [[nodiscard]] std::size_t bytes() const;
+
+  private:
+    struct Layer {
+        PackedMatrix matrix;
+        AlignedVector<float> bias;  ///< [stride]
+    };
+    std::vector<Layer> layers_;
+    std::size_t widest_ = 0;
+};
+
+}  // namespace ckvsim::device::cpu

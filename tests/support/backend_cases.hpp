@@ -1,0 +1,157 @@
+// Small catalogues, shapes and (variant, strategy) pairs for tests of backends.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/rng.hpp"
+#include "decode/backend.hpp"
+#include "device/cpu/cpu_backend.hpp"
+#include "kv/strategy.hpp"
+
+namespace ckvsim::test {
+
+/// Item id and a category of 7 values.
+inline workload::Catalogue small_catalogue(std::uint32_t items) {
+    workload::Catalogue catalogue;
+    catalogue.items = items;
+    catalogue.feature_names = {"item_id", "category"};
+    catalogue.feature_vocabularies = {items + 1, 8};
+    catalogue.features.resize(2);
+    for (std::uint32_t item = 0; item <= items; ++item) {
+        catalogue.features[0].push_back(item);
+        catalogue.features[1].push_back(item == 0 ? 0 : 1 + item % 7);
+    }
+    return catalogue;
+}
+
+struct BackendCase {
+    std::string name;
+    model::SimShape shape;
+    model::VariantParams variant;
+    kv::StrategyParams strategy;
+};
+
+inline model::SimShape tiny_shape() {
+    model::SimShape shape;
+    shape.feature_dim = 3;
+    shape.attention_dim = 8;
+    shape.heads = 2;
+    shape.short_tokens = 7;
+    shape.search_dim = 5;
+    shape.top_k = 4;
+    shape.max_tokens = 40;
+    shape.context_dim = 2;
+    shape.tower = {9, 5};
+    return shape;
+}
+
+/// Whole vectors everywhere, as in real use.
+inline model::SimShape even_shape() {
+    model::SimShape shape = tiny_shape();
+    shape.feature_dim = 8;
+    shape.attention_dim = 64;
+    shape.short_tokens = 16;
+    shape.search_dim = 16;
+    shape.top_k = 10;
+    shape.max_tokens = 150;
+    shape.tower = {32, 16};
+    return shape;
+}
+
+/// Odd widths: every kernel runs into its tail.
+inline model::SimShape odd_shape() {
+    model::SimShape shape = tiny_shape();
+    shape.feature_dim = 5;
+    shape.attention_dim = 57;
+    shape.heads = 3;
+    shape.short_tokens = 11;
+    shape.search_dim = 19;
+    shape.top_k = 13;
+    shape.max_tokens = 97;
+    shape.tower = {};
+    return shape;
+}
+
+inline std::vector<model::SimShape> test_shapes() {
+    model::SimShape one_head = tiny_shape();
+    one_head.heads = 1;
+    one_head.attention_dim = 1;
+    one_head.search_dim = 1;
+    one_head.top_k = 1;
+    one_head.short_tokens = 1;
+    return {tiny_shape(), even_shape(), odd_shape(), one_head};
+}
+
+/// Every (variant, strategy) pair that applies, over value types, index widths and key places.
+inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
+    using kv::StrategyKind;
+    using model::Variant;
+    std::vector<BackendCase> cases;
+    auto const add = [&](model::VariantParams const& variant, kv::StrategyParams const& strategy) {
+        std::string name = model::weights_stem(variant) + "/" + kv::to_string(strategy.kind) + "/" +
+                           kv::to_string(strategy.value_type);
+        if (strategy.kind == StrategyKind::collective) {
+            name += "/" + kv::to_string(strategy.keying) + "/idx" +
+                    std::to_string(strategy.index_bytes) + "/" +
+                    kv::to_string(strategy.search_keys);
+        }
+        cases.push_back(
+            {name + "/d" + std::to_string(shape.attention_dim), shape, variant, strategy});
+    };
+    for (auto const variant : {Variant::mean_pool, Variant::no_history}) {
+        kv::StrategyParams strategy;
+        strategy.kind = StrategyKind::recompute;
+        add({variant, {}, 0, 1}, strategy);
+    }
+    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
+        kv::StrategyParams strategy;
+        strategy.value_type = type;
+        for (auto const variant : {Variant::full, Variant::full_silu}) {
+            for (auto const kind :
+                 {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table}) {
+                strategy.kind = kind;
+                add({variant, {}, 0, 1}, strategy);
+            }
+        }
+        strategy.kind = StrategyKind::collective;
+        struct Pool {
+            std::uint32_t d_u, m, index_bytes;
+        };
+        std::uint32_t const d = shape.attention_dim;
+        for (auto const& [d_u, m, index_bytes] :
+             {Pool{0, 1, 1}, Pool{1, 17, 1}, Pool{3, 300, 2}, Pool{d - 1, 6, 4}}) {
+            if (d_u >= d) continue;
+            for (auto const scope : {model::Scope::released, model::Scope::all}) {
+                for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
+                    for (auto const keys : {kv::SearchKeys::stored, kv::SearchKeys::item_table}) {
+                        strategy.index_bytes = index_bytes;
+                        strategy.keying = keying;
+                        strategy.search_keys = keys;
+                        add({Variant::collective, scope, d_u, m}, strategy);
+                    }
+                }
+            }
+        }
+    }
+    return cases;
+}
+
+inline std::shared_ptr<model::SimWeights const> case_weights(BackendCase const& c,
+                                                             workload::Catalogue const& catalogue,
+                                                             std::uint64_t seed = 5) {
+    return std::make_shared<model::SimWeights const>(
+        model::random_sim_weights(c.shape, c.variant, catalogue, 3, seed));
+}
+
+/// `count` items in [1, items], some of them repeated.
+inline std::vector<ItemId> random_history(std::size_t count, std::uint32_t items,
+                                          std::uint64_t stream) {
+    CounterRng rng(1, Purpose::test, stream, 9);
+    std::vector<ItemId> history(count);
+    for (ItemId& item : history) item = 1 + rng.below(items);
+    return history;
+}
+
+}  // namespace ckvsim::test

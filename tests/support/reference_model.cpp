@@ -1,0 +1,191 @@
+#include "reference_model.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace ckvsim::test {
+namespace {
+
+using Row = std::vector<double>;
+
+/// y = W x, W [x.size() columns] row-major.
+Row multiply(std::vector<float> const& w, Row const& x) {
+    Row y(x.empty() ? 0 : w.size() / x.size(), 0.0);
+    for (std::size_t o = 0; o < y.size(); ++o) {
+        for (std::size_t i = 0; i < x.size(); ++i) y[o] += double{w[o * x.size() + i]} * x[i];
+    }
+    return y;
+}
+
+double dot(double const* a, double const* b, std::size_t count) {
+    return std::inner_product(a, a + count, b, 0.0);
+}
+
+double silu(double x) { return x / (1.0 + std::exp(-x)); }
+
+}  // namespace
+
+double round_to_half(double value) {
+    double const magnitude = std::abs(value);
+    if (magnitude == 0.0) return value;
+    int exponent = 0;
+    std::frexp(magnitude, &exponent);
+    // 11 significant bits; below 2^-14 the spacing stays at 2^-24.
+    double const spacing = std::ldexp(1.0, std::max(exponent - 11, -24));
+    double const rounded = std::nearbyint(magnitude / spacing) * spacing;
+    return std::copysign(std::min(rounded, 65504.0), value);
+}
+
+ReferenceModel::ReferenceModel(model::SimWeights const& weights, ReferenceOptions options)
+    : weights_(weights), options_(std::move(options)) {}
+
+Row ReferenceModel::embedding(ItemId item) const {
+    auto const from = weights_.item_embeddings.begin() +
+                      static_cast<std::ptrdiff_t>(std::size_t{item} * weights_.d_e);
+    return {from, from + weights_.d_e};
+}
+
+Row ReferenceModel::stored(Row row) const {
+    if (options_.half_values) std::transform(row.begin(), row.end(), row.begin(), round_to_half);
+    return row;
+}
+
+std::uint32_t ReferenceModel::arg_max(model::SideWeights const& side, ItemId item) const {
+    Row const logits = multiply(side.router, embedding(item));
+    return static_cast<std::uint32_t>(std::max_element(logits.begin(), logits.end()) -
+                                      logits.begin());
+}
+
+std::vector<std::uint32_t> ReferenceModel::arg_max_table(model::SideWeights const& side) const {
+    std::vector<std::uint32_t> result;
+    if (side.router.empty()) return result;
+    for (ItemId item = 0; item <= weights_.items; ++item) result.push_back(arg_max(side, item));
+    return result;
+}
+
+Row ReferenceModel::side_row(model::SiteWeights const& site, model::SideWeights const& side,
+                             std::vector<std::uint32_t> const& indices, ItemId item) const {
+    Row row;
+    if (site.collective) {
+        std::size_t const shared = weights_.shape.attention_dim - weights_.variant.d_u;
+        std::size_t const index = indices.empty() ? arg_max(side, item) : indices[item];
+        auto const pool = side.pool.begin() + static_cast<std::ptrdiff_t>(index * shared);
+        row.assign(pool, pool + static_cast<std::ptrdiff_t>(shared));
+        Row const user = multiply(side.user, embedding(item));
+        row.insert(row.end(), user.begin(), user.end());
+    } else {
+        row = multiply(side.w, embedding(item));
+    }
+    if (site.silu) std::transform(row.begin(), row.end(), row.begin(), silu);
+    return stored(std::move(row));
+}
+
+Row ReferenceModel::attention(model::SiteWeights const& site,
+                              std::vector<std::uint32_t> const& k_indices,
+                              std::vector<std::uint32_t> const& v_indices, Row const& candidate,
+                              std::vector<ItemId> const& tokens) const {
+    if (tokens.empty()) return Row(weights_.d_e, 0.0);
+    std::size_t const d = weights_.shape.attention_dim;
+    std::size_t const head_dim = d / weights_.shape.heads;
+    Row q = multiply(site.wq, candidate);
+    if (site.silu) std::transform(q.begin(), q.end(), q.begin(), silu);
+    std::vector<Row> k;
+    std::vector<Row> v;
+    for (ItemId const item : tokens) {
+        k.push_back(side_row(site, site.k, k_indices, item));
+        v.push_back(side_row(site, site.v, v_indices, item));
+    }
+    Row joined(d, 0.0);
+    for (std::size_t first = 0; first < d; first += head_dim) {
+        Row p;
+        for (Row const& key : k)
+            p.push_back(dot(q.data() + first, key.data() + first, head_dim) /
+                        std::sqrt(static_cast<double>(head_dim)));
+        double const top = *std::max_element(p.begin(), p.end());
+        for (double& score : p) score = std::exp(score - top);
+        double const total = std::accumulate(p.begin(), p.end(), 0.0);
+        for (std::size_t t = 0; t < p.size(); ++t) {
+            for (std::size_t i = first; i < first + head_dim; ++i)
+                joined[i] += p[t] / total * v[t][i];
+        }
+    }
+    return multiply(site.wo, joined);
+}
+
+void ReferenceModel::search(std::span<ItemId const> tokens, Row const& candidate,
+                            ReferenceResult& result) const {
+    Row const query = multiply(weights_.search_wq, candidate);
+    Row scores;
+    for (ItemId const item : tokens) {
+        Row const key = stored(multiply(weights_.search_wk, embedding(item)));
+        scores.push_back(dot(query.data(), key.data(), key.size()));
+    }
+    std::vector<std::uint32_t> order(tokens.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+        return scores[a] != scores[b] ? scores[a] > scores[b] : a > b;
+    });
+    std::size_t const kept = std::min<std::size_t>(order.size(), weights_.shape.top_k);
+    result.top_k_gap = kept < order.size() ? scores[order[kept - 1]] - scores[order[kept]]
+                                           : std::numeric_limits<double>::infinity();
+    result.top_k.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept));
+    std::sort(result.top_k.begin(), result.top_k.end());
+}
+
+Row ReferenceModel::mean(std::span<ItemId const> tokens) const {
+    Row sum(weights_.d_e, 0.0);
+    for (ItemId const item : tokens) {
+        Row const e = embedding(item);
+        for (std::size_t i = 0; i < sum.size(); ++i)
+            sum[i] += e[i] / static_cast<double>(tokens.size());
+    }
+    return sum;
+}
+
+double ReferenceModel::tower(Row row) const {
+    for (std::size_t l = 0; l < weights_.tower.size(); ++l) {
+        row = multiply(weights_.tower[l].w, row);
+        for (std::size_t o = 0; o < row.size(); ++o) {
+            row[o] += weights_.tower[l].b[o];
+            if (l + 1 < weights_.tower.size()) row[o] = std::max(row[o], 0.0);
+        }
+    }
+    return row.front();
+}
+
+ReferenceResult ReferenceModel::score(std::span<ItemId const> history, ItemId candidate,
+                                      std::uint32_t context,
+                                      std::vector<std::uint32_t> const* forced_top_k) const {
+    model::SimShape const& shape = weights_.shape;
+    auto const tokens = history.last(std::min<std::size_t>(history.size(), shape.max_tokens));
+    auto const recent = tokens.last(std::min<std::size_t>(tokens.size(), shape.short_tokens));
+    ReferenceResult result;
+    Row const e = embedding(candidate);
+    Row short_out(weights_.d_e, 0.0);
+    Row long_out(weights_.d_e, 0.0);
+    if (weights_.variant.variant == model::Variant::mean_pool) {
+        short_out = mean(recent);
+        long_out = mean(tokens);
+    } else if (weights_.variant.variant != model::Variant::no_history) {
+        search(tokens, e, result);
+        if (forced_top_k != nullptr) result.top_k = *forced_top_k;
+        std::vector<ItemId> found;
+        for (std::uint32_t const position : result.top_k) found.push_back(tokens[position]);
+        short_out = attention(weights_.short_site, options_.indices.short_k,
+                              options_.indices.short_v, e, {recent.begin(), recent.end()});
+        long_out = attention(weights_.long_site, options_.indices.long_k, options_.indices.long_v,
+                             e, found);
+    }
+    Row input = e;
+    input.insert(input.end(), short_out.begin(), short_out.end());
+    input.insert(input.end(), long_out.begin(), long_out.end());
+    auto const row = weights_.context_embeddings.begin() +
+                     static_cast<std::ptrdiff_t>(std::size_t{context} * shape.context_dim);
+    input.insert(input.end(), row, row + shape.context_dim);
+    result.logit = tower(std::move(input));
+    return result;
+}
+
+}  // namespace ckvsim::test

@@ -1,0 +1,69 @@
+// The forward pass of sim/model/sim.hpp in plain double precision, straight from the weights: the
+// oracle that serving kernels are tested against. Shares no code with device/.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/ids.hpp"
+#include "model/sim.hpp"
+
+namespace ckvsim::test {
+
+/// Nearest IEEE half (ties to even), magnitudes beyond 65504 become 65504.
+double round_to_half(double value);
+
+struct ReferenceResult {
+    double logit = 0.0;
+    std::vector<std::uint32_t> top_k;  ///< positions in the token list, ascending
+    double top_k_gap = 0.0;  ///< lowest chosen minus highest other search score; infinite when all
+                             ///< are chosen
+};
+
+/// Pool rows chosen instead of the router's, per item [V+1]; empty = the router's arg-max.
+struct ReferenceIndices {
+    std::vector<std::uint32_t> short_k, short_v, long_k, long_v;
+};
+
+struct ReferenceOptions {
+    bool half_values = false;  ///< K, V, search keys, pools and user parts are rounded to fp16
+    ReferenceIndices indices;
+};
+
+class ReferenceModel {
+  public:
+    /// Keeps a reference to the weights.
+    explicit ReferenceModel(model::SimWeights const& weights, ReferenceOptions options = {});
+
+    /// Logit of one candidate. `history`: oldest first, cut to max_tokens here. `forced_top_k`
+    /// replaces the search unless null.
+    [[nodiscard]] ReferenceResult score(
+        std::span<ItemId const> history, ItemId candidate, std::uint32_t context,
+        std::vector<std::uint32_t> const* forced_top_k = nullptr) const;
+
+    /// First pool row with the highest router logit.
+    [[nodiscard]] std::uint32_t arg_max(model::SideWeights const& side, ItemId item) const;
+    /// Arg-max of every item [V+1]; empty when the side is not collective.
+    [[nodiscard]] std::vector<std::uint32_t> arg_max_table(model::SideWeights const& side) const;
+
+  private:
+    using Row = std::vector<double>;
+    [[nodiscard]] Row embedding(ItemId item) const;
+    [[nodiscard]] Row stored(Row row) const;
+    [[nodiscard]] Row side_row(model::SiteWeights const& site, model::SideWeights const& side,
+                               std::vector<std::uint32_t> const& indices, ItemId item) const;
+    [[nodiscard]] Row attention(model::SiteWeights const& site,
+                                std::vector<std::uint32_t> const& k_indices,
+                                std::vector<std::uint32_t> const& v_indices, Row const& candidate,
+                                std::vector<ItemId> const& tokens) const;
+    void search(std::span<ItemId const> tokens, Row const& candidate,
+                ReferenceResult& result) const;
+    [[nodiscard]] Row mean(std::span<ItemId const> tokens) const;
+    [[nodiscard]] double tower(Row row) const;
+
+    model::SimWeights const& weights_;
+    ReferenceOptions options_;
+};
+
+}  // namespace ckvsim::test

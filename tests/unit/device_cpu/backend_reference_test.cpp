@@ -1,0 +1,309 @@
+// The CPU backend against the double-precision reference, for every strategy, variant and value
+// type.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "backend_cases.hpp"
+#include "core/error.hpp"
+#include "reference_model.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+using test::BackendCase;
+using test::ReferenceModel;
+
+constexpr std::uint32_t kItems = 60;
+constexpr std::uint32_t kNone = 0xFFFFFFFF;
+
+double probability(double logit) { return 1.0 / (1.0 + std::exp(-logit)); }
+
+/// One backend with an entry, and what it answers.
+class Served {
+  public:
+    Served(decode::Backend const& backend, std::vector<ItemId> const& history,
+           std::uint32_t capacity)
+        : backend_(backend),
+          scratch_(backend.make_scratch()),
+          entry_(backend.layout().entry_bytes(capacity)),
+          capacity_(capacity),
+          tokens_(backend.encode(history, capacity, decode::EncodeMode::compute, entry_.data(),
+                                 *scratch_)) {}
+
+    std::vector<float> logits(std::vector<ItemId> const& candidates,
+                              std::vector<std::uint32_t> const& contexts,
+                              std::vector<std::uint32_t> const* forced = nullptr) {
+        auto const count = static_cast<std::uint32_t>(candidates.size());
+        std::vector<float> features(std::size_t{count} * backend_.feature_width(), -77.0F);
+        std::vector<float> result(count, -77.0F);
+        chosen_.assign(std::size_t{count} * backend_.weights().shape.top_k, 12345);
+        decode::ScoreRequest request;
+        request.entry = {entry_.data(), tokens_, capacity_};
+        request.candidates = candidates.data();
+        request.contexts = contexts.empty() ? nullptr : contexts.data();
+        request.count = count;
+        request.forced_top_k = forced == nullptr ? nullptr : forced->data();
+        request.chosen_top_k = chosen_.data();
+        backend_.decode(request, features.data(), *scratch_);
+        backend_.tower(features.data(), count, result.data(), *scratch_);
+        return result;
+    }
+    [[nodiscard]] std::vector<std::uint32_t> chosen(std::size_t candidate) const {
+        auto const k = backend_.weights().shape.top_k;
+        std::vector<std::uint32_t> list(
+            chosen_.begin() + static_cast<std::ptrdiff_t>(candidate * k),
+            chosen_.begin() + static_cast<std::ptrdiff_t>((candidate + 1) * k));
+        list.erase(std::find(list.begin(), list.end(), kNone), list.end());
+        return list;
+    }
+
+  private:
+    decode::Backend const& backend_;
+    std::unique_ptr<decode::Scratch> scratch_;
+    std::vector<std::byte> entry_;
+    std::uint32_t capacity_;
+    std::uint32_t tokens_;
+    std::vector<std::uint32_t> chosen_;
+};
+
+/// fp32: sums of a few hundred products, relative rounding 6e-8 each, errors mostly cancel; the
+/// project's own bound on the score is 1e-5. fp16: the reference rounds the same values to halves,
+/// but a value beside a rounding boundary may go the other way in fp32: one half's spacing (2^-11)
+/// of one of hundreds of values, averaged by softmax.
+double tolerance(BackendCase const& c) {
+    bool const halves = c.strategy.value_type == kv::ValueType::fp16 &&
+                        c.strategy.kind != kv::StrategyKind::recompute;
+    return halves ? 5e-4 : 1e-5;
+}
+
+void compare(BackendCase const& c, decode::Backend const& backend, ReferenceModel const& reference,
+             std::vector<ItemId> const& history, std::vector<ItemId> const& candidates) {
+    std::uint32_t const max_tokens = c.shape.max_tokens;
+    auto const capacity = std::min<std::uint32_t>(
+        max_tokens, std::max<std::uint32_t>(1, static_cast<std::uint32_t>(history.size())));
+    Served served(backend, history, capacity);
+    std::vector<std::uint32_t> contexts(candidates.size());
+    for (std::size_t i = 0; i < contexts.size(); ++i)
+        contexts[i] = static_cast<std::uint32_t>(i % 3);
+    std::vector<test::ReferenceResult> expected;
+    std::vector<std::uint32_t> forced(candidates.size() * c.shape.top_k, kNone);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        expected.push_back(reference.score(history, candidates[i], contexts[i]));
+        std::copy(expected[i].top_k.begin(), expected[i].top_k.end(),
+                  forced.begin() + static_cast<std::ptrdiff_t>(i * c.shape.top_k));
+    }
+    auto const logits = served.logits(candidates, contexts, &forced);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        EXPECT_NEAR(probability(logits[i]), probability(expected[i].logit), tolerance(c))
+            << "candidate " << i << " of " << candidates.size() << ", " << history.size()
+            << " tokens";
+        EXPECT_EQ(served.chosen(i), expected[i].top_k);
+    }
+    auto const free = served.logits(candidates, contexts);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        // Unequal scores closer than the rounding of the search may swap; equal ones may not.
+        double const gap = expected[i].top_k_gap;
+        double const rounding = c.strategy.value_type == kv::ValueType::fp16 ? 1e-2 : 1e-5;
+        if (gap != 0.0 && gap < rounding) continue;
+        EXPECT_EQ(served.chosen(i), expected[i].top_k) << "gap " << gap;
+        EXPECT_EQ(free[i], logits[i]);
+    }
+}
+
+class EveryCase : public ::testing::TestWithParam<std::size_t> {
+  protected:
+    static std::vector<BackendCase> cases() {
+        return test::backend_cases(test::test_shapes()[GetParam()]);
+    }
+};
+
+TEST_P(EveryCase, ScoresAndChoicesMatchTheReference) {
+    auto const catalogue = test::small_catalogue(kItems);
+    for (BackendCase const& c : cases()) {
+        SCOPED_TRACE(c.name);
+        auto const weights = test::case_weights(c, catalogue);
+        auto const backend = make_backend(weights, c.strategy, catalogue);
+        test::ReferenceOptions options;
+        options.half_values = c.strategy.value_type == kv::ValueType::fp16 &&
+                              c.strategy.kind != kv::StrategyKind::recompute;
+        ReferenceModel const reference(*weights, options);
+        std::size_t const longest = c.shape.max_tokens;
+        for (std::size_t const n :
+             {std::size_t{0}, std::size_t{1}, std::size_t{3}, longest / 2, longest, longest + 25}) {
+            auto const history = test::random_history(n, kItems, n);
+            compare(c, *backend, reference, history, {7});
+            compare(c, *backend, reference, history, {7, 7, 0});
+        }
+        compare(c, *backend, reference, test::random_history(longest - 1, kItems, 99),
+                test::random_history(17, kItems, 3));
+    }
+}
+
+TEST_P(EveryCase, ManyCandidatesScoreAsEachAlone) {
+    auto const catalogue = test::small_catalogue(kItems);
+    auto const candidates = test::random_history(128, kItems, 4);
+    for (BackendCase const& c : cases()) {
+        SCOPED_TRACE(c.name);
+        auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
+        Served served(*backend, test::random_history(c.shape.max_tokens - 1, kItems, 8),
+                      c.shape.max_tokens);
+        auto const together = served.logits(candidates, {});
+        for (std::size_t i = 0; i < candidates.size(); i += 9) {
+            // Bit for bit: what a request holds besides a candidate must not change its score.
+            EXPECT_EQ(served.logits({candidates[i]}, {})[0], together[i]) << i;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, EveryCase, ::testing::Values(0, 1, 2, 3));
+
+/// Logits of one (variant, strategy) for a fixed request.
+std::vector<float> fixed_logits(BackendCase const& c) {
+    auto const catalogue = test::small_catalogue(kItems);
+    auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
+    Served served(*backend, test::random_history(c.shape.max_tokens, kItems, 8),
+                  c.shape.max_tokens);
+    return served.logits(test::random_history(17, kItems, 2), {});
+}
+
+TEST(Backend, StrategiesThatOnlyStoreDifferentlyScoreBitForBitTheSame) {
+    std::map<std::string, std::vector<float>> by_weights;
+    std::size_t compared = 0;
+    for (auto const& shape : {test::even_shape(), test::odd_shape()}) {
+        for (BackendCase const& c : test::backend_cases(shape)) {
+            if (!kv::is_exact(c.strategy)) continue;
+            SCOPED_TRACE(c.name);
+            auto const key =
+                model::weights_stem(c.variant) + "/" + std::to_string(shape.attention_dim);
+            auto const logits = fixed_logits(c);
+            auto const [it, first] = by_weights.emplace(key, logits);
+            if (first) continue;
+            EXPECT_EQ(it->second, logits);
+            ++compared;
+        }
+    }
+    EXPECT_GT(compared, 30U);
+}
+
+TEST(Backend, HugeAttentionLogitsMatchTheReference) {
+    auto const catalogue = test::small_catalogue(kItems);
+    for (BackendCase const& c : test::backend_cases(test::even_shape())) {
+        if (c.strategy.value_type == kv::ValueType::fp16) continue;
+        if (c.variant.variant != model::Variant::full && c.variant.d_u != 1) continue;
+        SCOPED_TRACE(c.name);
+        auto weights = *test::case_weights(c, catalogue);
+        // Attention logits in the tens of thousands: exp of a difference may underflow, never
+        // overflow, and the softmax is a hard choice that rounding does not turn.
+        for (float& w : weights.short_site.wq) w *= 1e5F;
+        for (float& w : weights.long_site.wq) w *= 1e5F;
+        auto const shared = std::make_shared<model::SimWeights const>(weights);
+        auto const backend = make_backend(shared, c.strategy, catalogue);
+        compare(c, *backend, ReferenceModel(*shared), test::random_history(50, kItems, 1),
+                {3, 9, 20});
+    }
+}
+
+TEST(Backend, RandomIndicesChooseOtherRowsThanTheRouter) {
+    auto const catalogue = test::small_catalogue(kItems);
+    BackendCase c{
+        "", test::even_shape(), {model::Variant::collective, model::Scope::all, 1, 40}, {}};
+    c.strategy.kind = kv::StrategyKind::collective;
+    auto const own = fixed_logits(c);
+    c.strategy.random_indices = true;
+    auto const random = fixed_logits(c);
+    EXPECT_NE(own, random);
+    EXPECT_EQ(random, fixed_logits(c));
+}
+
+TEST(Backend, ForcedIndicesReplaceTheRouter) {
+    auto const catalogue = test::small_catalogue(kItems);
+    BackendCase c{
+        "", test::even_shape(), {model::Variant::collective, model::Scope::all, 2, 40}, {}};
+    c.strategy.kind = kv::StrategyKind::collective;
+    auto const weights = test::case_weights(c, catalogue);
+    ForcedIndices forced;
+    CounterRng rng(3, Purpose::test, 0);
+    for (auto* list : {&forced.short_k, &forced.short_v, &forced.long_k, &forced.long_v}) {
+        for (std::uint32_t item = 0; item <= kItems; ++item) list->push_back(rng.below(40));
+    }
+    test::ReferenceOptions options;
+    options.indices = {forced.short_k, forced.short_v, forced.long_k, forced.long_v};
+    ReferenceModel const reference(*weights, options);
+    auto const history = test::random_history(30, kItems, 5);
+    for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
+        c.strategy.keying = keying;
+        BackendOptions backend_options;
+        backend_options.forced = &forced;
+        auto const backend = make_backend(weights, c.strategy, catalogue, backend_options);
+        compare(c, *backend, reference, history, {1, 2, 3});
+    }
+    // Every token on one pool row is a valid (degenerate) choice.
+    for (auto* list : {&forced.short_k, &forced.short_v, &forced.long_k, &forced.long_v})
+        list->assign(kItems + 1, 17);
+    test::ReferenceOptions same;
+    same.indices = {forced.short_k, forced.short_v, forced.long_k, forced.long_v};
+    BackendOptions backend_options;
+    backend_options.forced = &forced;
+    auto const backend = make_backend(weights, c.strategy, catalogue, backend_options);
+    compare(c, *backend, ReferenceModel(*weights, same), history, {1, 2, 3});
+}
+
+TEST(Backend, RouterArgMaxMatchesTheReference) {
+    auto const catalogue = test::small_catalogue(500);
+    BackendCase const c{
+        "", test::odd_shape(), {model::Variant::collective, model::Scope::all, 1, 333}, {}};
+    auto const weights = test::case_weights(c, catalogue);
+    ReferenceModel const reference(*weights);
+    for (auto const* side : {&weights->short_site.k, &weights->short_site.v, &weights->long_site.k,
+                             &weights->long_site.v}) {
+        EXPECT_EQ(arg_max_indices(*weights, *side), reference.arg_max_table(*side));
+    }
+}
+
+TEST(Backend, NewerTokensWinTies) {
+    auto const catalogue = test::small_catalogue(kItems);
+    BackendCase c{"", test::even_shape(), {}, {}};
+    for (auto const kind :
+         {kv::StrategyKind::recompute, kv::StrategyKind::full, kv::StrategyKind::item_table}) {
+        c.strategy.kind = kind;
+        auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
+        std::uint32_t const n = 100;
+        Served served(*backend, std::vector<ItemId>(n, 5), n);
+        served.logits({9, 10}, {});
+        std::vector<std::uint32_t> newest(c.shape.top_k);
+        std::iota(newest.begin(), newest.end(), n - c.shape.top_k);
+        EXPECT_EQ(served.chosen(0), newest);
+        EXPECT_EQ(served.chosen(1), newest);
+    }
+}
+
+TEST(Backend, RefusesWhatItCannotServe) {
+    auto const catalogue = test::small_catalogue(kItems);
+    BackendCase c{"", test::tiny_shape(), {}, {}};
+    auto const weights = test::case_weights(c, catalogue);
+    c.strategy.kind = kv::StrategyKind::collective;
+    EXPECT_THROW(make_backend(weights, c.strategy, catalogue), InternalError);
+    EXPECT_THROW(make_backend(weights, {}, test::small_catalogue(kItems + 1)), InternalError);
+    auto const backend = make_backend(weights, {}, catalogue);
+    Served served(*backend, {1, 2, 3}, 10);
+    EXPECT_THROW(served.logits({kItems + 1}, {}), InternalError);
+    EXPECT_THROW(served.logits({1}, {3}), InternalError);
+    std::vector<std::uint32_t> const beyond(c.shape.top_k, 3);
+    EXPECT_THROW(served.logits({1}, {}, &beyond), InternalError);
+    EXPECT_THROW(Served(*backend, {1, kItems + 1}, 10), InternalError);
+    BackendOptions options;
+    options.memo_tables = false;
+    auto const plain = make_backend(weights, {}, catalogue, options);
+    auto const scratch = plain->make_scratch();
+    std::vector<std::byte> entry(plain->layout().entry_bytes(4));
+    std::vector<ItemId> const one = {1};
+    EXPECT_THROW(plain->encode(one, 4, decode::EncodeMode::memo, entry.data(), *scratch),
+                 InternalError);
+}
+
+}  // namespace
+}  // namespace ckvsim::device::cpu
