@@ -1,0 +1,178 @@
+#include "train/autograd_ops.hpp"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <tuple>
+
+namespace ckvsim::train {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// A block of logits that stays in the last-level cache.
+constexpr std::int64_t kBlockElements = 1 << 20;
+// Softmax kept between forward and backward up to this size per router; beyond it, recomputing
+// costs one GEMM of four and keeps four routers of 10,000 rows far below the memory budget.
+constexpr std::int64_t kKeepElements = 1 << 26;
+
+std::int64_t block_rows(at::Tensor const& router) {
+    return std::max<std::int64_t>(1, kBlockElements / router.size(0));
+}
+
+float const* data_of(at::Tensor const& tensor) { return tensor.data_ptr<float>(); }
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+  public:
+    static at::Tensor forward(AutogradContext* context, at::Tensor const& queries,
+                              at::Tensor const& keys, at::Tensor const& values,
+                              Ragged const* tokens, std::int64_t heads, double scale) {
+        auto const q = queries.contiguous();
+        auto const k = keys.contiguous();
+        auto const v = values.contiguous();
+        AttentionShape const shape{static_cast<std::size_t>(heads),
+                                   static_cast<std::size_t>(k.size(1)),
+                                   static_cast<std::size_t>(v.size(1)), static_cast<float>(scale)};
+        auto out = at::empty({q.size(0), v.size(1)}, v.options());
+        auto weights =
+            at::empty({static_cast<std::int64_t>(tokens->rows.size()) * heads}, v.options());
+        attention_forward(shape, *tokens, data_of(q), data_of(k), data_of(v), out.data_ptr<float>(),
+                          weights.data_ptr<float>());
+        context->save_for_backward({q, k, v, weights});
+        context->saved_data["tokens"] = reinterpret_cast<std::int64_t>(tokens);
+        context->saved_data["heads"] = heads;
+        context->saved_data["scale"] = scale;
+        return out;
+    }
+
+    static variable_list backward(AutogradContext* context, variable_list const& grad_outputs) {
+        auto const saved = context->get_saved_variables();
+        auto const& q = saved[0];
+        auto const& k = saved[1];
+        auto const& v = saved[2];
+        auto const* tokens = reinterpret_cast<Ragged const*>(context->saved_data["tokens"].toInt());
+        AttentionShape const shape{static_cast<std::size_t>(context->saved_data["heads"].toInt()),
+                                   static_cast<std::size_t>(k.size(1)),
+                                   static_cast<std::size_t>(v.size(1)),
+                                   static_cast<float>(context->saved_data["scale"].toDouble())};
+        auto const grad_out = grad_outputs[0].contiguous();
+        variable_list grads(6);
+        float* targets[3] = {};
+        for (std::size_t i = 0; i < 3; ++i) {
+            if (!context->needs_input_grad(i)) continue;
+            grads[i] = at::zeros_like(saved[i]);
+            targets[i] = grads[i].data_ptr<float>();
+        }
+        attention_backward(shape, *tokens, data_of(q), data_of(k), data_of(v), data_of(saved[3]),
+                           data_of(grad_out), targets[0], targets[1], targets[2]);
+        return grads;
+    }
+};
+
+class RouterFunction : public torch::autograd::Function<RouterFunction> {
+  public:
+    static variable_list forward(AutogradContext* context, at::Tensor const& embeddings,
+                                 at::Tensor const& router, at::Tensor const& counts,
+                                 bool want_balance) {
+        std::int64_t const items = embeddings.size(0);
+        std::int64_t const pool = router.size(0);
+        auto const options = embeddings.options();
+        auto winner = at::empty({items}, options);
+        auto index = at::empty({items}, options.dtype(at::kLong));
+        auto mean = at::zeros({pool}, options);
+        bool const keep = want_balance && items * pool <= kKeepElements;
+        auto kept = keep ? at::empty({items, pool}, options) : at::Tensor();
+        auto const rows = block_rows(router);
+        for (std::int64_t at = 0; at < items; at += rows) {
+            auto const count = std::min(rows, items - at);
+            auto const logits = at::mm(embeddings.narrow(0, at, count), router.t());
+            auto const best = logits.max(1);
+            winner.narrow(0, at, count).copy_(std::get<0>(best));
+            index.narrow(0, at, count).copy_(std::get<1>(best));
+            if (!want_balance) continue;
+            auto const softmax = at::softmax(logits, 1);
+            if (keep) kept.narrow(0, at, count).copy_(softmax);
+            mean.add_(at::mv(softmax.t(), counts.narrow(0, at, count)));
+        }
+        at::Tensor balance = at::zeros({}, options);
+        if (want_balance) {
+            // The floor keeps the logarithm finite for pool rows whose probability underflows.
+            mean = mean.div(counts.sum()).clamp_min(1e-30);
+            balance = (mean * (mean * static_cast<double>(pool)).log()).sum();
+        }
+        context->save_for_backward({embeddings, router, counts, index, mean, kept});
+        context->saved_data["want_balance"] = want_balance;
+        context->mark_non_differentiable({index});
+        return {winner, balance, index};
+    }
+
+    static variable_list backward(AutogradContext* context, variable_list const& grad_outputs) {
+        auto const saved = context->get_saved_variables();
+        auto const& embeddings = saved[0];
+        auto const& router = saved[1];
+        auto const& counts = saved[2];
+        auto const& index = saved[3];
+        auto const& mean = saved[4];
+        auto const& kept = saved[5];
+        bool const want_balance = context->saved_data["want_balance"].toBool();
+        std::int64_t const items = embeddings.size(0);
+        // d balance / d mean, up to a constant that the softmax's gradient cancels.
+        auto const slope =
+            (mean * static_cast<double>(mean.size(0))).log() * grad_outputs[1] / counts.sum();
+        auto grad_embeddings = at::empty_like(embeddings);
+        auto grad_router = at::zeros_like(router);
+        auto const rows = block_rows(router);
+        for (std::int64_t at = 0; at < items; at += rows) {
+            auto const count = std::min(rows, items - at);
+            auto const block = embeddings.narrow(0, at, count);
+            at::Tensor grad_logits;
+            if (want_balance) {
+                auto const softmax = kept.defined() ? kept.narrow(0, at, count)
+                                                    : at::softmax(at::mm(block, router.t()), 1);
+                auto const weight = counts.narrow(0, at, count).unsqueeze(1);
+                grad_logits = (slope.unsqueeze(0) - at::mv(softmax, slope).unsqueeze(1))
+                                  .mul_(softmax)
+                                  .mul_(weight);
+            } else {
+                grad_logits = at::zeros({count, router.size(0)}, router.options());
+            }
+            grad_logits.scatter_add_(1, index.narrow(0, at, count).unsqueeze(1),
+                                     grad_outputs[0].narrow(0, at, count).unsqueeze(1));
+            auto target = grad_embeddings.narrow(0, at, count);
+            at::mm_out(target, grad_logits, router);
+            grad_router.addmm_(grad_logits.t(), block);
+        }
+        return {grad_embeddings, grad_router, at::Tensor(), at::Tensor()};
+    }
+};
+
+}  // namespace
+
+at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,
+                            at::Tensor const& values, Ragged const& tokens, std::int64_t heads,
+                            double scale) {
+    return AttentionFunction::apply(queries, keys, values, &tokens, heads, scale);
+}
+
+Routing route(at::Tensor const& embeddings, at::Tensor const& router, at::Tensor const& counts,
+              bool want_balance) {
+    auto const out = RouterFunction::apply(embeddings.contiguous(), router, counts, want_balance);
+    return {out[2], out[0], out[1]};
+}
+
+at::Tensor route_index(at::Tensor const& embeddings, at::Tensor const& router) {
+    at::NoGradGuard const no_grad;
+    std::int64_t const items = embeddings.size(0);
+    auto index = at::empty({items}, embeddings.options().dtype(at::kLong));
+    auto const rows = block_rows(router);
+    for (std::int64_t at = 0; at < items; at += rows) {
+        auto const count = std::min(rows, items - at);
+        index.narrow(0, at, count)
+            .copy_(at::mm(embeddings.narrow(0, at, count), router.t()).argmax(1));
+    }
+    return index;
+}
+
+}  // namespace ckvsim::train

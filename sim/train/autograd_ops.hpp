@@ -1,0 +1,33 @@
+// The two operations of the trainer that libtorch does not have, with their gradients: attention
+// over ragged lists of table rows, and the CollectiveKV router without a tokens x pool matrix.
+#pragma once
+
+#include <torch/types.h>
+
+#include "train/ragged_attention.hpp"
+
+namespace ckvsim::train {
+
+/// queries [B, heads * k], keys [rows, heads * k], values [rows, heads * v] -> [B, heads * v];
+/// softmax of scale * q . k per head over each sample's token rows, zeros for an empty list.
+/// `tokens` must live until backward has run.
+at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,
+                            at::Tensor const& values, Ragged const& tokens, std::int64_t heads,
+                            double scale);
+
+struct Routing {
+    at::Tensor index;    ///< [U] int64, arg-max pool row
+    at::Tensor winner;   ///< [U] logit of that row
+    at::Tensor balance;  ///< scalar: KL(count-weighted mean of softmax(logits) || uniform)
+};
+
+/// Router of U distinct items that stand for sum(counts) tokens: the balance loss and its gradient
+/// are those of the per-token formulation. Works on blocks of rows; keeps the softmax for backward
+/// where that is cheap, else computes it again. `want_balance` = false: balance is zero.
+Routing route(at::Tensor const& embeddings, at::Tensor const& router, at::Tensor const& counts,
+              bool want_balance);
+
+/// Arg-max rows alone, without gradients.
+at::Tensor route_index(at::Tensor const& embeddings, at::Tensor const& router);
+
+}  // namespace ckvsim::train

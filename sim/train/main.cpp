@@ -1,0 +1,234 @@
+// ckvsim-train: command line, progress on standard error, one result line per weight file on
+// standard output.
+#include <sched.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "train/torch_runtime.hpp"
+#include "train/trainer.hpp"
+
+namespace {
+
+using namespace ckvsim;
+
+struct Options {
+    std::string samples;
+    std::string only;
+    std::vector<std::uint64_t> seeds;
+    std::uint32_t threads = 0;
+    std::uint32_t threads_per_run = 1;
+    bool force = false;
+    bool quiet = false;
+};
+
+/// Cores this process may run on.
+std::uint32_t available_cores() {
+    cpu_set_t set;
+    if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    return static_cast<std::uint32_t>(CPU_COUNT(&set));
+}
+
+void declare(CLI::App& app, Options& options) {
+    app.add_option("samples", options.samples, "Sample file written by ckvsim prepare")->required();
+    app.add_option("--only", options.only,
+                   "Train only the variant with this stem, for example full or "
+                   "collective_all_du1_m512 (default: every variant of the sample file)");
+    app.add_option("--seed", options.seeds,
+                   "Train only these seeds; may be repeated (default: the sample file's)");
+    app.add_option("--threads", options.threads,
+                   "Threads in use at once (default: the cores this process may run on)")
+        ->check(CLI::Range(1U, 4096U));
+    app.add_option("--threads-per-run", options.threads_per_run,
+                   "Threads that work on one variant and seed; threads / threads-per-run of them "
+                   "train at once. Part of a weight file's identity: sums depend on it")
+        ->capture_default_str()
+        ->check(CLI::Range(1U, 4096U));
+    app.add_flag("--force", options.force, "Train again although a weight file is up to date");
+    app.add_flag("-q,--quiet", options.quiet, "No progress on standard error");
+    app.footer(
+        "Weight files go to <weights_dir>/<stem>_seed<seed>.ckvt as named in the sample file, "
+        "whole "
+        "or not\nat all. A file made from the same samples, shapes and schedule is kept, so that "
+        "an "
+        "interrupted command\ncan be repeated. Same samples, seed and threads per run: same "
+        "bytes.\n"
+        "\n"
+        "Examples:\n"
+        "  ckvsim prepare workloads/specs/quickstart.json && ckvsim-train "
+        "results/local/quickstart.samples.ckvt\n"
+        "  ckvsim-train results/local/quickstart.samples.ckvt --only full --seed 1 "
+        "--threads-per-run 2\n"
+        "\n"
+        "Exit codes: 0 done, 1 internal error, 2 command line, 4 broken sample file or diverged "
+        "training,\n5 file system, memory or libtorch.");
+}
+
+std::vector<train::Run> choose_runs(train::Samples const& samples, Options const& options) {
+    std::vector<train::Run> runs;
+    auto const& seeds = options.seeds.empty() ? samples.seeds : options.seeds;
+    // Seeds outermost: an interrupted campaign has whole seeds.
+    for (auto const seed : seeds) {
+        for (auto const& variant : samples.variants) {
+            if (!options.only.empty() && variant.stem != options.only) continue;
+            runs.push_back({variant, seed, train::weights_path(samples, variant, seed)});
+        }
+    }
+    if (runs.empty()) {
+        std::string known;
+        for (auto const& variant : samples.variants) known += " " + variant.stem;
+        throw Error(ExitCode::usage, "--only " + options.only +
+                                         ": the sample file has no such variant (it has:" + known +
+                                         ")");
+    }
+    return runs;
+}
+
+/// Steps of all runs: one line that rewrites itself on a terminal, a plain line every few seconds
+/// otherwise.
+class Progress {
+  public:
+    Progress(std::size_t runs, std::uint64_t steps_per_run, bool quiet)
+        : done_(runs, 0),
+          ended_(runs, false),
+          steps_per_run_(steps_per_run),
+          quiet_(quiet),
+          terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+    void step(std::size_t run, std::uint64_t done) {
+        std::lock_guard const lock(mutex_);
+        ++worked_;
+        done_[run] = done;
+        auto const now = Clock::now();
+        if (quiet_ || now - printed_ < (terminal_ ? kTerminalPeriod : kPlainPeriod)) return;
+        printed_ = now;
+        print(std::chrono::duration<double>(now - begin_).count());
+    }
+    /// Clears the line for a result.
+    void end_run(std::size_t run) {
+        std::lock_guard const lock(mutex_);
+        ended_[run] = true;
+        clear();
+    }
+    void clear() {
+        if (terminal_ && !quiet_) std::fprintf(stderr, "\r\033[K");
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr std::chrono::milliseconds kTerminalPeriod{200};
+    static constexpr std::chrono::milliseconds kPlainPeriod{5000};
+
+    void print(double elapsed_s) {
+        std::size_t ended = 0;
+        std::uint64_t left = 0;
+        for (std::size_t i = 0; i < done_.size(); ++i) {
+            ended += ended_[i] ? 1 : 0;
+            left += ended_[i] ? 0 : steps_per_run_ - done_[i];
+        }
+        double const rate = static_cast<double>(worked_) / elapsed_s;
+        std::fprintf(stderr, "%straining: %zu of %zu runs, %.3g steps/s, at most %.0f s left%s",
+                     terminal_ ? "\r\033[K" : "", ended, done_.size(), rate,
+                     static_cast<double>(left) / rate, terminal_ ? "" : "\n");
+    }
+
+    std::mutex mutex_;
+    std::vector<std::uint64_t> done_;
+    std::vector<bool> ended_;
+    std::uint64_t steps_per_run_;
+    std::uint64_t worked_ = 0;
+    bool quiet_;
+    bool terminal_;
+    Clock::time_point begin_ = Clock::now();
+    Clock::time_point printed_ = begin_;
+};
+
+void warn_about_slow_blas() {
+    train::set_operation_threads(1);
+    double const gflops = train::gemm_gflops();
+    if (gflops >= train::kSlowGemm_gflops) return;
+    std::fprintf(stderr,
+                 "ckvsim-train: warning: the BLAS library behind libtorch is slow here (%.1f "
+                 "GFLOP/s per core, tens are usual): training takes many times longer. Install "
+                 "libopenblas0-openmp and see that it provides libblas.so.3 "
+                 "(update-alternatives --config libblas.so.3-x86_64-linux-gnu)\n",
+                 gflops);
+}
+
+void print_result(train::Run const& run, train::RunResult const& result) {
+    if (result.skipped) {
+        std::printf("%-30s seed %-6llu tune AUC %.4f  up to date                     %s\n",
+                    run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),
+                    result.tune_auc, run.path.c_str());
+    } else {
+        std::printf("%-30s seed %-6llu tune AUC %.4f  epoch %u of %u  %6.2f s %7.0f/s  %s\n",
+                    run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),
+                    result.tune_auc, result.best_epoch, result.epochs, result.seconds,
+                    static_cast<double>(result.samples) / result.seconds, run.path.c_str());
+    }
+    std::fflush(stdout);
+}
+
+int run(Options options) {
+    if (options.threads == 0) options.threads = available_cores();
+    auto const samples = train::read_samples(options.samples);
+    auto const runs = choose_runs(samples, options);
+    warn_about_slow_blas();
+    auto const begin = std::chrono::steady_clock::now();
+    Progress progress(runs.size(), train::steps_of(samples), options.quiet);
+    std::size_t trained = 0;
+    train::train_runs(
+        samples, options.samples, runs, std::max(1U, options.threads / options.threads_per_run),
+        {options.threads_per_run, options.force},
+        [&](std::size_t i, std::uint64_t done, std::uint64_t) { progress.step(i, done); },
+        [&](std::size_t i, train::RunResult const& result) {
+            progress.end_run(i);
+            trained += result.skipped ? 0 : 1;
+            print_result(runs[i], result);
+        });
+    progress.clear();
+    std::printf("%zu weight files: %zu trained, %zu up to date, %.1f s, in %s\n", runs.size(),
+                trained, runs.size() - trained,
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+                samples.weights_dir.c_str());
+    return static_cast<int>(ExitCode::ok);
+}
+
+int report(char const* what, ExitCode code) {
+    std::fprintf(stderr, "ckvsim-train: %s\n", what);
+    return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    train::tune_allocator();
+    CLI::App app(
+        "Trains the SIM variants of a sample file: full KV, full KV + SiLU, CollectiveKV "
+        "and the controls.");
+    Options options;
+    declare(app, options);
+    try {
+        app.parse(argc, argv);
+    } catch (CLI::ParseError const& error) {
+        return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
+    }
+    try {
+        return run(options);
+    } catch (Error const& error) {
+        return report(error.what(), error.exit_code());
+    } catch (std::bad_alloc const&) {
+        return report("out of memory. Lower training.batch or train fewer runs at once (--threads)",
+                      ExitCode::backend);
+    } catch (std::exception const& error) {
+        return report(error.what(), ExitCode::backend);
+    }
+}

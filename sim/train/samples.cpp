@@ -1,0 +1,281 @@
+#include "train/samples.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "core/error.hpp"
+#include "core/tensor_file.hpp"
+
+namespace ckvsim::train {
+
+namespace {
+
+constexpr char const* kFormat = "ckvsim-samples-1";
+// Above these a request or a batch no longer fits any machine the trainer is meant for; the limits
+// keep a damaged attribute from turning into an allocation of terabytes.
+constexpr std::uint32_t kMaxWidth = 1U << 16;
+constexpr std::uint32_t kMaxCount = 1U << 24;
+
+constexpr std::array<std::pair<Kind, char const*>, 5> kKinds = {{{Kind::full, "full"},
+                                                                 {Kind::full_silu, "full_silu"},
+                                                                 {Kind::collective, "collective"},
+                                                                 {Kind::mean_pool, "mean_pool"},
+                                                                 {Kind::no_history, "no_history"}}};
+
+/// A sample file being read; knows its name for messages.
+class Reader {
+  public:
+    Reader(TensorFile const& file, std::string const& origin) : file_(file), origin_(origin) {}
+
+    [[noreturn]] void fail(std::string const& reason) const { throw DataError(origin_, 0, reason); }
+
+    std::uint32_t count(std::string const& key, std::uint32_t low, std::uint32_t high) const {
+        std::int64_t const value = file_.integer(key);
+        if (value < low || value > high) {
+            fail("attribute " + key + " is " + std::to_string(value) +
+                 " (allowed: " + std::to_string(low) + " .. " + std::to_string(high) + ")");
+        }
+        return static_cast<std::uint32_t>(value);
+    }
+    double real(std::string const& key, double low, double high) const {
+        double const value = file_.real(key);
+        if (!(value >= low && value <= high)) {
+            fail("attribute " + key + " is " + file_.text(key) +
+                 " (allowed: " + std::to_string(low) + " .. " + std::to_string(high) + ")");
+        }
+        return value;
+    }
+    std::string const& text(std::string const& key) const { return file_.text(key); }
+
+    template <class T>
+    std::vector<T> values(std::string const& name, std::size_t expected, char const* extent) const {
+        Tensor const& tensor = file_.tensor(name);
+        if (tensor.dtype != dtype_of<T>()) fail("tensor " + name + " has an unexpected value type");
+        if (tensor.elements() != expected) {
+            fail("tensor " + name + " has " + std::to_string(tensor.elements()) +
+                 " values (expected " + std::to_string(expected) + " = " + extent + ")");
+        }
+        auto const view = tensor.as<T>();
+        return {view.begin(), view.end()};
+    }
+    std::size_t elements(std::string const& name) const { return file_.tensor(name).elements(); }
+
+    /// Comma-separated unsigned integers, at least one.
+    std::vector<std::uint64_t> list(std::string const& key) const {
+        std::string const& value = text(key);
+        std::vector<std::uint64_t> numbers;
+        char const* at = value.data();
+        char const* const end = at + value.size();
+        while (at < end) {
+            std::uint64_t number = 0;
+            auto const [next, error] = std::from_chars(at, end, number);
+            if (error != std::errc() || (next != end && *next != ',')) break;
+            numbers.push_back(number);
+            if (next == end) return numbers;
+            at = next + 1;
+        }
+        fail("attribute " + key + " = \"" + value +
+             "\" is not a comma-separated list of whole numbers");
+    }
+
+  private:
+    TensorFile const& file_;
+    std::string const& origin_;
+};
+
+Shape read_shape(Reader const& reader) {
+    Shape shape;
+    shape.features = reader.count("features", 1, 64);
+    shape.feature_dim = reader.count("feature_dim", 1, kMaxWidth);
+    shape.attention_dim = reader.count("attention_dim", 1, kMaxWidth);
+    shape.heads = reader.count("heads", 1, shape.attention_dim);
+    shape.short_tokens = reader.count("short_tokens", 1, kMaxCount);
+    shape.search_dim = reader.count("search_dim", 1, kMaxWidth);
+    shape.top_k = reader.count("top_k", 1, kMaxCount);
+    shape.max_tokens = reader.count("max_tokens", 1, kMaxCount);
+    shape.context_dim = reader.count("context_dim", 1, kMaxWidth);
+    if (shape.attention_dim % shape.heads != 0) {
+        reader.fail("heads = " + std::to_string(shape.heads) +
+                    " does not divide attention_dim = " + std::to_string(shape.attention_dim));
+    }
+    for (auto const width : reader.list("tower")) {
+        if (width < 1 || width > kMaxWidth) {
+            reader.fail("attribute tower has a width of " + std::to_string(width) +
+                        " (allowed: 1 .. " + std::to_string(kMaxWidth) + ")");
+        }
+        shape.tower.push_back(static_cast<std::uint32_t>(width));
+    }
+    return shape;
+}
+
+Schedule read_schedule(Reader const& reader) {
+    Schedule schedule;
+    schedule.epochs = reader.count("epochs", 1, 100000);
+    schedule.batch = reader.count("batch", 1, kMaxCount);
+    schedule.learning_rate = reader.real("learning_rate", 1e-12, 1e3);
+    schedule.embedding_l2 = reader.real("embedding_l2", 0, 1e3);
+    schedule.dropout = reader.real("dropout", 0, 0.99);
+    schedule.peak_weight = reader.real("peak_weight", 0, 1e6);
+    schedule.balance_weight = reader.real("balance_weight", 0, 1e6);
+    schedule.straight_through = reader.count("straight_through", 0, 1) == 1;
+    return schedule;
+}
+
+VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape const& shape) {
+    VariantSpec variant;
+    std::string const& kind = reader.text(prefix + "kind");
+    auto const known = std::find_if(kKinds.begin(), kKinds.end(),
+                                    [&](auto const& entry) { return kind == entry.second; });
+    if (known == kKinds.end()) {
+        reader.fail("attribute " + prefix + "kind = \"" + kind +
+                    "\" is not a variant (known: full, full_silu, collective, mean_pool, "
+                    "no_history)");
+    }
+    variant.kind = known->first;
+    std::string const& scope = reader.text(prefix + "scope");
+    if (scope != "released" && scope != "all") {
+        reader.fail("attribute " + prefix + "scope = \"" + scope +
+                    "\" is not a scope (known: released, all)");
+    }
+    variant.scope = scope == "all" ? Scope::all : Scope::released;
+    bool const collective = variant.kind == Kind::collective;
+    variant.d_u = reader.count(prefix + "d_u", 0, collective ? shape.attention_dim - 1 : kMaxWidth);
+    variant.m = reader.count(prefix + "m", collective ? 1 : 0, kMaxCount);
+    variant.stem = reader.text(prefix + "stem");
+    if (variant.stem.empty() || variant.stem.find('/') != std::string::npos)
+        reader.fail("attribute " + prefix + "stem = \"" + variant.stem + "\" is not a file name");
+    return variant;
+}
+
+void read_catalogue(Reader const& reader, Samples& out) {
+    out.items = reader.count("items", 1, std::numeric_limits<std::uint32_t>::max() - 1);
+    out.context_vocabulary = reader.count("context_vocabulary", 1, 1U << 30);
+    std::size_t const features = out.shape.features;
+    std::size_t const rows = std::size_t{out.items} + 1;
+    out.feature_vocabularies =
+        reader.values<std::uint32_t>("feature_vocabularies", features, "features");
+    auto const flat =
+        reader.values<std::uint32_t>("item_features", features * rows, "features x (items + 1)");
+    for (std::size_t f = 0; f < features; ++f) {
+        auto const begin = flat.begin() + static_cast<std::ptrdiff_t>(f * rows);
+        out.item_features.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(rows));
+        auto const& column = out.item_features.back();
+        if (column[0] != 0)
+            reader.fail("tensor item_features: the padding item 0 must have feature value 0");
+        auto const largest = *std::max_element(column.begin(), column.end());
+        if (largest >= out.feature_vocabularies[f]) {
+            reader.fail("tensor item_features: feature " + std::to_string(f) + " has the value " +
+                        std::to_string(largest) + ", its vocabulary ends at " +
+                        std::to_string(out.feature_vocabularies[f]));
+        }
+    }
+}
+
+void read_timelines(Reader const& reader, Samples& out) {
+    std::size_t const users = reader.elements("timeline.offsets");
+    out.timeline_offsets = reader.values<std::uint64_t>("timeline.offsets", users, "users + 1");
+    out.timeline_items =
+        reader.values<std::uint32_t>("timeline.items", reader.elements("timeline.items"), "events");
+    if (users < 2 || out.timeline_offsets.front() != 0 ||
+        out.timeline_offsets.back() != out.timeline_items.size() ||
+        !std::is_sorted(out.timeline_offsets.begin(), out.timeline_offsets.end())) {
+        reader.fail("tensor timeline.offsets does not describe timeline.items");
+    }
+    for (auto const item : out.timeline_items) {
+        if (item < 1 || item > out.items) {
+            reader.fail("tensor timeline.items holds item " + std::to_string(item) +
+                        " (allowed: 1 .. " + std::to_string(out.items) + ")");
+        }
+    }
+}
+
+Split read_split(Reader const& reader, std::string const& name, Samples const& samples) {
+    Split split;
+    std::size_t const size = reader.elements(name + ".label");
+    if (size == 0) reader.fail("split " + name + " has no samples");
+    split.user = reader.values<std::uint32_t>(name + ".user", size, "samples of the split");
+    split.history_end =
+        reader.values<std::uint32_t>(name + ".history_end", size, "samples of the split");
+    split.item = reader.values<std::uint32_t>(name + ".item", size, "samples of the split");
+    split.context = reader.values<std::uint32_t>(name + ".context", size, "samples of the split");
+    split.label = reader.values<std::uint8_t>(name + ".label", size, "samples of the split");
+    auto const refuse = [&](std::size_t i, std::string const& what) {
+        reader.fail("split " + name + ", sample " + std::to_string(i) + ": " + what);
+    };
+    for (std::size_t i = 0; i < size; ++i) {
+        if (split.user[i] + std::size_t{1} >= samples.timeline_offsets.size())
+            refuse(i, "user row " + std::to_string(split.user[i]) + " does not exist");
+        auto const* const offset = &samples.timeline_offsets[split.user[i]];
+        if (split.history_end[i] > offset[1] - offset[0])
+            refuse(i, "history ends behind the user's timeline");
+        if (split.item[i] < 1 || split.item[i] > samples.items)
+            refuse(i, "item " + std::to_string(split.item[i]) + " is not in the catalogue");
+        if (split.context[i] >= samples.context_vocabulary)
+            refuse(i, "context " + std::to_string(split.context[i]) + " is not in the vocabulary");
+        if (split.label[i] > 1) refuse(i, "label is neither 0 nor 1");
+    }
+    return split;
+}
+
+void require_both_labels(Reader const& reader, Split const& split, std::string const& name) {
+    auto const clicks = std::count(split.label.begin(), split.label.end(), 1);
+    if (clicks == 0 || static_cast<std::size_t>(clicks) == split.size()) {
+        reader.fail("all " + std::to_string(split.size()) + " labels of split " + name +
+                    " are equal: nothing can be " + (name == "tune" ? "chosen" : "learnt") +
+                    ". Prepare more or other samples");
+    }
+}
+
+}  // namespace
+
+std::string to_string(Kind kind) {
+    for (auto const& [value, name] : kKinds) {
+        if (value == kind) return name;
+    }
+    throw InternalError("train::to_string: unknown variant");
+}
+
+std::string to_string(Scope scope) { return scope == Scope::released ? "released" : "all"; }
+
+Samples read_samples(std::string const& path) {
+    TensorFile const file = TensorFile::read(path);
+    Reader const reader(file, path);
+    if (!file.attributes.contains("format") || file.text("format") != kFormat) {
+        reader.fail(std::string("is not a sample file (expected format \"") + kFormat +
+                    "\"). Make one with: ckvsim prepare SPEC.json");
+    }
+    Samples samples;
+    try {
+        samples.shape = read_shape(reader);
+        samples.schedule = read_schedule(reader);
+        samples.seeds = reader.list("seeds");
+        samples.weights_dir = reader.text("weights_dir");
+        samples.catalogue_digest = reader.text("catalogue_digest");
+        samples.samples_digest = reader.text("samples_digest");
+        auto const variants = reader.count("variants", 1, 1000);
+        for (std::uint32_t i = 0; i < variants; ++i) {
+            samples.variants.push_back(
+                read_variant(reader, "variant." + std::to_string(i) + ".", samples.shape));
+        }
+        read_catalogue(reader, samples);
+        read_timelines(reader, samples);
+        samples.train = read_split(reader, "train", samples);
+        samples.tune = read_split(reader, "tune", samples);
+        samples.reference = read_split(reader, "reference", samples);
+    } catch (InternalError const& error) {
+        reader.fail(error.what());
+    }
+    require_both_labels(reader, samples.train, "train");
+    require_both_labels(reader, samples.tune, "tune");
+    return samples;
+}
+
+std::string weights_path(Samples const& samples, VariantSpec const& variant, std::uint64_t seed) {
+    return samples.weights_dir + "/" + variant.stem + "_seed" + std::to_string(seed) + ".ckvt";
+}
+
+}  // namespace ckvsim::train

@@ -1,0 +1,96 @@
+// The trainer's input: one tensor file written by `ckvsim prepare` (format: README.md in this
+// folder), read and checked whole before anything is trained.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ckvsim::train {
+
+enum class Kind : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
+enum class Scope : std::uint8_t { released, all };
+
+std::string to_string(Kind kind);
+std::string to_string(Scope scope);
+
+/// True for the variants that have attention sites (and a search).
+constexpr bool attends(Kind kind) { return kind != Kind::mean_pool && kind != Kind::no_history; }
+
+/// Hyper-parameters that fix every shape; meaning and names as in model/sim.hpp.
+struct Shape {
+    std::uint32_t feature_dim = 0;
+    std::uint32_t attention_dim = 0;
+    std::uint32_t heads = 0;
+    std::uint32_t short_tokens = 0;
+    std::uint32_t search_dim = 0;
+    std::uint32_t top_k = 0;
+    std::uint32_t max_tokens = 0;
+    std::uint32_t context_dim = 0;
+    std::vector<std::uint32_t> tower;
+    std::uint32_t features = 0;  ///< F
+    [[nodiscard]] std::uint32_t d_e() const { return features * feature_dim; }
+};
+
+/// The same for every variant: arms differ in nothing but their K and V.
+struct Schedule {
+    std::uint32_t epochs = 0;  ///< at most; early stop on the tune AUC
+    std::uint32_t batch = 0;
+    double learning_rate = 0;
+    double embedding_l2 = 0;
+    double dropout = 0;
+    double peak_weight = 0;
+    double balance_weight = 0;
+    bool straight_through = false;
+};
+
+struct VariantSpec {
+    Kind kind = Kind::full;
+    Scope scope = Scope::released;
+    std::uint32_t d_u = 0;  ///< collective only
+    std::uint32_t m = 0;    ///< collective only
+    std::string stem;       ///< weight file name without seed and suffix
+
+    [[nodiscard]] bool collective_short() const { return kind == Kind::collective; }
+    [[nodiscard]] bool collective_long() const {
+        return kind == Kind::collective && scope == Scope::all;
+    }
+};
+
+/// Columns of one split, all of one length.
+struct Split {
+    std::vector<std::uint32_t> user;  ///< row of the timeline
+    std::vector<std::uint32_t> history_end;
+    std::vector<std::uint32_t> item;
+    std::vector<std::uint32_t> context;
+    std::vector<std::uint8_t> label;
+    [[nodiscard]] std::size_t size() const { return label.size(); }
+};
+
+struct Samples {
+    Shape shape;
+    Schedule schedule;
+    std::vector<std::uint64_t> seeds;
+    std::vector<VariantSpec> variants;
+    std::string weights_dir;
+    std::string catalogue_digest;  ///< hex, copied into the weight files
+    std::string samples_digest;    ///< hex, identifies data and shapes
+    std::uint32_t items = 0;       ///< V
+    std::uint32_t context_vocabulary = 0;
+    std::vector<std::vector<std::uint32_t>> item_features;  ///< [F][V+1], item 0 = padding
+    std::vector<std::uint32_t> feature_vocabularies;        ///< [F]
+    std::vector<std::uint64_t> timeline_offsets;            ///< [U+1]
+    std::vector<std::uint32_t> timeline_items;
+    Split train;
+    Split tune;
+    Split reference;
+};
+
+/// Reads and checks a sample file. Throws DataError naming the file and the attribute or tensor:
+/// missing, of another type or shape, ids out of range, labels all equal, impossible widths.
+Samples read_samples(std::string const& path);
+
+/// <weights_dir>/<stem>_seed<seed>.ckvt
+std::string weights_path(Samples const& samples, VariantSpec const& variant, std::uint64_t seed);
+
+}  // namespace ckvsim::train

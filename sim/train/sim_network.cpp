@@ -1,0 +1,466 @@
+#include "train/sim_network.hpp"
+
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/hash.hpp"
+#include "core/rng.hpp"
+#include "train/adam.hpp"
+#include "train/autograd_ops.hpp"
+#include "train/streams.hpp"
+
+namespace ckvsim::train {
+
+namespace {
+
+// Small against the projections' scale, so that an item without a training sample scores like an
+// average one, yet large enough that attention leaves its uniform start within some hundred steps.
+constexpr double kEmbeddingDeviation = 0.05;
+constexpr double kPoolDeviation = 0.1;
+// Width of the training-only head on the search branch.
+constexpr std::int64_t kSearchHeadWidth = 32;
+
+at::Tensor view_of(std::vector<float> const& values) {
+    return at::from_blob(const_cast<float*>(values.data()),
+                         {static_cast<std::int64_t>(values.size())}, at::kFloat);
+}
+at::Tensor view_of(std::vector<std::int64_t> const& values) {
+    return at::from_blob(const_cast<std::int64_t*>(values.data()),
+                         {static_cast<std::int64_t>(values.size())}, at::kLong);
+}
+std::vector<float> values_of(at::Tensor const& tensor) {
+    auto const flat = tensor.detach().contiguous();
+    auto const* const data = flat.data_ptr<float>();
+    return {data, data + flat.numel()};
+}
+
+void fill_normal(at::Tensor const& tensor, double deviation, std::uint64_t seed,
+                 std::string const& name) {
+    CounterRng rng(seed, Purpose::training, hash_bytes(name.data(), name.size()),
+                   streams::kInitial);
+    auto* const data = tensor.data_ptr<float>();
+    for (std::int64_t i = 0; i < tensor.numel(); ++i)
+        data[i] = static_cast<float>(deviation * rng.normal());
+}
+
+struct Parameter {
+    at::Tensor value;
+    AdamState adam;
+};
+
+/// An embedding table: only the rows that a batch touches enter the graph and are updated.
+struct Table {
+    std::string name;
+    at::Tensor value;
+    AdamState adam;
+    std::int64_t frozen_row = -1;  ///< padding
+};
+
+}  // namespace
+
+struct SimNetwork::Parts {
+    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_);
+
+    /// What one pass leaves behind; must live until backward has run.
+    struct Pass {
+        bool training = false;
+        std::vector<at::Tensor> feature_rows;  ///< touched rows, leaves of the graph
+        at::Tensor context_rows;
+        Ragged selected;
+        std::vector<std::uint32_t> positions;
+        at::Tensor logits;
+        at::Tensor search_logits;
+        at::Tensor peak;
+        at::Tensor balance;
+    };
+
+    void add(std::string const& name, std::int64_t out, std::int64_t in, double deviation);
+    void add_zeros(std::string const& name, std::int64_t size);
+    void add_site(std::string const& site, bool collective);
+    void add_table(std::string const& name, std::int64_t rows, std::int64_t width, bool padding);
+    at::Tensor const& parameter(std::string const& name) const { return parameters.at(name).value; }
+    at::Tensor linear(at::Tensor const& input, std::string const& name) const {
+        return at::mm(input, parameter(name).t());
+    }
+
+    void run(Batch const& batch, Pass& pass) const;
+    at::Tensor gather(Batch const& batch, Pass& pass) const;
+    at::Tensor activate(at::Tensor const& x, bool silu) const { return silu ? at::silu(x) : x; }
+    at::Tensor side(std::string const& site, std::string const& name, bool collective,
+                    at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass) const;
+    at::Tensor attend(std::string const& site, bool collective, at::Tensor const& candidates,
+                      at::Tensor const& embeddings, std::vector<float> const& counts,
+                      Ragged const& tokens, Pass& pass) const;
+    at::Tensor search(Batch const& batch, at::Tensor const& candidates,
+                      at::Tensor const& embeddings, Pass& pass) const;
+    at::Tensor tower(at::Tensor x, Pass const& pass) const;
+    at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses) const;
+    at::Tensor item_embeddings() const;
+
+    Shape shape;
+    Schedule schedule;
+    VariantSpec variant;
+    std::uint64_t seed = 0;
+    std::uint64_t steps = 0;
+    std::vector<std::vector<std::uint32_t>> const* item_features = nullptr;
+    std::map<std::string, Parameter> parameters;
+    std::vector<Table> feature_tables;
+    Table context_table;
+};
+
+SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_)
+    : shape(samples.shape),
+      schedule(samples.schedule),
+      variant(variant_),
+      seed(seed_),
+      item_features(&samples.item_features) {
+    for (std::size_t f = 0; f < shape.features; ++f)
+        add_table("embed." + std::to_string(f), samples.feature_vocabularies[f], shape.feature_dim,
+                  true);
+    add_table("embed.context", samples.context_vocabulary, shape.context_dim, false);
+    context_table = std::move(feature_tables.back());
+    feature_tables.pop_back();
+    std::int64_t const d_e = shape.d_e();
+    if (attends(variant.kind)) {
+        add_site("short", variant.collective_short());
+        add_site("long", variant.collective_long());
+        double const deviation = std::sqrt(2.0 / static_cast<double>(d_e + shape.search_dim));
+        add("search.wq", shape.search_dim, d_e, deviation);
+        add("search.wk", shape.search_dim, d_e, deviation);
+        add("search_head.0.w", kSearchHeadWidth, 3 * d_e,
+            std::sqrt(2.0 / static_cast<double>(3 * d_e)));
+        add_zeros("search_head.0.b", kSearchHeadWidth);
+        add("search_head.1.w", 1, kSearchHeadWidth, std::sqrt(1.0 / kSearchHeadWidth));
+        add_zeros("search_head.1.b", 1);
+    }
+    std::int64_t in = 3 * d_e + shape.context_dim;
+    for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
+        bool const last = l == shape.tower.size();
+        std::int64_t const out = last ? 1 : std::int64_t{shape.tower[l]};
+        auto const prefix = "tower." + std::to_string(l) + ".";
+        add(prefix + "w", out, in, std::sqrt((last ? 1.0 : 2.0) / static_cast<double>(in)));
+        add_zeros(prefix + "b", out);
+        in = out;
+    }
+}
+
+void SimNetwork::Parts::add(std::string const& name, std::int64_t out, std::int64_t in,
+                            double deviation) {
+    auto value = at::empty({out, in}, at::kFloat);
+    fill_normal(value, deviation, seed, name);
+    value.requires_grad_(true);
+    parameters.emplace(name, Parameter{value, AdamState(static_cast<std::size_t>(value.numel()))});
+}
+
+void SimNetwork::Parts::add_zeros(std::string const& name, std::int64_t size) {
+    auto value = at::zeros({size}, at::kFloat);
+    value.requires_grad_(true);
+    parameters.emplace(name, Parameter{value, AdamState(static_cast<std::size_t>(size))});
+}
+
+void SimNetwork::Parts::add_site(std::string const& site, bool collective) {
+    std::int64_t const d = shape.attention_dim;
+    std::int64_t const d_e = shape.d_e();
+    double const deviation = std::sqrt(2.0 / static_cast<double>(d + d_e));  // Xavier
+    add(site + ".wq", d, d_e, deviation);
+    add(site + ".wo", d_e, d, deviation);
+    for (char const* const side : {"k", "v"}) {
+        if (!collective) {
+            add(site + ".w" + side, d, d_e, deviation);
+            continue;
+        }
+        auto const prefix = site + "." + side + ".";
+        add(prefix + "wr", variant.m, d_e, std::sqrt(2.0 / static_cast<double>(variant.m + d_e)));
+        if (variant.d_u > 0) add(prefix + "wu", variant.d_u, d_e, deviation);
+        add(prefix + "pool", variant.m, d - variant.d_u, kPoolDeviation);
+    }
+}
+
+void SimNetwork::Parts::add_table(std::string const& name, std::int64_t rows, std::int64_t width,
+                                  bool padding) {
+    Table table;
+    table.name = name;
+    table.value = at::empty({rows, width}, at::kFloat);
+    fill_normal(table.value, kEmbeddingDeviation, seed, name);
+    if (padding) {
+        table.frozen_row = 0;
+        table.value.select(0, 0).zero_();
+    }
+    table.adam = AdamState(static_cast<std::size_t>(table.value.numel()));
+    feature_tables.push_back(std::move(table));
+}
+
+/// Embeddings [U, d_e] of the batch's unique items, through leaves that hold the touched rows only.
+at::Tensor SimNetwork::Parts::gather(Batch const& batch, Pass& pass) const {
+    std::vector<at::Tensor> columns;
+    for (std::size_t f = 0; f < feature_tables.size(); ++f) {
+        auto rows = feature_tables[f].value.index_select(0, view_of(batch.features[f].ids));
+        rows.requires_grad_(pass.training);
+        pass.feature_rows.push_back(rows);
+        columns.push_back(at::embedding(rows, view_of(batch.features[f].index)));
+    }
+    pass.context_rows = context_table.value.index_select(0, view_of(batch.context.ids));
+    pass.context_rows.requires_grad_(pass.training);
+    return at::cat(columns, 1);
+}
+
+/// K or V table of a site, [rows, d], activation applied; adds the router's losses to the pass.
+at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& name,
+                                   bool collective, at::Tensor const& embeddings,
+                                   at::Tensor const& counts, Pass& pass) const {
+    if (!collective) {
+        bool const silu = variant.kind == Kind::full_silu;
+        return activate(linear(embeddings, site + ".w" + name), silu);
+    }
+    auto const prefix = site + "." + name + ".";
+    auto const& router = parameter(prefix + "wr");
+    at::Tensor shared;
+    if (pass.training) {
+        auto const routing = route(embeddings, router, counts, schedule.balance_weight > 0);
+        shared = at::embedding(parameter(prefix + "pool"), routing.index);
+        auto const gate = at::sigmoid(routing.winner).unsqueeze(1);
+        shared = shared * (schedule.straight_through ? 1.0 + gate - gate.detach() : gate);
+        // -log sigmoid(r), averaged over tokens.
+        auto const peaks = at::softplus(-routing.winner);
+        pass.peak = pass.peak + at::dot(peaks, counts) / counts.sum();
+        pass.balance = pass.balance + routing.balance;
+    } else {
+        shared = at::embedding(parameter(prefix + "pool"), route_index(embeddings, router));
+    }
+    if (variant.d_u == 0) return at::silu(shared);
+    return at::silu(at::cat({shared, linear(embeddings, prefix + "wu")}, 1));
+}
+
+at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
+                                     at::Tensor const& candidates, at::Tensor const& embeddings,
+                                     std::vector<float> const& counts, Ragged const& tokens,
+                                     Pass& pass) const {
+    auto const rows = static_cast<std::int64_t>(counts.size());
+    if (rows == 0) return at::zeros_like(candidates);
+    auto const tokens_embedded = embeddings.narrow(0, 0, rows);
+    auto const weights = view_of(counts);
+    bool const silu = collective || variant.kind == Kind::full_silu;
+    auto const queries = activate(linear(candidates, site + ".wq"), silu);
+    auto const keys = side(site, "k", collective, tokens_embedded, weights, pass);
+    auto const values = side(site, "v", collective, tokens_embedded, weights, pass);
+    double const head = static_cast<double>(shape.attention_dim) / shape.heads;
+    auto const mixed =
+        ragged_attention(queries, keys, values, tokens, shape.heads, 1.0 / std::sqrt(head));
+    return linear(mixed, site + ".wo");
+}
+
+/// Chooses pass.selected from the scores. In training the scores are trained by a head of their own
+/// (README.md, "The search"): it sees detached embeddings, so that nothing but the search learns
+/// from it.
+at::Tensor SimNetwork::Parts::search(Batch const& batch, at::Tensor const& candidates,
+                                     at::Tensor const& embeddings, Pass& pass) const {
+    auto const target = candidates.detach();
+    auto const history =
+        embeddings.detach().narrow(0, 0, static_cast<std::int64_t>(batch.long_items));
+    auto const queries = linear(target, "search.wq").contiguous();
+    auto const keys = linear(history, "search.wk").contiguous();
+    pass.selected = select_top_k(shape.search_dim, batch.long_tokens, queries.data_ptr<float>(),
+                                 keys.data_ptr<float>(), shape.top_k, &pass.positions);
+    if (!pass.training) return {};
+    double const scale = 1.0 / std::sqrt(static_cast<double>(shape.search_dim));
+    auto const mixed = ragged_attention(queries, keys, history, batch.long_tokens, 1, scale);
+    auto const hidden =
+        at::addmm(parameter("search_head.0.b"), at::cat({target, mixed, target * mixed}, 1),
+                  parameter("search_head.0.w").t());
+    return at::addmm(parameter("search_head.1.b"), at::relu(hidden),
+                     parameter("search_head.1.w").t())
+        .squeeze(1);
+}
+
+at::Tensor SimNetwork::Parts::tower(at::Tensor x, Pass const& pass) const {
+    for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
+        auto const prefix = "tower." + std::to_string(l) + ".";
+        x = at::addmm(parameter(prefix + "b"), x, parameter(prefix + "w").t());
+        if (l == shape.tower.size()) break;
+        x = at::relu(x);
+        if (!pass.training || schedule.dropout == 0) continue;
+        auto mask = at::empty_like(x);
+        auto* const data = mask.data_ptr<float>();
+        CounterRng rng(seed, Purpose::training, steps,
+                       streams::kDropout + static_cast<std::uint32_t>(l));
+        auto const rate = static_cast<float>(schedule.dropout);
+        for (std::int64_t i = 0; i < mask.numel(); ++i)
+            data[i] = rng.uniform_float() < rate ? 0.0F : 1.0F / (1.0F - rate);
+        x = x * mask;
+    }
+    return x.squeeze(1);
+}
+
+void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
+    auto const embeddings = gather(batch, pass);
+    auto const candidates = at::embedding(embeddings, view_of(batch.candidates));
+    pass.peak = at::zeros({}, at::kFloat);
+    pass.balance = at::zeros({}, at::kFloat);
+    at::Tensor recent = at::zeros_like(candidates);
+    at::Tensor older = recent;
+    if (attends(variant.kind)) {
+        recent = attend("short", variant.collective_short(), candidates, embeddings,
+                        batch.short_counts, batch.short_tokens, pass);
+        pass.search_logits = search(batch, candidates, embeddings, pass);
+        older = attend("long", variant.collective_long(), candidates, embeddings, batch.long_counts,
+                       pass.selected, pass);
+    } else if (variant.kind == Kind::mean_pool) {
+        // Equal scores are equal weights: attention with a zero query is the mean.
+        auto const nothing = at::zeros({static_cast<std::int64_t>(batch.size()), 1}, at::kFloat);
+        auto const no_keys = at::zeros({embeddings.size(0), 1}, at::kFloat);
+        recent = ragged_attention(nothing, no_keys, embeddings, batch.short_tokens, 1, 1.0);
+        older = ragged_attention(nothing, no_keys, embeddings, batch.long_tokens, 1, 1.0);
+    }
+    auto const context = at::embedding(pass.context_rows, view_of(batch.context.index));
+    pass.logits = tower(at::cat({candidates, recent, older, context}, 1), pass);
+}
+
+at::Tensor SimNetwork::Parts::objective(Batch const& batch, Pass& pass, StepLosses& losses) const {
+    auto const labels = view_of(batch.labels);
+    auto const cross_entropy = [&](at::Tensor const& logits) {
+        return at::binary_cross_entropy_with_logits(logits, labels);
+    };
+    run(batch, pass);
+    auto total = cross_entropy(pass.logits);
+    losses.click = total.item<double>();
+    if (pass.search_logits.defined()) {
+        auto const search_loss = cross_entropy(pass.search_logits);
+        losses.search = search_loss.item<double>();
+        total = total + search_loss;
+    }
+    losses.peak = pass.peak.item<double>();
+    losses.balance = pass.balance.item<double>();
+    if (variant.kind == Kind::collective) {
+        total = total + schedule.peak_weight * pass.peak + schedule.balance_weight * pass.balance;
+    }
+    return total;
+}
+
+at::Tensor SimNetwork::Parts::item_embeddings() const {
+    std::vector<at::Tensor> columns;
+    for (std::size_t f = 0; f < feature_tables.size(); ++f) {
+        auto const& column = (*item_features)[f];
+        std::vector<std::int64_t> const index(column.begin(), column.end());
+        columns.push_back(feature_tables[f].value.index_select(0, view_of(index)));
+    }
+    return at::cat(columns, 1);
+}
+
+SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed)
+    : parts_(std::make_unique<Parts>(samples, variant, seed)) {}
+SimNetwork::~SimNetwork() = default;
+
+StepLosses SimNetwork::train_step(Batch const& batch) {
+    StepLosses losses;
+    Parts::Pass pass;
+    pass.training = true;
+    auto const total = parts_->objective(batch, pass, losses);
+    if (!std::isfinite(total.item<double>())) return losses;
+    total.backward();
+    ++parts_->steps;
+    AdamStep step{parts_->schedule.learning_rate, parts_->steps, 0.0};
+    for (auto& [name, parameter] : parts_->parameters) {
+        auto& gradient = parameter.value.mutable_grad();
+        if (!gradient.defined()) continue;  // untouched in this batch (no history at all)
+        auto const dense = gradient.contiguous();
+        adam_update(step, static_cast<std::size_t>(dense.numel()), dense.data_ptr<float>(),
+                    parameter.value.data_ptr<float>(), parameter.adam.first.data(),
+                    parameter.adam.second.data());
+        gradient = at::Tensor();
+    }
+    step.l2 = parts_->schedule.embedding_l2;
+    auto const update_table = [&](Table& table, at::Tensor const& rows, TableRows const& touched) {
+        auto const gradient = rows.grad();
+        if (!gradient.defined()) return;
+        auto const dense = gradient.contiguous();
+        adam_update_rows(step, touched.ids, static_cast<std::size_t>(table.value.size(1)),
+                         dense.data_ptr<float>(), table.value.data_ptr<float>(), table.adam,
+                         table.frozen_row);
+    };
+    for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
+        update_table(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
+    update_table(parts_->context_table, pass.context_rows, batch.context);
+    return losses;
+}
+
+std::vector<float> SimNetwork::predict(Batch const& batch, Ragged* top_k) const {
+    at::NoGradGuard const no_grad;
+    Parts::Pass pass;
+    parts_->run(batch, pass);
+    if (top_k != nullptr) {
+        top_k->rows = pass.positions;
+        top_k->offsets = pass.selected.offsets;
+        top_k->offsets.resize(batch.size() + 1, 0);
+    }
+    return values_of(pass.logits);
+}
+
+StepLosses SimNetwork::gradients(Batch const& batch,
+                                 std::map<std::string, std::vector<float>>& out) const {
+    StepLosses losses;
+    Parts::Pass pass;
+    pass.training = true;
+    parts_->objective(batch, pass, losses).backward();
+    out.clear();
+    for (auto& [name, parameter] : parts_->parameters) {
+        auto& gradient = parameter.value.mutable_grad();
+        if (gradient.defined()) out[name] = values_of(gradient);
+        gradient = at::Tensor();
+    }
+    auto const scatter = [&](Table const& table, at::Tensor const& rows, TableRows const& touched) {
+        auto dense = at::zeros_like(table.value);
+        if (rows.grad().defined()) dense.index_add_(0, view_of(touched.ids), rows.grad());
+        if (table.frozen_row >= 0) dense.select(0, table.frozen_row).zero_();
+        out[table.name] = values_of(dense);
+    };
+    for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
+        scatter(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
+    scatter(parts_->context_table, pass.context_rows, batch.context);
+    return losses;
+}
+
+std::vector<std::vector<float>> SimNetwork::snapshot() const {
+    std::vector<std::vector<float>> values;
+    for (auto const& [name, parameter] : parts_->parameters)
+        values.push_back(values_of(parameter.value));
+    for (auto const& table : parts_->feature_tables) values.push_back(values_of(table.value));
+    values.push_back(values_of(parts_->context_table.value));
+    return values;
+}
+
+void SimNetwork::restore(std::vector<std::vector<float>> const& values) {
+    std::size_t at = 0;
+    auto const put = [&](at::Tensor const& target) {
+        std::copy(values[at].begin(), values[at].end(), target.data_ptr<float>());
+        ++at;
+    };
+    for (auto const& [name, parameter] : parts_->parameters) put(parameter.value);
+    for (auto const& table : parts_->feature_tables) put(table.value);
+    put(parts_->context_table.value);
+}
+
+void SimNetwork::store(TensorFile& out) const {
+    at::NoGradGuard const no_grad;
+    auto const put = [&](std::string const& name, at::Tensor const& tensor) {
+        auto const flat = values_of(tensor);
+        out.tensors[name] = Tensor::from<float>(flat, tensor.sizes().vec());
+    };
+    for (auto const& [name, parameter] : parts_->parameters) {
+        if (!name.starts_with("search_head.")) put(name, parameter.value);
+    }
+    for (auto const& table : parts_->feature_tables) put(table.name, table.value);
+    put(parts_->context_table.name, parts_->context_table.value);
+    auto const embeddings = parts_->item_embeddings();
+    for (auto const& [name, parameter] : parts_->parameters) {
+        if (!name.ends_with(".wr")) continue;
+        auto const index = route_index(embeddings, parameter.value);
+        auto const* const data = index.data_ptr<std::int64_t>();
+        std::vector<std::uint32_t> const table(data, data + index.numel());
+        out.tensors["ref." + name.substr(0, name.size() - 2) + "index"] =
+            Tensor::from<std::uint32_t>(table, {index.numel()});
+    }
+}
+
+}  // namespace ckvsim::train

@@ -1,0 +1,61 @@
+// SIM with full KV, full KV + SiLU, CollectiveKV, and its controls: parameters, training step and
+// evaluation. The forward pass in evaluation is the contract of model/sim.hpp. libtorch stays
+// behind this interface.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor_file.hpp"
+#include "train/batch.hpp"
+#include "train/samples.hpp"
+
+namespace ckvsim::train {
+
+/// Terms of the objective on one batch, before weighting; the objective is
+/// click + search + peak_weight * peak + balance_weight * balance.
+struct StepLosses {
+    double click = 0;    ///< mean binary cross-entropy
+    double search = 0;   ///< the same for the training-only head that trains the search (README.md)
+    double peak = 0;     ///< summed over collective K and V
+    double balance = 0;  ///< likewise
+};
+
+/// Not thread-safe; several networks may live in several threads. Deterministic given (samples,
+/// variant, seed) and the number of threads libtorch uses.
+class SimNetwork {
+  public:
+    /// Initial values are keyed by (seed, tensor name): arms of one seed start from the same
+    /// embeddings and tower.
+    SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed);
+    ~SimNetwork();
+    SimNetwork(SimNetwork const&) = delete;
+    SimNetwork& operator=(SimNetwork const&) = delete;
+
+    /// One Adam step. Losses that are not finite are returned without an update.
+    StepLosses train_step(Batch const& batch);
+
+    /// Logits in evaluation mode, [B]. `top_k`, if given, gets the searched tokens' positions in
+    /// each sample's token list, ascending (empty lists for variants without attention).
+    std::vector<float> predict(Batch const& batch, Ragged* top_k = nullptr) const;
+
+    /// Objective of the next training step and the gradient of every parameter, by tensor name;
+    /// nothing is updated. L2 is not part of it.
+    StepLosses gradients(Batch const& batch, std::map<std::string, std::vector<float>>& out) const;
+
+    /// Values of all parameters, to go back to the best epoch.
+    [[nodiscard]] std::vector<std::vector<float>> snapshot() const;
+    void restore(std::vector<std::vector<float>> const& values);
+
+    /// Adds the weight tensors and the `ref.<site>.<k|v>.index` tables of model/sim.hpp.
+    void store(TensorFile& out) const;
+
+  private:
+    struct Parts;
+    std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace ckvsim::train

@@ -1,0 +1,22 @@
+// Process-wide settings that decide how fast libtorch trains.
+#pragma once
+
+#include <cstdint>
+
+namespace ckvsim::train {
+
+/// Keeps freed tensors in the process: by default glibc maps every large tensor anew at each step,
+/// which costs 1.5 to 3 times the training time. Call before the first allocation of size.
+void tune_allocator();
+
+/// Threads of libtorch's operations and of this program's own kernels, for the calling thread.
+void set_operation_threads(std::uint32_t threads);
+
+/// GFLOP/s of a 256 x 256 x 256 product on one thread, best of a few (some 10 ms).
+double gemm_gflops();
+
+/// Below this the BLAS behind libtorch is the unoptimised reference one: it reaches 2.8 where
+/// OpenBLAS reaches 79 per thread.
+inline constexpr double kSlowGemm_gflops = 8.0;
+
+}  // namespace ckvsim::train

@@ -1,0 +1,287 @@
+#include "train/trainer.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <span>
+#include <thread>
+
+#include "core/error.hpp"
+#include "core/tensor_file.hpp"
+#include "train/batch.hpp"
+#include "train/ranking.hpp"
+#include "train/sim_network.hpp"
+#include "train/torch_runtime.hpp"
+
+namespace ckvsim::train {
+
+namespace {
+
+constexpr char const* kFormat = "ckvsim-sim-1";
+// Part of a weight file's identity: raise it when the same input would give other weights.
+constexpr std::int64_t kTrainerVersion = 1;
+// Epochs without a better tune AUC before a run ends (LongCTR's early stop, FACTS section 1).
+constexpr std::uint32_t kPatience = 2;
+constexpr std::uint32_t kNoToken = 0xFFFFFFFF;
+// Evaluation has no activations to keep: larger batches share more unique items.
+constexpr std::size_t kEvaluationBatch = 2048;
+
+std::string join(std::vector<std::uint32_t> const& values) {
+    std::string text;
+    for (auto const value : values) {
+        if (!text.empty()) text += ',';
+        text += std::to_string(value);
+    }
+    return text;
+}
+
+/// Everything that decides the weights: a file that has all of it is up to date.
+TensorFile identity_of(Samples const& samples, Run const& run, RunOptions const& options) {
+    TensorFile file;
+    auto const& shape = samples.shape;
+    file.set("format", std::string(kFormat));
+    file.set("variant", to_string(run.variant.kind));
+    file.set("scope", to_string(run.variant.scope));
+    file.set("d_u", std::int64_t{run.variant.d_u});
+    file.set("m", std::int64_t{run.variant.m});
+    file.set("seed", std::to_string(run.seed));
+    file.set("feature_dim", std::int64_t{shape.feature_dim});
+    file.set("attention_dim", std::int64_t{shape.attention_dim});
+    file.set("heads", std::int64_t{shape.heads});
+    file.set("short_tokens", std::int64_t{shape.short_tokens});
+    file.set("search_dim", std::int64_t{shape.search_dim});
+    file.set("top_k", std::int64_t{shape.top_k});
+    file.set("max_tokens", std::int64_t{shape.max_tokens});
+    file.set("context_dim", std::int64_t{shape.context_dim});
+    file.set("tower", join(shape.tower));
+    file.set("catalogue_digest", samples.catalogue_digest);
+    auto const& schedule = samples.schedule;
+    file.set("train.version", kTrainerVersion);
+    file.set("train.samples_digest", samples.samples_digest);
+    file.set("train.max_epochs", std::int64_t{schedule.epochs});
+    file.set("train.batch", std::int64_t{schedule.batch});
+    file.set_real("train.learning_rate", schedule.learning_rate);
+    file.set_real("train.embedding_l2", schedule.embedding_l2);
+    file.set_real("train.dropout", schedule.dropout);
+    file.set_real("train.peak_weight", schedule.peak_weight);
+    file.set_real("train.balance_weight", schedule.balance_weight);
+    file.set("train.straight_through", std::int64_t{schedule.straight_through ? 1 : 0});
+    file.set("train.threads", std::int64_t{options.threads_per_run});
+    return file;
+}
+
+/// A file that is missing, broken or of another input is not up to date.
+bool up_to_date(std::string const& path, TensorFile const& identity, RunResult& result) {
+    try {
+        TensorFile const file = TensorFile::read(path);
+        for (auto const& [key, value] : identity.attributes) {
+            auto const found = file.attributes.find(key);
+            if (found == file.attributes.end() || found->second != value) return false;
+        }
+        result.epochs = static_cast<std::uint32_t>(file.integer("train.epochs"));
+        result.best_epoch = static_cast<std::uint32_t>(file.integer("train.best_epoch"));
+        result.tune_auc = file.real("train.tune_auc");
+        result.tune_logloss = file.real("train.tune_logloss");
+        result.train_loss = file.real("train.loss");
+        result.skipped = true;
+        return true;
+    } catch (Error const&) {
+        return false;
+    }
+}
+
+/// Splits 0 .. size into runs of at most `batch`.
+template <class Action>
+void for_each_batch(std::size_t size, std::size_t batch, Action const& action) {
+    for (std::size_t begin = 0; begin < size; begin += batch)
+        action(begin, std::min(batch, size - begin));
+}
+
+class Training {
+  public:
+    Training(Samples const& samples, std::string const& origin, Run const& run)
+        : samples_(samples),
+          origin_(origin),
+          run_(run),
+          builder_(samples),
+          network_(samples, run.variant, run.seed) {}
+
+    RunResult fit(StepCallback const& on_step) {
+        RunResult result;
+        std::vector<std::vector<float>> best;
+        for (std::uint32_t epoch = 1; epoch <= samples_.schedule.epochs; ++epoch) {
+            double const loss = run_epoch(epoch, on_step);
+            auto const logits = predict_all(samples_.tune);
+            double const tune_auc = auc(logits, samples_.tune.label);
+            result.epochs = epoch;
+            result.samples += samples_.train.size();
+            if (best.empty() || tune_auc > result.tune_auc) {
+                result.best_epoch = epoch;
+                result.tune_auc = tune_auc;
+                result.tune_logloss = logloss(logits, samples_.tune.label);
+                result.train_loss = loss;
+                best = network_.snapshot();
+            } else if (epoch - result.best_epoch >= kPatience) {
+                break;
+            }
+        }
+        network_.restore(best);
+        return result;
+    }
+
+    void store(RunResult const& result, TensorFile& out) {
+        out.set("train.epochs", std::int64_t{result.epochs});
+        out.set("train.best_epoch", std::int64_t{result.best_epoch});
+        out.set_real("train.tune_auc", result.tune_auc);
+        out.set_real("train.tune_logloss", result.tune_logloss);
+        out.set_real("train.loss", result.train_loss);
+        out.set("train.samples", static_cast<std::int64_t>(samples_.train.size()));
+        network_.store(out);
+        store_reference(out);
+    }
+
+  private:
+    double run_epoch(std::uint32_t epoch, StepCallback const& on_step) {
+        auto const order = epoch_order(samples_.train.size(), run_.seed, epoch);
+        double sum = 0;
+        for_each_batch(order.size(), samples_.schedule.batch, [&](std::size_t at, std::size_t n) {
+            builder_.build(samples_.train, std::span(order).subspan(at, n), batch_);
+            auto const losses = network_.train_step(batch_);
+            ++steps_;
+            require_finite(losses);
+            sum += losses.click * static_cast<double>(n);
+            if (on_step) on_step(steps_, steps_of(samples_));
+        });
+        return sum / static_cast<double>(order.size());
+    }
+
+    void require_finite(StepLosses const& losses) const {
+        if (std::isfinite(losses.click + losses.search + losses.peak + losses.balance)) return;
+        throw DataError(origin_, 0,
+                        "training of " + run_.variant.stem + ", seed " + std::to_string(run_.seed) +
+                            " diverged: the loss of step " + std::to_string(steps_) +
+                            " is not finite. Lower training.learning_rate in the spec and prepare "
+                            "again");
+    }
+
+    std::vector<float> predict_all(Split const& split) {
+        std::vector<std::uint32_t> rows(split.size());
+        std::iota(rows.begin(), rows.end(), 0U);
+        std::vector<float> logits;
+        logits.reserve(split.size());
+        for_each_batch(rows.size(), kEvaluationBatch, [&](std::size_t at, std::size_t n) {
+            builder_.build(split, std::span(rows).subspan(at, n), batch_);
+            auto const part = network_.predict(batch_);
+            logits.insert(logits.end(), part.begin(), part.end());
+        });
+        if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
+            throw DataError(origin_, 0,
+                            "training of " + run_.variant.stem + ", seed " +
+                                std::to_string(run_.seed) +
+                                " diverged: a score of the tune split is not finite after step " +
+                                std::to_string(steps_) +
+                                ". Lower training.learning_rate in the spec and prepare again");
+        }
+        return logits;
+    }
+
+    /// Evaluation-mode scores of the reference samples with everything that is needed to repeat
+    /// them.
+    void store_reference(TensorFile& out) {
+        Split const& split = samples_.reference;
+        std::vector<std::uint32_t> rows(split.size());
+        std::iota(rows.begin(), rows.end(), 0U);
+        builder_.build(split, rows, batch_);
+        Ragged chosen;
+        auto const logits = network_.predict(batch_, &chosen);
+        auto const& tokens = batch_.long_tokens;
+        std::vector<std::uint64_t> const offsets(tokens.offsets.begin(), tokens.offsets.end());
+        std::vector<std::uint32_t> items;
+        for (auto const row : tokens.rows) items.push_back(batch_.items[row]);
+        std::size_t const k = samples_.shape.top_k;
+        std::vector<std::uint32_t> top_k(rows.size() * k, kNoToken);
+        for (std::size_t b = 0; b < rows.size(); ++b) {
+            auto const list = chosen.list(b);
+            std::copy(list.begin(), list.end(), top_k.begin() + static_cast<std::ptrdiff_t>(b * k));
+        }
+        auto const count = static_cast<std::int64_t>(rows.size());
+        out.tensors["ref.offsets"] = Tensor::from<std::uint64_t>(offsets, {count + 1});
+        out.tensors["ref.tokens"] =
+            Tensor::from<std::uint32_t>(items, {static_cast<std::int64_t>(items.size())});
+        out.tensors["ref.candidate"] = Tensor::from<std::uint32_t>(split.item, {count});
+        out.tensors["ref.context"] = Tensor::from<std::uint32_t>(split.context, {count});
+        out.tensors["ref.logit"] = Tensor::from<float>(logits, {count});
+        out.tensors["ref.topk"] =
+            Tensor::from<std::uint32_t>(top_k, {count, static_cast<std::int64_t>(k)});
+    }
+
+    Samples const& samples_;
+    std::string const& origin_;
+    Run const& run_;
+    BatchBuilder builder_;
+    SimNetwork network_;
+    Batch batch_;
+    std::uint64_t steps_ = 0;
+};
+
+}  // namespace
+
+std::uint64_t steps_of(Samples const& samples) {
+    std::uint64_t const batch = samples.schedule.batch;
+    return samples.schedule.epochs * ((samples.train.size() + batch - 1) / batch);
+}
+
+RunResult train_run(Samples const& samples, std::string const& origin, Run const& run,
+                    RunOptions const& options, StepCallback const& on_step) {
+    auto const begin = std::chrono::steady_clock::now();
+    RunResult result;
+    TensorFile file = identity_of(samples, run, options);
+    if (!options.force && up_to_date(run.path, file, result)) return result;
+    set_operation_threads(options.threads_per_run);
+    Training training(samples, origin, run);
+    result = training.fit(on_step);
+    training.store(result, file);
+    file.write(run.path);
+    result.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return result;
+}
+
+void train_runs(Samples const& samples, std::string const& origin, std::vector<Run> const& runs,
+                std::uint32_t concurrent, RunOptions const& options,
+                std::function<void(std::size_t, std::uint64_t, std::uint64_t)> const& on_step,
+                std::function<void(std::size_t, RunResult const&)> const& on_done) {
+    std::vector<std::exception_ptr> failures(runs.size());
+    std::atomic<std::size_t> next{0};
+    std::atomic<bool> failed{false};
+    std::mutex reporting;
+    auto const work = [&] {
+        for (;;) {
+            std::size_t const i = next.fetch_add(1);
+            if (i >= runs.size() || failed) return;
+            try {
+                auto const result = train_run(
+                    samples, origin, runs[i], options,
+                    [&](std::uint64_t done, std::uint64_t all) { on_step(i, done, all); });
+                std::lock_guard const lock(reporting);
+                on_done(i, result);
+            } catch (...) {
+                failures[i] = std::current_exception();
+                failed = true;
+            }
+        }
+    };
+    std::vector<std::thread> threads;
+    auto const workers = std::min<std::size_t>(std::max<std::uint32_t>(concurrent, 1), runs.size());
+    for (std::size_t t = 0; t < workers; ++t) threads.emplace_back(work);
+    for (auto& thread : threads) thread.join();
+    for (auto const& failure : failures) {
+        if (failure) std::rethrow_exception(failure);
+    }
+}
+
+}  // namespace ckvsim::train

@@ -1,0 +1,57 @@
+// Trains the variants and seeds of a sample file and writes their weight files (model/sim.hpp).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "train/samples.hpp"
+
+namespace ckvsim::train {
+
+/// One weight file to make.
+struct Run {
+    VariantSpec variant;
+    std::uint64_t seed = 0;
+    std::string path;
+};
+
+struct RunResult {
+    bool skipped = false;          ///< an up-to-date file was there
+    std::uint32_t epochs = 0;      ///< trained, the best one or not
+    std::uint32_t best_epoch = 0;  ///< counts from 1; the stored weights
+    double tune_auc = 0;           ///< of the stored weights
+    double tune_logloss = 0;
+    double train_loss = 0;      ///< mean cross-entropy of the stored weights' epoch
+    std::uint64_t samples = 0;  ///< training samples seen, all epochs
+    double seconds = 0;         ///< wall clock, not part of the file
+};
+
+struct RunOptions {
+    std::uint32_t threads_per_run = 1;  ///< part of a file's identity: sums depend on it
+    bool force = false;                 ///< train although the file is up to date
+};
+
+/// Called after every step; counts batches of this run. May be called from several threads.
+using StepCallback = std::function<void(std::uint64_t done, std::uint64_t at_most)>;
+
+/// Steps of a run that is not stopped early.
+std::uint64_t steps_of(Samples const& samples);
+
+/// Trains one variant with one seed on the calling thread and writes its file atomically, or skips
+/// it. `origin` names the sample file in messages. Throws DataError when the loss is not finite
+/// (variant, seed, step, advice), BackendError when the file cannot be written.
+RunResult train_run(Samples const& samples, std::string const& origin, Run const& run,
+                    RunOptions const& options, StepCallback const& on_step);
+
+/// Trains `runs` on `concurrent` threads, in order; `on_done` is called under a lock after each.
+/// The first failure (in the order of `runs`) stops runs that have not begun and is thrown after
+/// the others have ended. Results do not depend on `concurrent`.
+void train_runs(
+    Samples const& samples, std::string const& origin, std::vector<Run> const& runs,
+    std::uint32_t concurrent, RunOptions const& options,
+    std::function<void(std::size_t run, std::uint64_t done, std::uint64_t at_most)> const& on_step,
+    std::function<void(std::size_t run, RunResult const& result)> const& on_done);
+
+}  // namespace ckvsim::train
