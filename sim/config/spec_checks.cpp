@@ -106,7 +106,8 @@ void check_arm(Checker& checker, Spec const& spec, std::size_t index) {
     auto const refused = kv::refusal(arm.strategy, arm.weights);
     bool const width = collective && arm.strategy.kind == kv::StrategyKind::collective;
     checker.require(!refused,
-                    {at + (width ? "/strategy/index_bytes" : "/strategy/kind"), at + "/weights"},
+                    {at + (width ? "/strategy/index_bytes" : "/strategy/kind"),
+                     at + "/weights/variant", at + "/weights/m"},
                     refused.value_or(""), "");
 }
 
