@@ -30,7 +30,8 @@ int import_command(std::string const& format, std::string const& folder, std::st
                    bool quiet);
 int show_command(std::string const& report, std::vector<std::string> const& tables);
 int diff_command(std::string const& left, std::string const& right, bool wall_clock);
-int schema_command();
+/// `what`: report, spec (Markdown both) or spec-json (JSON Schema).
+int schema_command(std::string const& what);
 int version_command();
 
 }  // namespace ckvsim::app

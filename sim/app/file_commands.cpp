@@ -85,8 +85,11 @@ int diff_command(std::string const& left, std::string const& right, bool wall_cl
     return differences.empty() ? 0 : static_cast<int>(ExitCode::difference);
 }
 
-int schema_command() {
-    std::printf("%s", report::schema_markdown().c_str());
+int schema_command(std::string const& what) {
+    auto const text = what == "spec"        ? config::spec_markdown()
+                      : what == "spec-json" ? config::spec_schema_json()
+                                            : report::schema_markdown();
+    std::printf("%s", text.c_str());
     return 0;
 }
 

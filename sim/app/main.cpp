@@ -144,9 +144,15 @@ class CommandLine {
             choose([this] { return ckvsim::app::diff_command(left_, right_, wall_clock_); });
         });
 
-        app_.add_subcommand("schema", "Print the report schema as Markdown")->callback([this] {
-            choose(ckvsim::app::schema_command);
-        });
+        auto* schema = app_.add_subcommand(
+            "schema",
+            "Print what a report holds or which keys a spec has, as documented in sim/docs");
+        schema
+            ->add_option("what", format_,
+                         "report or spec: Markdown; spec-json: JSON Schema (default: report)")
+            ->check(CLI::IsMember({"report", "spec", "spec-json"}));
+        schema->callback(
+            [this] { choose([this] { return ckvsim::app::schema_command(format_); }); });
         app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")
             ->callback([this] { choose(ckvsim::app::version_command); });
     }
