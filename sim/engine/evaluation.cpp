@@ -23,7 +23,9 @@ using workload::UserRecord;
 bool keep_user(UserId user, std::uint64_t users, std::uint64_t max_users, std::uint64_t seed) {
     if (max_users == 0 || max_users >= users) return true;
     double const share = static_cast<double>(max_users) / static_cast<double>(users);
-    return CounterRng(seed, Purpose::sample_selection, user).uniform() < share;
+    // Sub-stream 4: the default one splits the users of a synthetic population, often with the same
+    // seed; sharing it would keep only users of one split.
+    return CounterRng(seed, Purpose::sample_selection, user, 4).uniform() < share;
 }
 
 /// What one user adds to an evaluation set.
