@@ -43,6 +43,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -139,6 +140,25 @@ struct SimWeights {
 SimWeights load_sim_weights(std::string const& path, workload::Catalogue const& catalogue);
 SimWeights sim_weights_from(TensorFile const& file, workload::Catalogue const& catalogue,
                             std::string const& origin);
+
+/// The weight file of these weights: every tensor and attribute that sim_weights_from() reads.
+/// Facts about training ("train.") and the reference block are the caller's to add.
+TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue const& catalogue);
+
+/// What the reference block holds: forward passes and discrete choices that serving is checked
+/// against.
+struct ReferenceBlock {
+    std::vector<std::uint64_t> offsets = {0};  ///< [R+1] into tokens
+    std::vector<ItemId> tokens;                ///< histories cut to max_tokens, oldest first
+    std::vector<ItemId> candidates;            ///< [R]
+    std::vector<std::uint32_t> contexts;       ///< [R]
+    std::vector<float> logits;                 ///< [R]
+    std::vector<std::uint32_t> top_k;          ///< [R, top_k] ascending, 0xFFFFFFFF = none
+    /// Arg-max pool row per item [V+1] by name ("short.k", "long.v", ...), collective sites only.
+    std::map<std::string, std::vector<std::uint32_t>> indices;
+};
+/// Adds the block's "ref." tensors to a weight file.
+void add_reference_block(ReferenceBlock const& block, std::uint32_t top_k, TensorFile& file);
 
 /// Digest of features and vocabularies, stored in weight files so that foreign weights are refused.
 std::uint64_t catalogue_digest(workload::Catalogue const& catalogue);

@@ -8,6 +8,9 @@
 
 namespace ckvsim::model {
 
+/// Value of the attribute "format" of weight files.
+inline constexpr char const* kWeightsFormat = "ckvsim-sim-1";
+
 /// False for the controls that attend to nothing (mean_pool, no_history): their files hold no site
 /// tensors.
 bool has_attention(Variant variant);

@@ -12,8 +12,6 @@
 namespace ckvsim::model {
 namespace {
 
-constexpr char const* kFormat = "ckvsim-sim-1";
-
 std::string shape_text(std::vector<std::int64_t> const& shape) {
     std::string text = "[";
     for (std::size_t i = 0; i < shape.size(); ++i)
@@ -190,8 +188,9 @@ SimWeights load_sim_weights(std::string const& path, workload::Catalogue const& 
 SimWeights sim_weights_from(TensorFile const& file, workload::Catalogue const& catalogue,
                             std::string const& origin) {
     Reader const reader(file, origin);
-    if (reader.text("format") != kFormat) {
-        reader.fail("format is '" + reader.text("format") + "' (expected '" + kFormat + "')");
+    if (reader.text("format") != kWeightsFormat) {
+        reader.fail("format is '" + reader.text("format") + "' (expected '" + kWeightsFormat +
+                    "')");
     }
     std::string const expected = to_hex(catalogue_digest(catalogue));
     if (reader.text("catalogue_digest") != expected) {

@@ -1,0 +1,121 @@
+// Weights as a tensor file: the inverse of weights_file.cpp.
+#include "core/hash.hpp"
+#include "model/sim.hpp"
+#include "model/weight_shapes.hpp"
+
+namespace ckvsim::model {
+namespace {
+
+/// One weight file being written.
+class Writer {
+  public:
+    explicit Writer(TensorFile& file) : file_(file) {}
+
+    void text(std::string const& key, std::string value) { file_.set(key, std::move(value)); }
+    void count(std::string const& key, std::uint32_t value) { file_.set(key, std::int64_t{value}); }
+    template <class T>
+    void array(std::string const& name, std::vector<T> const& values,
+               std::vector<std::int64_t> shape) {
+        file_.tensors[name] = Tensor::from(std::span<T const>(values), std::move(shape));
+    }
+    template <class T>
+    void column(std::string const& name, std::vector<T> const& values) {
+        array(name, values, {static_cast<std::int64_t>(values.size())});
+    }
+
+  private:
+    TensorFile& file_;
+};
+
+void write_attributes(Writer& writer, SimWeights const& weights) {
+    SimShape const& shape = weights.shape;
+    writer.count("feature_dim", shape.feature_dim);
+    writer.count("attention_dim", shape.attention_dim);
+    writer.count("heads", shape.heads);
+    writer.count("short_tokens", shape.short_tokens);
+    writer.count("search_dim", shape.search_dim);
+    writer.count("top_k", shape.top_k);
+    writer.count("max_tokens", shape.max_tokens);
+    writer.count("context_dim", shape.context_dim);
+    std::string tower;
+    for (std::uint32_t const width : shape.tower)
+        tower += (tower.empty() ? "" : ",") + std::to_string(width);
+    writer.text("tower", tower);
+    writer.text("variant", to_string(weights.variant.variant));
+    if (weights.variant.variant != Variant::collective) return;
+    writer.text("scope", to_string(weights.variant.scope));
+    writer.count("d_u", weights.variant.d_u);
+    writer.count("m", weights.variant.m);
+}
+
+void write_side(Writer& writer, std::string const& site, std::string const& side,
+                SideWeights const& from, SimWeights const& weights, bool collective) {
+    std::int64_t const d = weights.shape.attention_dim;
+    std::int64_t const d_e = weights.d_e;
+    if (!collective) {
+        writer.array(site + ".w" + side, from.w, {d, d_e});
+        return;
+    }
+    std::int64_t const d_u = weights.variant.d_u;
+    std::int64_t const m = weights.variant.m;
+    std::string const prefix = site + "." + side + ".";
+    writer.array(prefix + "wr", from.router, {m, d_e});
+    if (d_u > 0) writer.array(prefix + "wu", from.user, {d_u, d_e});
+    writer.array(prefix + "pool", from.pool, {m, d - d_u});
+}
+
+void write_site(Writer& writer, std::string const& name, SiteWeights const& site,
+                SimWeights const& weights) {
+    std::int64_t const d = weights.shape.attention_dim;
+    std::int64_t const d_e = weights.d_e;
+    writer.array(name + ".wq", site.wq, {d, d_e});
+    writer.array(name + ".wo", site.wo, {d_e, d});
+    write_side(writer, name, "k", site.k, weights, site.collective);
+    write_side(writer, name, "v", site.v, weights, site.collective);
+}
+
+}  // namespace
+
+TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue const& catalogue) {
+    TensorFile file;
+    Writer writer(file);
+    writer.text("format", kWeightsFormat);
+    writer.text("catalogue_digest", to_hex(catalogue_digest(catalogue)));
+    file.set("seed", static_cast<std::int64_t>(weights.training_seed));
+    write_attributes(writer, weights);
+    std::int64_t const feature_dim = weights.shape.feature_dim;
+    for (std::size_t f = 0; f < weights.feature_tables.size(); ++f) {
+        writer.array("embed." + std::to_string(f), weights.feature_tables[f],
+                     {catalogue.feature_vocabularies.at(f), feature_dim});
+    }
+    writer.array("embed.context", weights.context_embeddings,
+                 {weights.context_vocabulary, weights.shape.context_dim});
+    if (has_attention(weights.variant.variant)) {
+        write_site(writer, "short", weights.short_site, weights);
+        write_site(writer, "long", weights.long_site, weights);
+        std::vector<std::int64_t> const search = {weights.shape.search_dim, weights.d_e};
+        writer.array("search.wq", weights.search_wq, search);
+        writer.array("search.wk", weights.search_wk, search);
+    }
+    for (std::size_t l = 0; l < weights.tower.size(); ++l) {
+        SimWeights::Layer const& layer = weights.tower[l];
+        std::string const prefix = "tower." + std::to_string(l) + ".";
+        writer.array(prefix + "w", layer.w, {layer.out, layer.in});
+        writer.array(prefix + "b", layer.b, {layer.out});
+    }
+    return file;
+}
+
+void add_reference_block(ReferenceBlock const& block, std::uint32_t top_k, TensorFile& file) {
+    Writer writer(file);
+    writer.column("ref.offsets", block.offsets);
+    writer.column("ref.tokens", block.tokens);
+    writer.column("ref.candidate", block.candidates);
+    writer.column("ref.context", block.contexts);
+    writer.column("ref.logit", block.logits);
+    writer.array("ref.topk", block.top_k,
+                 {static_cast<std::int64_t>(block.candidates.size()), top_k});
+    for (auto const& [name, rows] : block.indices) writer.column("ref." + name + ".index", rows);
+}
+
+}  // namespace ckvsim::model

@@ -1,0 +1,155 @@
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "core/error.hpp"
+#include "model/sim.hpp"
+
+namespace ckvsim::model {
+namespace {
+
+workload::Catalogue catalogue() {
+    workload::Catalogue result;
+    result.items = 5;
+    result.feature_names = {"item_id", "category"};
+    result.feature_vocabularies = {6, 3};
+    result.features = {{0, 1, 2, 3, 4, 5}, {0, 1, 2, 1, 2, 1}};
+    return result;
+}
+
+SimShape shape() {
+    SimShape result;
+    result.feature_dim = 3;
+    result.attention_dim = 6;
+    result.heads = 3;
+    result.short_tokens = 4;
+    result.search_dim = 2;
+    result.top_k = 3;
+    result.max_tokens = 9;
+    result.context_dim = 2;
+    result.tower = {5, 4};
+    return result;
+}
+
+std::vector<VariantParams> variants() {
+    return {{Variant::full, {}, 0, 0},
+            {Variant::full_silu, {}, 0, 0},
+            {Variant::mean_pool, {}, 0, 0},
+            {Variant::no_history, {}, 0, 0},
+            {Variant::collective, Scope::released, 1, 7},
+            {Variant::collective, Scope::all, 0, 1},
+            {Variant::collective, Scope::all, 5, 3}};
+}
+
+void expect_equal(SideWeights const& a, SideWeights const& b) {
+    EXPECT_EQ(a.w, b.w);
+    EXPECT_EQ(a.router, b.router);
+    EXPECT_EQ(a.user, b.user);
+    EXPECT_EQ(a.pool, b.pool);
+}
+
+void expect_equal(SiteWeights const& a, SiteWeights const& b) {
+    EXPECT_EQ(a.collective, b.collective);
+    EXPECT_EQ(a.silu, b.silu);
+    EXPECT_EQ(a.wq, b.wq);
+    EXPECT_EQ(a.wo, b.wo);
+    expect_equal(a.k, b.k);
+    expect_equal(a.v, b.v);
+}
+
+/// DataError text of reading `file`, empty when it is accepted.
+std::string refusal_of(TensorFile const& file) {
+    try {
+        sim_weights_from(file, catalogue(), "weights.ckvt");
+    } catch (DataError const& error) {
+        return error.what();
+    }
+    return {};
+}
+
+TEST(WeightsFile, WrittenWeightsReadBackUnchanged) {
+    for (VariantParams const& variant : variants()) {
+        SCOPED_TRACE(weights_stem(variant));
+        SimWeights written = random_sim_weights(shape(), variant, catalogue(), 4, 11);
+        written.training_seed = 42;
+        TensorFile const file = weights_file_from(written, catalogue());
+        SimWeights const read = sim_weights_from(file, catalogue(), "weights.ckvt");
+        EXPECT_EQ(read.training_seed, 42U);
+        EXPECT_EQ(read.digest, file.digest());
+        EXPECT_EQ(read.variant.variant, variant.variant);
+        if (variant.variant == Variant::collective) {
+            EXPECT_EQ(weights_stem(read.variant), weights_stem(variant));
+        }
+        EXPECT_EQ(read.shape.tower, written.shape.tower);
+        EXPECT_EQ(read.shape.top_k, written.shape.top_k);
+        EXPECT_EQ(read.shape.max_tokens, written.shape.max_tokens);
+        EXPECT_EQ(read.feature_tables, written.feature_tables);
+        EXPECT_EQ(read.item_embeddings, written.item_embeddings);
+        EXPECT_EQ(read.context_embeddings, written.context_embeddings);
+        expect_equal(read.short_site, written.short_site);
+        expect_equal(read.long_site, written.long_site);
+        EXPECT_EQ(read.search_wq, written.search_wq);
+        EXPECT_EQ(read.search_wk, written.search_wk);
+        ASSERT_EQ(read.tower.size(), written.tower.size());
+        for (std::size_t l = 0; l < read.tower.size(); ++l) {
+            EXPECT_EQ(read.tower[l].w, written.tower[l].w);
+            EXPECT_EQ(read.tower[l].b, written.tower[l].b);
+        }
+    }
+}
+
+TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
+    ReferenceBlock block;
+    block.offsets = {0, 2, 2};
+    block.tokens = {3, 1};
+    block.candidates = {5, 2};
+    block.contexts = {0, 1};
+    block.logits = {0.5F, -1.0F};
+    block.top_k = {0, 1, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF};
+    block.indices["short.k"] = {0, 1, 2, 3, 4, 5};
+    TensorFile file;
+    add_reference_block(block, 3, file);
+    EXPECT_EQ(file.tensor("ref.offsets").as<std::uint64_t>()[1], 2U);
+    EXPECT_EQ(file.tensor("ref.tokens").as<std::uint32_t>()[0], 3U);
+    EXPECT_EQ(file.tensor("ref.candidate").as<std::uint32_t>()[1], 2U);
+    EXPECT_EQ(file.tensor("ref.context").as<std::uint32_t>()[1], 1U);
+    EXPECT_EQ(file.tensor("ref.logit").as<float>()[1], -1.0F);
+    EXPECT_EQ(file.tensor("ref.topk").shape, (std::vector<std::int64_t>{2, 3}));
+    EXPECT_EQ(file.tensor("ref.short.k.index").elements(), 6U);
+    EXPECT_FALSE(file.has("ref.long.k.index"));
+}
+
+TEST(WeightsFile, BrokenFilesAreRefusedWithTheTensorsName) {
+    VariantParams const variant{Variant::collective, Scope::all, 2, 7};
+    TensorFile const good =
+        weights_file_from(random_sim_weights(shape(), variant, catalogue(), 4, 1), catalogue());
+    ASSERT_EQ(refusal_of(good), "");
+    for (auto const& [name, tensor] : good.tensors) {
+        TensorFile missing = good;
+        missing.tensors.erase(name);
+        EXPECT_NE(refusal_of(missing).find("'" + name + "'"), std::string::npos) << name;
+        TensorFile reshaped = good;
+        reshaped.tensors[name].shape.push_back(1);
+        EXPECT_NE(refusal_of(reshaped).find("'" + name + "'"), std::string::npos) << name;
+        TensorFile infinite = good;
+        float const bad = std::numeric_limits<float>::infinity();
+        std::memcpy(infinite.tensors[name].data.data(), &bad, sizeof bad);
+        EXPECT_NE(refusal_of(infinite).find("'" + name + "'"), std::string::npos) << name;
+    }
+    for (auto const& [key, value] : {std::pair{"format", "other"},
+                                     {"catalogue_digest", "0"},
+                                     {"variant", "none"},
+                                     {"scope", "some"},
+                                     {"m", "0"},
+                                     {"d_u", "6"},
+                                     {"heads", "4"},
+                                     {"tower", "5,,4"}}) {
+        TensorFile changed = good;
+        changed.set(key, std::string(value));
+        EXPECT_NE(refusal_of(changed), "") << key;
+    }
+}
+
+}  // namespace
+}  // namespace ckvsim::model
