@@ -99,6 +99,7 @@ void report_arms(RunContext& context) {
         auto const refused = kv::refusal(arm.strategy, arm.weights);
         Row(context.report.table("arms"))
             .set("arm", arm.name)
+            .set("model", std::string("SIM"))
             .set("weights", model::weights_stem(arm.weights))
             .set("strategy", kv::to_string(arm.strategy.kind))
             .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <numeric>
 #include <optional>
 
@@ -109,16 +110,15 @@ Row& set_cache(Row& row, ServingResult const& r, std::uint32_t servers) {
         .set("utilisation", span > 0 ? busy / span : std::nan(""));
 }
 
-void report_cdf(metrics::Report& report, std::string const& arm, std::string const& twin,
-                std::string const& platform, ServingResult const& result) {
+/// The total latency's percentiles for plots; `keys` fills the key columns of one row.
+void report_cdf(metrics::Table& table, ServingResult const& result,
+                std::function<void(Row&)> const& keys) {
     auto const& sketch = total_latency(result);
     if (sketch.count() == 0) return;
     for (int percent = 1; percent <= 99; ++percent) {
-        Row(report.table("latency_cdf"))
-            .set("arm", arm)
-            .set("twin", twin)
-            .set("platform", platform)
-            .set("quantile", percent / 100.0)
+        Row row(table);
+        keys(row);
+        row.set("quantile", percent / 100.0)
             .set("latency_ns", sketch.quantile_unchecked_ns(percent / 100.0))
             .add();
     }
@@ -135,7 +135,8 @@ void report_simulated(metrics::Report& report, std::string const& arm,
     Row row(report.table("simulated_cache"));
     row.set("arm", arm).set("platform", platform.name);
     set_cache(row, result, nodes * std::max(platform.gpus, 1U)).add();
-    report_cdf(report, arm, "simulated", platform.name, result);
+    report_cdf(report.table("simulated_cdf"), result,
+               [&](Row& point) { point.set("arm", arm).set("platform", platform.name); });
 }
 
 void report_executed(metrics::Report& report, std::string const& arm, int pass, std::uint32_t nodes,
@@ -151,7 +152,8 @@ void report_executed(metrics::Report& report, std::string const& arm, int pass, 
         .set("comparable", not_comparable.empty() ? 1 : 0)
         .set("reason", not_comparable);
     set_cache(row, result, nodes).add();
-    if (pass == 1) report_cdf(report, arm, "executed", "this machine", result);
+    if (pass != 1) return;
+    report_cdf(report.table("executed_cdf"), result, [&](Row& point) { point.set("arm", arm); });
 }
 
 /// DESIGN honesty rule 8: wall-clock figures need one logical node per rank and a core for every
@@ -225,7 +227,7 @@ class ServingPhase {
         context.report.provenance["calibration"] = calibration_.name + " " + calibration_.digest;
         context.report.provenance["platform"] = platform_.name + " " + platform_.digest;
         for (auto const* name :
-             {"simulated_latency", "simulated_cache", "fidelity", "latency_cdf"}) {
+             {"simulated_latency", "simulated_cache", "simulated_cdf", "fidelity"}) {
             context.report.table(name).attributes["calibration"] =
                 calibration_.digest + " " + platform_.digest;
         }

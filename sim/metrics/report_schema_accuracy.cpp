@@ -75,7 +75,7 @@ TableSchema oracle() {
         "only): an upper "
         "bound",
         false,
-        {key_text("metric", "auc, gauc or logloss"),
+        {key_text("metric", "oracle_auc, oracle_gauc or oracle_logloss"),
          {"value", real, "1", measured, "statistic of the true logits; logloss in nat", kScores}}};
 }
 

@@ -6,31 +6,33 @@ namespace ckvsim::metrics::schema {
 namespace {
 
 TableSchema arms() {
-    return {"arms",
-            "one row per arm of the spec: how histories are kept, and whether that applies to the "
-            "model",
-            false,
-            {arm_key(),
-             {"weights", text, "text", input, "variant of the model whose weights are served"},
-             {"strategy", text, "text", input, "recompute, full, item_table or collective"},
-             {"keying", text, "text", input, "what a stored value belongs to: user_token or item"},
-             {"value_type", text, "text", input, "stored type of K, V, search keys and pools"},
-             {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
-             {"search_keys", text, "text", input,
-              "where the long branch's search keys live: stored or item_table"},
-             {"scope", text, "text", input, "released = short branch only, all = every branch"},
-             {"d_u", integer, "values", input,
-              "user-specific values per K or V; 0 when not collective"},
-             {"m", integer, "rows", input, "rows of each pool; 0 when not collective"},
-             {"pool_share_of_catalogue", real, "1", derived,
-              "m / V; at 1 or more the pool is larger than the catalogue, claims hold for at most "
-              "1/8; 0 without a "
-              "pool",
-              kRounding},
-             {"exact", integer, "0 or 1", derived,
-              "1 = scores equal full fp32 KV of the same weights up to rounding"},
-             {"applies", integer, "0 or 1", derived, "1 = the strategy can serve these weights"},
-             {"refusal", text, "text", derived, "why it does not apply; empty when it does"}}};
+    return {
+        "arms",
+        "one row per arm of the spec: how histories are kept, and whether that applies to the "
+        "model",
+        false,
+        {arm_key(),
+         {"model", text, "text", input, "model whose attention sites the bytes are summed over"},
+         {"weights", text, "text", input, "variant of the model whose weights are served"},
+         {"strategy", text, "text", input, "recompute, full, item_table or collective"},
+         {"keying", text, "text", input, "what a stored value belongs to: user_token or item"},
+         {"value_type", text, "text", input, "stored type of K, V, search keys and pools"},
+         {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
+         {"search_keys", text, "text", input,
+          "where the long branch's search keys live: stored or item_table"},
+         {"scope", text, "text", input, "released = short branch only, all = every branch"},
+         {"d_u", integer, "values", input,
+          "user-specific values per K or V; 0 when not collective"},
+         {"m", integer, "rows", input, "rows of each pool; 0 when not collective"},
+         {"pool_share_of_catalogue", real, "1", derived,
+          "m / V; at 1 or more the pool is larger than the catalogue, claims hold for at most "
+          "1/8; 0 without a "
+          "pool",
+          kRounding},
+         {"exact", integer, "0 or 1", derived,
+          "1 = scores equal full fp32 KV of the same weights up to rounding"},
+         {"applies", integer, "0 or 1", derived, "1 = the strategy can serve these weights"},
+         {"refusal", text, "text", derived, "why it does not apply; empty when it does"}}};
 }
 
 TableSchema sections() {

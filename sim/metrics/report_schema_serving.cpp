@@ -46,19 +46,26 @@ TableSchema simulated_latency() {
         false, std::move(columns)};
 }
 
-TableSchema latency_cdf() {
-    return {"latency_cdf",
-            "points of the total latency's distribution, for plots",
-            true,
-            {arm_key(),
-             key_text("twin", "executed or simulated"),
-             key_text("platform", "nodes"),
-             key_column("quantile", real, "1", "share of requests at or below"),
-             {"latency_ns", real, "ns", measured,
-              "within 0.5 %, without the sample rule; measured where twin = executed, simulated "
-              "where twin = "
-              "simulated",
-              kNoisy}}};
+void add_cdf(std::vector<Column>& columns, Provenance provenance, double tolerance) {
+    columns.push_back(key_column("quantile", real, "1", "share of requests at or below"));
+    columns.push_back({"latency_ns", real, "ns", provenance,
+                       "total latency, within 0.5 %; without the sample rule of the percentiles",
+                       tolerance});
+}
+
+TableSchema executed_cdf() {
+    std::vector<Column> columns = {arm_key()};
+    add_cdf(columns, measured, kNoisy);
+    return {"executed_cdf",
+            "points of the executed total latency's distribution, first pass, for plots", true,
+            std::move(columns)};
+}
+
+TableSchema simulated_cdf() {
+    std::vector<Column> columns = {arm_key(), key_text("platform", "nodes the model describes")};
+    add_cdf(columns, simulated, kExact);
+    return {"simulated_cdf", "points of the simulated total latency's distribution, for plots",
+            false, std::move(columns)};
 }
 
 void add_cache(std::vector<Column>& columns, Provenance counters, double tolerance) {
@@ -120,8 +127,8 @@ TableSchema fidelity() {
 }  // namespace
 
 std::vector<TableSchema> serving_tables() {
-    return {executed_latency(), simulated_latency(), latency_cdf(),
-            executed_cache(),   simulated_cache(),   fidelity()};
+    return {executed_latency(), executed_cdf(),    executed_cache(), simulated_latency(),
+            simulated_cdf(),    simulated_cache(), fidelity()};
 }
 
 }  // namespace ckvsim::metrics::schema

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/error.hpp"
+#include "report/sealed_file.hpp"
 
 namespace ckvsim::report::h5 {
 
@@ -26,6 +27,12 @@ Handle text_type(std::size_t bytes, std::string const& where) {
     if (bytes != H5T_VARIABLE)
         check(H5Tset_strpad(type.id(), H5T_STR_NULLPAD), where, "setting padding");
     return type;
+}
+
+/// Stored texts end at a NUL: one inside would be cut off without a word.
+void refuse_nul(std::string const& value, std::string const& name) {
+    if (value.find('\0') == std::string::npos) return;
+    throw DataError(name, 0, "a text holds a NUL byte, which the file cannot keep. remove it");
 }
 
 }  // namespace
@@ -52,6 +59,7 @@ Handle open_file(std::string const& path, Open mode) {
 Handle create_file(std::string const& path, hid_t access) {
     Handle const creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, path, "creating properties");
     check(H5Pset_obj_track_times(creation.id(), false), path, "switching timestamps off");
+    check(H5Pset_userblock(creation.id(), kSealBytes), path, "leaving room for the seal");
     return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access), H5Fclose, path,
             "creating"};
 }
@@ -72,6 +80,7 @@ bool exists(hid_t parent, std::string const& name) {
 }
 
 void set_attribute(hid_t object, std::string const& name, std::string const& value) {
+    refuse_nul(value, name);
     Handle const space = scalar_space(name);
     Handle const type = text_type(H5T_VARIABLE, name);
     Handle const attribute(
@@ -196,7 +205,10 @@ Handle write_array(hid_t parent, std::string const& name, hid_t type, void const
 
 Handle write_texts(hid_t parent, std::string const& name, std::vector<std::string> const& values) {
     std::size_t width = 1;
-    for (auto const& value : values) width = std::max(width, value.size());
+    for (auto const& value : values) {
+        refuse_nul(value, name);
+        width = std::max(width, value.size());
+    }
     std::vector<char> flat(width * values.size(), '\0');
     for (std::size_t i = 0; i < values.size(); ++i) {
         std::copy(values[i].begin(), values[i].end(),

@@ -63,8 +63,8 @@ class Handle {
 
 enum class Open : std::uint8_t { read, modify };
 Handle open_file(std::string const& path, Open mode);
-/// New file; an older one of that name is replaced. `access` = file access properties or
-/// H5P_DEFAULT.
+/// New file with room for a seal in front; an older one of that name is replaced. `access` = file
+/// access properties or H5P_DEFAULT.
 Handle create_file(std::string const& path, hid_t access = H5P_DEFAULT);
 Handle create_group(hid_t parent, std::string const& name);
 Handle open_group(hid_t parent, std::string const& name, std::string const& where);

@@ -1,45 +1,20 @@
 #include "report/report_file.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <filesystem>
+#include <tuple>
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "report/hdf5_wrap.hpp"
 #include "report/report_content.hpp"
+#include "report/sealed_file.hpp"
 
 namespace ckvsim::report {
 
 namespace {
 
-namespace fs = std::filesystem;
-
-/// Flushes a closed file to the device.
-void flush(std::string const& path) {
-    int const descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        throw BackendError(path + ": cannot open to flush (" + std::strerror(errno) + ")");
-    int const status = ::fsync(descriptor);
-    int const reason = errno;
-    ::close(descriptor);
-    if (status != 0) throw BackendError(path + ": cannot flush (" + std::strerror(reason) + ")");
-}
-
-void prepare_folder(std::string const& path, std::string const& partial) {
-    auto const folder = fs::path(path).parent_path();
-    std::error_code error;
-    if (!folder.empty()) fs::create_directories(folder, error);
-    if (error) throw BackendError(path + ": cannot create folder (" + error.message() + ")");
-    if (fs::is_directory(path))
-        throw BackendError(path + ": is a folder. give the report another name");
-    fs::remove(partial, error);
-    if (error) throw BackendError(partial + ": cannot replace (" + error.message() + ")");
-}
+char const kKind[] = "report";
 
 /// What must be equal on all ranks before they enter collective calls.
 std::uint64_t digest_layout(std::string const& path, std::vector<BulkArray> const& bulk) {
@@ -52,18 +27,85 @@ std::uint64_t digest_layout(std::string const& path, std::vector<BulkArray> cons
     return hash_bytes(text.data(), text.size());
 }
 
-/// Local checks of one rank's share; returns the values it brings.
-std::int64_t check_segments(BulkArray const& array) {
+/// Local checks of one rank's share.
+void check_segments(BulkArray const& array) {
     std::uint64_t end = 0;
     std::uint64_t count = 0;
     for (auto const& segment : array.segments) {
-        validate(segment.offset >= end && segment.offset + segment.count <= array.total,
-                 "report: bulk segments overlap, are out of order or leave the array");
+        bool const inside =
+            segment.count <= array.total && segment.offset <= array.total - segment.count;
+        if (!inside || segment.offset < end) {
+            throw InternalError("report: bulk segment [" + std::to_string(segment.offset) + ", +" +
+                                std::to_string(segment.count) + ") of " + array.path +
+                                " overlaps the one before, is out of order or leaves the array");
+        }
         end = segment.offset + segment.count;
         count += segment.count;
     }
-    validate(count == array.values.size(), "report: bulk values and segments differ in length");
-    return static_cast<std::int64_t>(count);
+    if (count != array.values.size()) {
+        throw InternalError("report: " + array.path + " brings " +
+                            std::to_string(array.values.size()) + " values for segments of " +
+                            std::to_string(count));
+    }
+}
+
+struct PlacedSegment {
+    std::uint64_t array = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t count = 0;
+};
+
+/// Rank 0 has everybody's segments: together they must cover every array once.
+void check_cover(std::vector<PlacedSegment> placed, std::vector<BulkArray> const& bulk) {
+    std::sort(placed.begin(), placed.end(), [](auto const& a, auto const& b) {
+        return std::tie(a.array, a.offset) < std::tie(b.array, b.offset);
+    });
+    auto next = placed.begin();
+    for (std::uint64_t i = 0; i < bulk.size(); ++i) {
+        std::uint64_t end = 0;
+        for (; next != placed.end() && next->array == i; ++next) {
+            if (next->offset != end) {
+                throw InternalError("report: bulk segments of " + bulk[i].path +
+                                    (next->offset < end ? " overlap" : " leave a gap") +
+                                    " at value " + std::to_string(std::min(next->offset, end)));
+            }
+            end += next->count;
+        }
+        if (end != bulk[i].total) {
+            throw InternalError("report: bulk segments of " + bulk[i].path + " cover " +
+                                std::to_string(end) + " of " + std::to_string(bulk[i].total) +
+                                " values");
+        }
+    }
+}
+
+/// Collective.
+void check_bulk(comm::Communicator& comm, std::vector<BulkArray> const& bulk) {
+    if (bulk.empty()) return;
+    std::vector<PlacedSegment> mine;
+    comm.run_phase("report: checking bulk arrays", [&] {
+        for (std::uint64_t i = 0; i < bulk.size(); ++i) {
+            check_segments(bulk[i]);
+            for (auto const& segment : bulk[i].segments) {
+                if (segment.count > 0) mine.push_back({i, segment.offset, segment.count});
+            }
+        }
+    });
+    auto all = comm.gather_values(std::span<PlacedSegment const>(mine));
+    comm.run_phase("report: checking bulk arrays", [&] {
+        if (comm.is_root()) check_cover(std::move(all), bulk);
+    });
+}
+
+/// Bytes that the bulk arrays can take; deflate adds at most 5 bytes per 16 KiB (RFC 1951 stored
+/// blocks) and a chunk some bytes of index and checksum.
+std::uint64_t most_bulk_bytes(std::vector<BulkArray> const& bulk) {
+    std::uint64_t bytes = 0;
+    for (auto const& array : bulk) {
+        std::uint64_t const raw = array.total * sizeof(float);
+        bytes += raw + raw / 512 + 8192;
+    }
+    return bytes;
 }
 
 /// This rank's elements of the array; adjacent segments become one block.
@@ -135,31 +177,39 @@ Transfer make_transfer(comm::Communicator& comm, std::string const& path) {
 #endif
 }
 
-/// Collective. Ranks agree after every HDF5 call that communicates, so that none enters the next
-/// one alone.
+/// Collective. Local steps, which may fail on one rank alone, come in phases of their own before
+/// each collective HDF5 call, so that no rank enters one alone.
+void write_array(comm::Communicator& comm, hid_t file, Transfer const& transfer,
+                 BulkArray const& array) {
+    h5::Handle dataset;
+    comm.run_phase("report: creating " + array.path, [&] { dataset = create_bulk(file, array); });
+    if (array.total == 0) return;
+    h5::Handle space;
+    h5::Handle memory;
+    comm.run_phase("report: selecting " + array.path, [&] {
+        space = h5::Handle(H5Dget_space(dataset.id()), H5Sclose, array.path, "reading the extent");
+        select(space.id(), array);
+        memory = memory_space(array);
+    });
+    comm.run_phase("report: writing " + array.path, [&] {
+        h5::check(H5Dwrite(dataset.id(), H5T_NATIVE_FLOAT, memory.id(), space.id(),
+                           transfer.dataset_transfer.id(), array.values.data()),
+                  array.path, "writing");
+    });
+}
+
+/// Collective.
 void write_bulk(comm::Communicator& comm, std::string const& partial,
                 std::vector<BulkArray> const& bulk) {
     Transfer transfer;
     h5::Handle file;
-    comm.run_phase("report: creating the file", [&] {
+    comm.run_phase("report: asking for room", [&] {
+        require_room(partial, most_bulk_bytes(bulk));
         transfer = make_transfer(comm, partial);
-        file = h5::create_file(partial, transfer.file_access.id());
     });
-    for (auto const& array : bulk) {
-        h5::Handle dataset;
-        comm.run_phase("report: creating " + array.path,
-                       [&] { dataset = create_bulk(file.id(), array); });
-        if (array.total == 0) continue;
-        comm.run_phase("report: writing " + array.path, [&] {
-            h5::Handle const space(H5Dget_space(dataset.id()), H5Sclose, array.path,
-                                   "reading the extent");
-            select(space.id(), array);
-            auto const memory = memory_space(array);
-            h5::check(H5Dwrite(dataset.id(), H5T_NATIVE_FLOAT, memory.id(), space.id(),
-                               transfer.dataset_transfer.id(), array.values.data()),
-                      array.path, "writing");
-        });
-    }
+    comm.run_phase("report: creating the file",
+                   [&] { file = h5::create_file(partial, transfer.file_access.id()); });
+    for (auto const& array : bulk) write_array(comm, file.id(), transfer, array);
     comm.run_phase("report: closing the file", [&] { file.close(partial); });
 }
 
@@ -199,35 +249,26 @@ void verify_tables(std::string const& partial, metrics::Report const& report) {
     }
 }
 
-void write_phases(comm::Communicator& comm, std::string const& path, std::string const& partial,
-                  metrics::Report const& report, std::vector<BulkArray> const& bulk) {
+void write_phases(comm::Communicator& comm, std::string const& path, metrics::Report const& report,
+                  std::vector<BulkArray> const& bulk) {
+    auto const partial = partial_name(path);
     comm.require_equal(digest_layout(path, bulk), "report: file name and bulk arrays");
-    std::vector<std::int64_t> brought(bulk.size());
+    check_bulk(comm, bulk);
     comm.run_phase("report: preparing", [&] {
-        std::transform(bulk.begin(), bulk.end(), brought.begin(), check_segments);
-        if (comm.is_root()) prepare_folder(path, partial);
-    });
-    comm.sum(std::span<std::int64_t>(brought));
-    comm.run_phase("report: preparing", [&] {
-        for (std::size_t i = 0; i < bulk.size(); ++i) {
-            validate(brought[i] == static_cast<std::int64_t>(bulk[i].total),
-                     "report: the ranks' bulk segments do not cover the array");
-        }
+        if (comm.is_root()) prepare_partial(path);
     });
     if (!bulk.empty()) write_bulk(comm, partial, bulk);
     comm.run_phase("report: writing tables", [&] {
         if (!comm.is_root()) return;
         write_tables(partial, report, bulk.empty());
-        flush(partial);
+        seal_file(partial, kKind);
     });
     comm.run_phase("report: reading back", [&] {
         if (!bulk.empty()) verify_bulk(partial, bulk);
         if (comm.is_root()) verify_tables(partial, report);
     });
     comm.run_phase("report: renaming", [&] {
-        if (!comm.is_root() || ::rename(partial.c_str(), path.c_str()) == 0) return;
-        throw BackendError(partial + ": cannot rename to " + path + " (" + std::strerror(errno) +
-                           ")");
+        if (comm.is_root()) publish(path);
     });
 }
 
@@ -236,31 +277,22 @@ void write_phases(comm::Communicator& comm, std::string const& path, std::string
 void write_report(comm::Communicator& comm, std::string const& path, metrics::Report const& report,
                   std::vector<BulkArray> const& bulk) {
     h5::QuietErrors const quiet;
-    std::string const partial = path + ".partial";
     try {
-        write_phases(comm, path, partial, report, bulk);
+        write_phases(comm, path, report, bulk);
     } catch (...) {
-        if (comm.is_root()) ::unlink(partial.c_str());
+        if (comm.is_root()) discard_partial(path);
         throw;
     }
 }
 
 metrics::Report read_report(std::string const& path) {
     h5::QuietErrors const quiet;
-    std::error_code error;
-    if (!fs::exists(path, error)) throw DataError(path, 0, "does not exist");
-    if (!fs::is_regular_file(path, error)) throw DataError(path, 0, "is not a regular file");
-    if (H5Fis_hdf5(path.c_str()) <= 0) {
-        throw DataError(
-            path, 0,
-            "is not an HDF5 file (signature missing). pass a report written by `ckvsim run`");
-    }
+    check_seal(path, kKind);
     try {
         auto const file = h5::open_file(path, h5::Open::read);
         return read_content(file.id(), path);
     } catch (BackendError const& failure) {
-        throw DataError(
-            path, 0, std::string("cannot be read, truncated or damaged (") + failure.what() + ")");
+        throw DataError(path, 0, std::string("cannot be read (") + failure.what() + ")");
     }
 }
 
