@@ -24,7 +24,7 @@ class Report(Scratch):
             groups = {name.split("/")[-2] for name in names}
         for wanted in ("arms", "memory", "memory_sections", "memory_curve", "accuracy", "accuracy_seeds", "oracle",
                        "serving_check", "executed_latency", "executed_cache", "simulated_latency", "simulated_cache",
-                       "latency_cdf", "fidelity", "workload", "history_lengths", "popularity", "phases"):
+                       "executed_cdf", "simulated_cdf", "fidelity", "workload", "history_lengths", "popularity", "phases"):
             self.assertIn(wanted, groups)
 
     def test_every_number_says_unit_meaning_and_provenance(self):
