@@ -66,8 +66,9 @@ KeyReader::Found KeyReader::find(Key const& key) {
                               (key.only_if.empty() ? "" : " (needed when " + key.only_if + ")"));
         }
     } else if (!key.applies) {
+        auto const decider = key.only_if.substr(0, key.only_if.find(' '));
         problems_.add(
-            found.pointer,
+            {found.pointer, join_pointer(frame.pointer, decider)},
             show(*found.node) + " has no effect here (it applies when " + key.only_if + ")",
             "remove it");
         found.node = nullptr;

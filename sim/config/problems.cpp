@@ -73,8 +73,11 @@ void Problems::add(std::vector<std::string> const& pointers, std::string message
         return;
     }
     auto const set_by = std::find_if(overrides_.rbegin(), overrides_.rend(), [&](auto const& o) {
-        return std::any_of(pointers.begin(), pointers.end(),
-                           [&](auto const& pointer) { return is_prefix(o.pointer, pointer); });
+        return std::any_of(pointers.begin(), pointers.end(), [&](auto const& pointer) {
+            // Above it: an unknown object that the override made.
+            return is_prefix(o.pointer, pointer) ||
+                   (!pointer.empty() && is_prefix(pointer, o.pointer));
+        });
     });
     if (set_by != overrides_.rend()) message += " (from --set '" + set_by->text + "')";
     pointers_.insert(pointers.front());

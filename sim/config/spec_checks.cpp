@@ -156,6 +156,9 @@ void check_serving(Checker& checker, Spec const& spec) {
 
 void check_spec(Spec const& spec, Problems& problems) {
     Checker checker(problems);
+    checker.require(!spec.name.starts_with('.'), {"/name"},
+                    "\"" + spec.name + "\" starts with '.' and would make hidden files",
+                    "choose another first character");
     if (spec.workload.kind == WorkloadKind::synthetic) check_synthetic(checker, spec);
     check_model(checker, spec.model);
     for (std::size_t i = 0; i < spec.arms.size(); ++i) check_arm(checker, spec, i);

@@ -27,14 +27,14 @@ void describe_workload(KeyVisitor& v, WorkloadSpec& workload) {
     v.object({.name = "synthetic",
               .meaning = "the generator's parameters (sim/docs/synthetic.md)",
               .applies = !known || synthetic,
-              .only_if = "workload.kind = synthetic"},
+              .only_if = "kind = synthetic"},
              [&](KeyVisitor& inner) { describe_synthetic(inner, workload.synthetic); });
     v.text({.name = "dataset_path",
             .meaning = "dataset file",
             .unit = "path",
             .required = known && !synthetic,
             .applies = !known || !synthetic,
-            .only_if = "workload.kind = dataset"},
+            .only_if = "kind = dataset"},
            workload.dataset_path, {.shortest = 1});
 }
 
