@@ -36,9 +36,10 @@ struct ReportDiff {
 
 /// Rows are matched by their key columns (repeated keys by order). Two numbers pass when
 /// |left - right| <= tolerance * max(|left|, |right|); NaN equals NaN; texts and hashes must be
-/// equal. Columns of negative tolerance are left out; with `wall_clock` the measured and simulated
-/// ones of wall-clock tables are compared at kWallClockTolerance (derived ones follow from them),
-/// and rows of wall-clock tables must match too.
+/// equal, the scores hash only between reports of one instruction set. Columns of negative
+/// tolerance are left out; with `wall_clock` the measured and simulated ones of wall-clock tables
+/// are compared at kWallClockTolerance (derived ones follow from them), and rows of wall-clock
+/// tables must match too.
 ReportDiff diff(metrics::Report const& left, metrics::Report const& right, bool wall_clock);
 
 /// Plain text, one line per difference, then the information, then one line of summary.
