@@ -72,8 +72,8 @@ void declare(CLI::App& app, Options& options) {
         "training,\n5 file system, memory or libtorch.");
 }
 
-std::vector<train::Run> choose_runs(train::Samples const& samples, Options const& options) {
-    std::vector<train::Run> runs;
+std::vector<train::TrainingRun> choose_runs(train::Samples const& samples, Options const& options) {
+    std::vector<train::TrainingRun> runs;
     auto const& seeds = options.seeds.empty() ? samples.seeds : options.seeds;
     // Seeds outermost: an interrupted campaign has whole seeds.
     for (auto const seed : seeds) {
@@ -163,7 +163,7 @@ void warn_about_slow_blas() {
                  gflops);
 }
 
-void print_result(train::Run const& run, train::RunResult const& result) {
+void print_result(train::TrainingRun const& run, train::RunResult const& result) {
     if (result.skipped) {
         std::printf("%-30s seed %-6llu tune AUC %.4f  up to date                     %s\n",
                     run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),

@@ -40,7 +40,7 @@ std::string join(std::vector<std::uint32_t> const& values) {
 }
 
 /// Everything that decides the weights: a file that has all of it is up to date.
-TensorFile identity_of(Samples const& samples, Run const& run, RunOptions const& options) {
+TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOptions const& options) {
     TensorFile file;
     auto const& shape = samples.shape;
     file.set("format", std::string(kFormat));
@@ -103,7 +103,7 @@ void for_each_batch(std::size_t size, std::size_t batch, Action const& action) {
 
 class Training {
   public:
-    Training(Samples const& samples, std::string const& origin, Run const& run)
+    Training(Samples const& samples, std::string const& origin, TrainingRun const& run)
         : samples_(samples),
           origin_(origin),
           run_(run),
@@ -221,7 +221,7 @@ class Training {
 
     Samples const& samples_;
     std::string const& origin_;
-    Run const& run_;
+    TrainingRun const& run_;
     BatchBuilder builder_;
     SimNetwork network_;
     Batch batch_;
@@ -235,7 +235,7 @@ std::uint64_t steps_of(Samples const& samples) {
     return samples.schedule.epochs * ((samples.train.size() + batch - 1) / batch);
 }
 
-RunResult train_run(Samples const& samples, std::string const& origin, Run const& run,
+RunResult train_run(Samples const& samples, std::string const& origin, TrainingRun const& run,
                     RunOptions const& options, StepCallback const& on_step) {
     auto const begin = std::chrono::steady_clock::now();
     RunResult result;
@@ -251,8 +251,9 @@ RunResult train_run(Samples const& samples, std::string const& origin, Run const
     return result;
 }
 
-void train_runs(Samples const& samples, std::string const& origin, std::vector<Run> const& runs,
-                std::uint32_t concurrent, RunOptions const& options,
+void train_runs(Samples const& samples, std::string const& origin,
+                std::vector<TrainingRun> const& runs, std::uint32_t concurrent,
+                RunOptions const& options,
                 std::function<void(std::size_t, std::uint64_t, std::uint64_t)> const& on_step,
                 std::function<void(std::size_t, RunResult const&)> const& on_done) {
     std::vector<std::exception_ptr> failures(runs.size());

@@ -11,7 +11,7 @@
 namespace ckvsim::train {
 
 /// One weight file to make.
-struct Run {
+struct TrainingRun {
     VariantSpec variant;
     std::uint64_t seed = 0;
     std::string path;
@@ -42,14 +42,14 @@ std::uint64_t steps_of(Samples const& samples);
 /// Trains one variant with one seed on the calling thread and writes its file atomically, or skips
 /// it. `origin` names the sample file in messages. Throws DataError when the loss is not finite
 /// (variant, seed, step, advice), BackendError when the file cannot be written.
-RunResult train_run(Samples const& samples, std::string const& origin, Run const& run,
+RunResult train_run(Samples const& samples, std::string const& origin, TrainingRun const& run,
                     RunOptions const& options, StepCallback const& on_step);
 
 /// Trains `runs` on `concurrent` threads, in order; `on_done` is called under a lock after each.
 /// The first failure (in the order of `runs`) stops runs that have not begun and is thrown after
 /// the others have ended. Results do not depend on `concurrent`.
 void train_runs(
-    Samples const& samples, std::string const& origin, std::vector<Run> const& runs,
+    Samples const& samples, std::string const& origin, std::vector<TrainingRun> const& runs,
     std::uint32_t concurrent, RunOptions const& options,
     std::function<void(std::size_t run, std::uint64_t done, std::uint64_t at_most)> const& on_step,
     std::function<void(std::size_t run, RunResult const& result)> const& on_done);

@@ -1,0 +1,116 @@
+#include "train/samples.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+
+#include "core/error.hpp"
+#include "planted_samples.hpp"
+#include "temporary_folder.hpp"
+
+namespace ckvsim::train {
+namespace {
+
+TEST(Samples, ReadsWhatWasWritten) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.set_variants({{"full", "released", 0, 0}, {"collective", "all", 1, 32}});
+    planted.file().write(folder.path("a.ckvt"));
+    auto const samples = read_samples(folder.path("a.ckvt"));
+    EXPECT_EQ(samples.items, 60U);
+    EXPECT_EQ(samples.shape.d_e(), 16U);
+    EXPECT_EQ(samples.shape.tower, (std::vector<std::uint32_t>{16, 8}));
+    ASSERT_EQ(samples.variants.size(), 2U);
+    EXPECT_EQ(samples.variants[1].kind, Kind::collective);
+    EXPECT_TRUE(samples.variants[1].collective_long());
+    EXPECT_EQ(samples.variants[1].m, 32U);
+    EXPECT_EQ(samples.train.size(), 1600U);
+    EXPECT_EQ(samples.item_features[1][7], 1U);
+    EXPECT_EQ(weights_path(samples, samples.variants[0], 3), "weights/full_released_seed3.ckvt");
+}
+
+struct BrokenCase {
+    char const* name;
+    std::function<void(TensorFile&)> damage;
+    char const* message;
+};
+void PrintTo(BrokenCase const& broken, std::ostream* out) { *out << broken.name; }
+
+class BrokenSamples : public testing::TestWithParam<BrokenCase> {};
+
+TEST_P(BrokenSamples, AreRefusedWithTheReason) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    GetParam().damage(planted.file());
+    planted.file().write(folder.path("broken.ckvt"));
+    try {
+        read_samples(folder.path("broken.ckvt"));
+        FAIL() << "accepted";
+    } catch (DataError const& error) {
+        EXPECT_NE(std::string(error.what()).find("broken.ckvt"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find(GetParam().message), std::string::npos)
+            << error.what();
+    }
+}
+
+template <class T>
+void overwrite(TensorFile& file, std::string const& name, std::size_t at, T value) {
+    std::memcpy(file.tensors.at(name).data.data() + at * sizeof(T), &value, sizeof(T));
+}
+void fill_labels(TensorFile& file, std::string const& name, std::uint8_t value) {
+    for (auto& byte : file.tensors.at(name).data) byte = std::byte{value};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, BrokenSamples,
+    testing::Values(
+        BrokenCase{"format", [](TensorFile& f) { f.set("format", std::string("ckvsim-sim-1")); },
+                   "is not a sample file"},
+        BrokenCase{"no_attribute", [](TensorFile& f) { f.attributes.erase("top_k"); },
+                   "attribute top_k is missing"},
+        BrokenCase{"no_tensor", [](TensorFile& f) { f.tensors.erase("tune.label"); },
+                   "tensor tune.label is missing"},
+        BrokenCase{"heads", [](TensorFile& f) { f.set("heads", std::int64_t{3}); },
+                   "does not divide attention_dim"},
+        BrokenCase{"tower", [](TensorFile& f) { f.set("tower", std::string("8,x")); },
+                   "comma-separated"},
+        BrokenCase{"rate", [](TensorFile& f) { f.set("learning_rate", std::string("nan")); },
+                   "attribute learning_rate"},
+        BrokenCase{"kind",
+                   [](TensorFile& f) { f.set("variant.0.kind", std::string("transformer")); },
+                   "\"transformer\" is not a variant"},
+        BrokenCase{"d_u",
+                   [](TensorFile& f) {
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.m", std::int64_t{4});
+                       f.set("variant.0.d_u", std::int64_t{16});
+                   },
+                   "variant.0.d_u is 16"},
+        BrokenCase{"type", [](TensorFile& f) { f.tensors.at("train.item").dtype = DType::i32; },
+                   "unexpected value type"},
+        BrokenCase{"item", [](TensorFile& f) { overwrite<std::uint32_t>(f, "train.item", 3, 61); },
+                   "split train, sample 3: item 61"},
+        BrokenCase{"user",
+                   [](TensorFile& f) { overwrite<std::uint32_t>(f, "tune.user", 0, 1U << 30); },
+                   "split tune, sample 0: user row"},
+        BrokenCase{"history",
+                   [](TensorFile& f) { overwrite<std::uint32_t>(f, "train.history_end", 5, 1000); },
+                   "history ends behind"},
+        BrokenCase{"event",
+                   [](TensorFile& f) { overwrite<std::uint32_t>(f, "timeline.items", 0, 0); },
+                   "timeline.items holds item 0"},
+        BrokenCase{"feature",
+                   [](TensorFile& f) { overwrite<std::uint32_t>(f, "item_features", 1, 1000); },
+                   "its vocabulary ends at"},
+        BrokenCase{"padding",
+                   [](TensorFile& f) { overwrite<std::uint32_t>(f, "item_features", 0, 1); },
+                   "padding item"},
+        BrokenCase{"no_clicks", [](TensorFile& f) { fill_labels(f, "train.label", 0); },
+                   "labels of split train are equal"},
+        BrokenCase{"all_clicks", [](TensorFile& f) { fill_labels(f, "tune.label", 1); },
+                   "labels of split tune are equal"}),
+    [](auto const& param_info) { return std::string(param_info.param.name); });
+
+}  // namespace
+}  // namespace ckvsim::train

@@ -1,0 +1,245 @@
+#include "train/sim_network.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "planted_samples.hpp"
+#include "temporary_folder.hpp"
+#include "train/batch.hpp"
+#include "train/torch_runtime.hpp"
+
+namespace ckvsim::train {
+namespace {
+
+Samples planted_samples(bool straight_through = false) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.file().set("straight_through", std::int64_t{straight_through ? 1 : 0});
+    planted.file().write(folder.path("a.ckvt"));
+    return read_samples(folder.path("a.ckvt"));
+}
+
+VariantSpec variant_of(Kind kind, Scope scope = Scope::released, std::uint32_t d_u = 0,
+                       std::uint32_t m = 0) {
+    return {kind, scope, d_u, m, "test"};
+}
+
+Batch batch_of(Samples const& samples, BatchBuilder::Mode mode, std::size_t size) {
+    std::vector<std::uint32_t> rows(size);
+    std::iota(rows.begin(), rows.end(), 0U);
+    Batch batch;
+    BatchBuilder(samples, mode).build(samples.train, rows, batch);
+    return batch;
+}
+
+/// Some steps away from the start, where softmaxes are nearly uniform and errors would hide.
+void warm_up(SimNetwork& network, Samples const& samples) {
+    BatchBuilder builder(samples);
+    Batch batch;
+    auto const order = epoch_order(samples.train.size(), 1, 1);
+    for (std::size_t at = 0; at + 64 <= order.size(); at += 64) {
+        builder.build(samples.train, std::span(order).subspan(at, 64), batch);
+        network.train_step(batch);
+    }
+}
+
+double total_of(StepLosses const& losses, Schedule const& schedule) {
+    return losses.click + losses.search + schedule.peak_weight * losses.peak +
+           schedule.balance_weight * losses.balance;
+}
+
+class EveryVariant : public testing::TestWithParam<VariantSpec> {};
+
+// K, V, search keys and router once per unique item against once per token: the same objective and
+// the same gradients, because the losses are weighted by counts.
+TEST_P(EveryVariant, UniqueItemsGiveThePerTokenObjective) {
+    auto const samples = planted_samples();
+    SimNetwork network(samples, GetParam(), 1);
+    warm_up(network, samples);
+    auto const unique = batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    auto const tokens = batch_of(samples, BatchBuilder::Mode::per_token, 64);
+    ASSERT_LT(unique.items.size() * 5, tokens.items.size());
+    std::map<std::string, std::vector<float>> by_item;
+    std::map<std::string, std::vector<float>> by_token;
+    auto const a = network.gradients(unique, by_item);
+    auto const b = network.gradients(tokens, by_token);
+    EXPECT_NEAR(total_of(a, samples.schedule), total_of(b, samples.schedule), 1e-6);
+    EXPECT_NEAR(a.peak, b.peak, 1e-6 * std::max(1.0, a.peak));
+    EXPECT_NEAR(a.balance, b.balance, 1e-6 * std::max(1.0, a.balance));
+    ASSERT_EQ(by_item.size(), by_token.size());
+    for (auto const& [name, gradient] : by_item) {
+        double scale = 0;
+        for (auto const g : gradient) scale = std::max(scale, std::abs(double{g}));
+        for (std::size_t i = 0; i < gradient.size(); ++i) {
+            ASSERT_NEAR(gradient[i], by_token.at(name)[i], 1e-6 + 1e-4 * scale) << name << " " << i;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, EveryVariant,
+                         testing::Values(variant_of(Kind::full), variant_of(Kind::full_silu),
+                                         variant_of(Kind::collective, Scope::released, 1, 16),
+                                         variant_of(Kind::collective, Scope::all, 0, 7),
+                                         variant_of(Kind::collective, Scope::all, 3, 1),
+                                         variant_of(Kind::mean_pool), variant_of(Kind::no_history)),
+                         [](auto const& param_info) {
+                             return to_string(param_info.param.kind) + "_" +
+                                    to_string(param_info.param.scope) + "_du" +
+                                    std::to_string(param_info.param.d_u) + "_m" +
+                                    std::to_string(param_info.param.m);
+                         });
+
+// Everything differentiable: with one pool row no arg-max can flip between the two evaluations.
+TEST(SimNetwork, GradientsAreDifferenceQuotients) {
+    auto samples = planted_samples();
+    samples.schedule.dropout = 0;
+    samples.shape.top_k = 16;  // all tokens: the search cannot flip either
+    SimNetwork network(samples, variant_of(Kind::collective, Scope::all, 2, 1), 1);
+    warm_up(network, samples);
+    auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 1024);
+    std::map<std::string, std::vector<float>> gradients;
+    network.gradients(batch, gradients);
+    auto values = network.snapshot();
+    // snapshot() is in the order of parameter names, then the feature tables, then the context.
+    std::vector<std::string> names;
+    for (auto const& [name, gradient] : gradients) {
+        if (!name.starts_with("embed.")) names.push_back(name);
+    }
+    for (char const* const name : {"embed.0", "embed.1", "embed.context"}) names.push_back(name);
+    ASSERT_EQ(names.size(), values.size());
+    for (std::size_t p = 0; p < names.size(); ++p) {
+        // ReLUs have kinks: judge the whole gradient on many samples, not single entries on few.
+        auto const& gradient = gradients.at(names[p]);
+        double norm = 0;
+        for (auto const g : gradient) norm += double{g} * g;
+        norm = std::sqrt(norm);
+        if (norm < 1e-4) continue;
+        double const step = 2e-3;
+        auto const shifted = [&](double sign) {
+            auto moved = values;
+            for (std::size_t i = 0; i < gradient.size(); ++i)
+                moved[p][i] += static_cast<float>(sign * step * gradient[i] / norm);
+            network.restore(moved);
+            std::map<std::string, std::vector<float>> ignored;
+            return total_of(network.gradients(batch, ignored), samples.schedule);
+        };
+        double const slope = (shifted(1) - shifted(-1)) / (2 * step);
+        // The search head sees detached embeddings: the click loss alone moves them.
+        bool const stopped = names[p] == "embed.0" || names[p] == "embed.1";
+        if (!stopped) {
+            EXPECT_NEAR(slope, norm, 0.03 * norm + 3e-4) << names[p];
+        }
+        network.restore(values);
+    }
+}
+
+// Peak and balance against their formulas, computed here from the stored weights.
+TEST(SimNetwork, RouterLossesAreTheFormulas) {
+    auto const samples = planted_samples();
+    VariantSpec const variant = variant_of(Kind::collective, Scope::released, 1, 12);
+    SimNetwork network(samples, variant, 1);
+    warm_up(network, samples);
+    auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 48);
+    TensorFile file;
+    network.store(file);
+    std::map<std::string, std::vector<float>> ignored;
+    auto const losses = network.gradients(batch, ignored);
+    double peak = 0;
+    double balance = 0;
+    for (char const* const side : {"short.k.", "short.v."}) {
+        auto const router = file.tensor(std::string(side) + "wr").as<float>();
+        std::vector<double> mean(12, 0.0);
+        double side_peak = 0;
+        for (auto const row : batch.short_tokens.rows) {
+            std::vector<double> logits(12, 0.0);
+            for (std::size_t m = 0; m < 12; ++m) {
+                for (std::size_t i = 0; i < 16; ++i) {
+                    std::size_t const f = i / 8;
+                    auto const id = samples.item_features[f][batch.items[row]];
+                    auto const table = file.tensor("embed." + std::to_string(f)).as<float>();
+                    logits[m] += double{router[m * 16 + i]} * table[id * 8 + i % 8];
+                }
+            }
+            double const largest = *std::max_element(logits.begin(), logits.end());
+            side_peak += std::log1p(std::exp(-largest));
+            double sum = 0;
+            for (auto const r : logits) sum += std::exp(r);
+            for (std::size_t m = 0; m < 12; ++m) mean[m] += std::exp(logits[m]) / sum;
+        }
+        auto const tokens = static_cast<double>(batch.short_tokens.rows.size());
+        peak += side_peak / tokens;
+        for (auto const p : mean) balance += p / tokens * std::log(p / tokens * 12);
+    }
+    EXPECT_NEAR(losses.peak, peak, 1e-5);
+    EXPECT_NEAR(losses.balance, balance, 1e-5);
+    EXPECT_GT(balance, 1e-4) << "the case must not be trivial";
+}
+
+TEST(SimNetwork, StraightThroughTrainsWithThePlainRow) {
+    // Same weights: in the straight-through forward pass the pool row is not scaled, so without
+    // dropout the training loss is that of evaluation.
+    auto samples = planted_samples(true);
+    samples.schedule.dropout = 0;
+    SimNetwork network(samples, variant_of(Kind::collective, Scope::all, 1, 16), 1);
+    warm_up(network, samples);
+    auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    auto const logits = network.predict(batch);
+    double evaluated = 0;
+    for (std::size_t b = 0; b < logits.size(); ++b)
+        evaluated += std::log1p(std::exp(batch.labels[b] > 0 ? -logits[b] : logits[b])) / 64;
+    std::map<std::string, std::vector<float>> gradients;
+    EXPECT_NEAR(network.gradients(batch, gradients).click, evaluated, 1e-5);
+    double router = 0;
+    for (auto const g : gradients.at("short.k.wr")) router += std::abs(g);
+    EXPECT_GT(router, 0.0);
+}
+
+TEST(SimNetwork, TheSearchLearnsOnlyFromItsHead) {
+    auto const samples = planted_samples();
+    SimNetwork network(samples, variant_of(Kind::full), 1);
+    warm_up(network, samples);
+    auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    std::map<std::string, std::vector<float>> gradients;
+    network.gradients(batch, gradients);
+    for (char const* const name : {"search.wq", "search.wk"}) {
+        double size = 0;
+        for (auto const g : gradients.at(name)) size += std::abs(g);
+        EXPECT_GT(size, 1e-6) << name;
+    }
+    TensorFile file;
+    network.store(file);
+    EXPECT_TRUE(file.has("search.wk"));
+    for (auto const& [name, tensor] : file.tensors)
+        EXPECT_FALSE(name.starts_with("search_head")) << name;
+}
+
+TEST(SimNetwork, PaddingStaysZero) {
+    auto const samples = planted_samples();
+    SimNetwork network(samples, variant_of(Kind::full), 1);
+    warm_up(network, samples);
+    TensorFile file;
+    network.store(file);
+    for (auto const* const name : {"embed.0", "embed.1"}) {
+        auto const table = file.tensor(name).as<float>();
+        for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(table[i], 0.0F);
+    }
+}
+
+TEST(SimNetwork, ABatchWithoutAnyHistoryTrains) {
+    auto const samples = planted_samples();
+    Batch batch;
+    std::vector<std::uint32_t> const rows = {0, 1, 2, 3};  // the user without a history
+    BatchBuilder(samples).build(samples.train, rows, batch);
+    ASSERT_EQ(batch.long_items, 0U);
+    for (auto const kind : {Kind::full, Kind::collective, Kind::mean_pool}) {
+        SimNetwork network(samples, variant_of(kind, Scope::all, 1, 4), 1);
+        auto const losses = network.train_step(batch);
+        EXPECT_TRUE(std::isfinite(losses.click + losses.search + losses.peak + losses.balance));
+        for (auto const logit : network.predict(batch)) EXPECT_TRUE(std::isfinite(logit));
+    }
+}
+
+}  // namespace
+}  // namespace ckvsim::train

@@ -1,0 +1,181 @@
+#include "train/trainer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "core/error.hpp"
+#include "core/hash.hpp"
+#include "model/sim.hpp"
+#include "planted_samples.hpp"
+#include "reference_model.hpp"
+#include "temporary_folder.hpp"
+#include "train/sim_network.hpp"
+
+namespace ckvsim::train {
+namespace {
+
+workload::Catalogue catalogue_of(Samples const& samples) {
+    workload::Catalogue catalogue;
+    catalogue.items = samples.items;
+    catalogue.feature_names = {"item", "category"};
+    catalogue.feature_vocabularies = samples.feature_vocabularies;
+    catalogue.features = samples.item_features;
+    return catalogue;
+}
+
+class Trainer : public testing::Test {
+  protected:
+    Samples samples(std::vector<test::PlantedSamples::Variant> const& variants) {
+        test::PlantedSamples planted;
+        planted.set_variants(variants);
+        planted.file().set("weights_dir", folder_.path("weights"));
+        planted.file().write(folder_.path("samples.ckvt"));
+        auto read = read_samples(folder_.path("samples.ckvt"));
+        read.catalogue_digest = to_hex(model::catalogue_digest(catalogue_of(read)));
+        return read;
+    }
+    static TrainingRun run_of(Samples const& samples, std::size_t variant, std::uint64_t seed) {
+        return {samples.variants[variant], seed,
+                weights_path(samples, samples.variants[variant], seed)};
+    }
+    RunResult train(Samples const& samples, TrainingRun const& run,
+                    RunOptions const& options = {}) {
+        return train_run(samples, folder_.path("samples.ckvt"), run, options, {});
+    }
+    static std::string bytes_of(std::string const& path) {
+        std::ifstream in(path, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    test::TemporaryFolder folder_;
+};
+
+TEST_F(Trainer, LearnsThePlantedRule) {
+    auto const data = samples({{"full", "released", 0, 0},
+                               {"full_silu", "released", 0, 0},
+                               {"collective", "all", 1, 64},
+                               {"mean_pool", "released", 0, 0},
+                               {"no_history", "released", 0, 0}});
+    std::vector<double> auc;
+    for (std::size_t i = 0; i < data.variants.size(); ++i)
+        auc.push_back(train(data, run_of(data, i, 1)).tune_auc);
+    EXPECT_GT(auc[0], 0.75) << "full";
+    EXPECT_GT(auc[1], 0.75) << "full_silu";
+    // A pool with more rows than items can hold every item's K and V.
+    EXPECT_GT(auc[2], auc[0] - 0.03) << "collective";
+    EXPECT_GT(auc[3], 0.65) << "mean_pool";
+    EXPECT_LT(auc[4], 0.6) << "no_history: the candidate alone says nothing";
+}
+
+// The stored reference scores against a double-precision forward pass that shares no code with the
+// trainer, from the weights as loaded for serving.
+TEST_F(Trainer, WritesWeightsThatServe) {
+    auto const data = samples({{"full", "released", 0, 0},
+                               {"full_silu", "released", 0, 0},
+                               {"collective", "all", 1, 16},
+                               {"collective", "released", 0, 5},
+                               {"mean_pool", "released", 0, 0},
+                               {"no_history", "released", 0, 0}});
+    auto const catalogue = catalogue_of(data);
+    for (std::size_t i = 0; i < data.variants.size(); ++i) {
+        auto const run = run_of(data, i, 2);
+        train(data, run, {1, true});
+        auto const file = TensorFile::read(run.path);
+        auto const weights = model::load_sim_weights(run.path, catalogue);
+        test::ReferenceModel const model(weights);
+        auto const offsets = file.tensor("ref.offsets").as<std::uint64_t>();
+        auto const tokens = file.tensor("ref.tokens").as<std::uint32_t>();
+        auto const candidates = file.tensor("ref.candidate").as<std::uint32_t>();
+        auto const contexts = file.tensor("ref.context").as<std::uint32_t>();
+        auto const logits = file.tensor("ref.logit").as<float>();
+        auto const top_k = file.tensor("ref.topk").as<std::uint32_t>();
+        ASSERT_EQ(logits.size(), 32U);
+        bool const attention = attends(data.variants[i].kind);
+        for (std::size_t s = 0; s < logits.size(); ++s) {
+            auto const history = tokens.subspan(offsets[s], offsets[s + 1] - offsets[s]);
+            EXPECT_LE(history.size(), 16U);
+            std::vector<std::uint32_t> chosen;
+            for (auto const position : top_k.subspan(s * 5, 5)) {
+                if (position != 0xFFFFFFFF) chosen.push_back(position);
+            }
+            EXPECT_EQ(chosen.size(), attention ? std::min<std::size_t>(5, history.size()) : 0U);
+            auto const served =
+                model.score(history, candidates[s], contexts[s], attention ? &chosen : nullptr);
+            double const score = 1 / (1 + std::exp(-served.logit));
+            EXPECT_NEAR(score, 1 / (1 + std::exp(-double{logits[s]})), 1e-5)
+                << data.variants[i].stem << " sample " << s;
+            auto const free = model.score(history, candidates[s], contexts[s]);
+            if (attention && free.top_k_gap > 1e-5) {
+                EXPECT_EQ(free.top_k, chosen);
+            }
+        }
+        if (data.variants[i].kind == Kind::collective) {
+            auto const table = file.tensor("ref.short.k.index").as<std::uint32_t>();
+            auto const own = model.arg_max_table(weights.short_site.k);
+            ASSERT_EQ(table.size(), own.size());
+            EXPECT_TRUE(std::equal(table.begin() + 1, table.end(), own.begin() + 1));
+            EXPECT_EQ(file.has("ref.long.v.index"), data.variants[i].collective_long());
+        }
+    }
+}
+
+TEST_F(Trainer, SameSeedGivesTheSameFileAndAnotherSeedAnother) {
+    auto const data = samples({{"collective", "all", 1, 16}, {"full", "released", 0, 0}});
+    auto const run = run_of(data, 0, 1);
+    train(data, run);
+    auto const first = bytes_of(run.path);
+    // Again, this time beside another run on another thread.
+    std::vector<TrainingRun> const runs = {run, run_of(data, 1, 1)};
+    std::size_t done = 0;
+    train_runs(
+        data, "samples", runs, 2, {1, true}, [](auto...) {},
+        [&](std::size_t, RunResult const& result) {
+            EXPECT_FALSE(result.skipped);
+            ++done;
+        });
+    EXPECT_EQ(done, 2U);
+    EXPECT_EQ(bytes_of(run.path), first);
+    auto other = run_of(data, 0, 9);
+    train(data, other);
+    EXPECT_NE(bytes_of(other.path), first);
+}
+
+TEST_F(Trainer, SkipsWhatIsUpToDate) {
+    auto data = samples({{"no_history", "released", 0, 0}});
+    auto const run = run_of(data, 0, 1);
+    auto const first = train(data, run);
+    EXPECT_FALSE(first.skipped);
+    auto const again = train(data, run);
+    EXPECT_TRUE(again.skipped);
+    EXPECT_DOUBLE_EQ(again.tune_auc, first.tune_auc);
+    EXPECT_FALSE(train(data, run, {1, true}).skipped) << "--force";
+    data.samples_digest = "2222222222222222";
+    EXPECT_FALSE(train(data, run).skipped) << "other samples";
+    EXPECT_TRUE(train(data, run).skipped);
+    data.schedule.learning_rate *= 2;
+    EXPECT_FALSE(train(data, run).skipped) << "another schedule";
+    std::filesystem::resize_file(run.path, std::filesystem::file_size(run.path) / 2);
+    EXPECT_FALSE(train(data, run).skipped) << "a damaged file";
+}
+
+TEST_F(Trainer, CatchesDivergence) {
+    auto data = samples({{"full", "released", 0, 0}});
+    data.schedule.learning_rate = 1e30;
+    auto const run = run_of(data, 0, 4);
+    try {
+        train(data, run);
+        FAIL() << "a learning rate of 1e30 converged";
+    } catch (DataError const& error) {
+        std::string const text = error.what();
+        EXPECT_NE(text.find("full_released, seed 4 diverged"), std::string::npos) << text;
+        EXPECT_NE(text.find("step"), std::string::npos) << text;
+        EXPECT_NE(text.find("learning_rate"), std::string::npos) << text;
+    }
+    EXPECT_FALSE(std::filesystem::exists(run.path));
+}
+
+}  // namespace
+}  // namespace ckvsim::train
