@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "gzip.hpp"
 #include "temporary_folder.hpp"
 
 namespace ckvsim::workload {

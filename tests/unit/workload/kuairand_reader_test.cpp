@@ -8,6 +8,7 @@
 #include <map>
 
 #include "core/error.hpp"
+#include "gzip.hpp"
 #include "temporary_folder.hpp"
 #include "workload/readers.hpp"
 

@@ -1,0 +1,168 @@
+// What one user's entry holds, and where.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "core/error.hpp"
+#include "kv/strategy.hpp"
+
+namespace ckvsim::kv {
+namespace {
+
+using model::Scope;
+using model::Variant;
+using model::VariantParams;
+
+constexpr std::size_t kLong = 1000;  ///< n
+constexpr std::size_t kShort = 49;
+
+model::SimShape shape() {
+    model::SimShape s;
+    s.attention_dim = 256;  // d
+    s.search_dim = 64;      // d_s
+    s.max_tokens = kLong;
+    return s;
+}
+
+VariantParams collective(std::uint32_t d_u, std::uint32_t m, Scope scope) {
+    VariantParams v;
+    v.variant = Variant::collective;
+    v.scope = scope;
+    v.d_u = d_u;
+    v.m = m;
+    return v;
+}
+
+StrategyParams strategy(StrategyKind kind, ValueType type = ValueType::fp32) {
+    StrategyParams s;
+    s.kind = kind;
+    s.value_type = type;
+    return s;
+}
+
+std::size_t payload(VariantParams const& v, StrategyParams const& s, std::uint32_t tokens) {
+    return EntryLayout(shape(), v, s).payload_bytes(tokens);
+}
+
+TEST(EntryLayout, FullIsTheFormulaOfTheDesign) {
+    // 49 * 2 d b + n d_s b + n 2 d b
+    for (auto const type : {ValueType::fp32, ValueType::fp16}) {
+        std::size_t const b = value_bytes(type);
+        for (std::uint32_t const n : {1U, 48U, 49U, 50U, 1000U}) {
+            std::size_t const recent = std::min<std::size_t>(n, kShort);
+            EXPECT_EQ(payload({}, strategy(StrategyKind::full, type), n),
+                      recent * 2 * 256 * b + n * 64 * b + n * 2 * 256 * b);
+        }
+    }
+    EXPECT_EQ(payload({}, strategy(StrategyKind::full), kLong), 100352U + 256000U + 2048000U);
+}
+
+TEST(EntryLayout, IdsOnlyStrategies) {
+    EXPECT_EQ(payload({}, strategy(StrategyKind::recompute), kLong), 4 * kLong);
+    EXPECT_EQ(payload({}, strategy(StrategyKind::item_table), kLong), 4 * kLong);
+    auto by_item = strategy(StrategyKind::collective);
+    by_item.keying = Keying::item;
+    EXPECT_EQ(payload(collective(1, 100, Scope::all), by_item, kLong), 4 * kLong);
+}
+
+TEST(EntryLayout, CollectivePerUserToken) {
+    auto s = strategy(StrategyKind::collective);
+    // Both branches: per token and branch 2 (index + d_u values); search keys as in full.
+    EXPECT_EQ(payload(collective(1, 1000, Scope::all), s, kLong),
+              kShort * 2 * (2 + 4) + kLong * 64 * 4 + kLong * 2 * (2 + 4));
+    EXPECT_EQ(payload(collective(3, 1000, Scope::all), s, kLong),
+              kShort * 2 * (2 + 12) + kLong * 64 * 4 + kLong * 2 * (2 + 12));
+    // Released scope: the long branch keeps full rows.
+    EXPECT_EQ(payload(collective(1, 1000, Scope::released), s, kLong),
+              kShort * 2 * (2 + 4) + kLong * 64 * 4 + kLong * 2 * 256 * 4);
+    s.index_bytes = 4;
+    s.value_type = ValueType::fp16;
+    s.search_keys = SearchKeys::item_table;
+    EXPECT_EQ(payload(collective(2, 1000, Scope::all), s, kLong),
+              kShort * 2 * (4 + 4) + kLong * 4 + kLong * 2 * (4 + 4));
+    s.index_bytes = 1;
+    EXPECT_EQ(payload(collective(0, 256, Scope::all), s, kLong),
+              kShort * 2 * 1 + kLong * 4 + kLong * 2 * 1)
+        << "no user part at d_u = 0";
+}
+
+/// Every layout the strategies can make.
+std::vector<std::pair<VariantParams, StrategyParams>> all_layouts() {
+    std::vector<std::pair<VariantParams, StrategyParams>> layouts;
+    for (auto const type : {ValueType::fp32, ValueType::fp16}) {
+        for (auto const kind :
+             {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
+            layouts.push_back({{}, strategy(kind, type)});
+        for (auto const scope : {Scope::released, Scope::all}) {
+            for (auto const keying : {Keying::user_token, Keying::item}) {
+                for (auto const search : {SearchKeys::stored, SearchKeys::item_table}) {
+                    for (std::uint32_t const width : {1U, 2U, 4U}) {
+                        auto s = strategy(StrategyKind::collective, type);
+                        s.keying = keying;
+                        s.search_keys = search;
+                        s.index_bytes = width;
+                        layouts.push_back({collective(width % 3, 200, scope), s});
+                    }
+                }
+            }
+        }
+    }
+    return layouts;
+}
+
+TEST(EntryLayout, SectionsAreAlignedDisjointAndFillTheEntry) {
+    for (auto const& [v, s] : all_layouts()) {
+        EntryLayout const layout(shape(), v, s);
+        for (std::uint32_t const capacity : {0U, 1U, 3U, 49U, 50U, 1000U}) {
+            std::size_t end = 0;
+            std::size_t sum = 0;
+            for (std::size_t i = 0; i < kSections; ++i) {
+                auto const section = static_cast<Section>(i);
+                ASSERT_EQ(layout.offset(section, capacity) % 16, 0U);
+                ASSERT_GE(layout.offset(section, capacity), end) << to_string(section);
+                ASSERT_LT(layout.offset(section, capacity), end + 16) << "padding below one line";
+                ASSERT_EQ(layout.payload_bytes(capacity, section),
+                          std::size_t{layout.tokens_in(section, capacity)} *
+                              layout.bytes_per_token(section));
+                end = layout.offset(section, capacity) + layout.payload_bytes(capacity, section);
+                sum += layout.payload_bytes(capacity, section);
+            }
+            EXPECT_EQ(layout.payload_bytes(capacity), sum);
+            EXPECT_GE(layout.entry_bytes(capacity), end);
+            EXPECT_LT(layout.entry_bytes(capacity), end + 16);
+            EXPECT_EQ(layout.entry_bytes(capacity) % 16, 0U) << "entries can be stacked";
+        }
+    }
+}
+
+TEST(EntryLayout, ShortSectionsStopAtTheShortBranch) {
+    EntryLayout const layout(shape(), {}, strategy(StrategyKind::full));
+    EXPECT_EQ(layout.tokens_in(Section::short_k, 1000), kShort);
+    EXPECT_EQ(layout.tokens_in(Section::short_v, 10), 10U);
+    EXPECT_EQ(layout.tokens_in(Section::search, 1000), kLong);
+    EXPECT_EQ(layout.tokens_in(Section::long_k, 1000), kLong);
+    EXPECT_FALSE(layout.has(Section::ids));
+    EXPECT_EQ(layout.tokens_in(Section::ids, 1000), 0U) << "an absent section holds nothing";
+}
+
+TEST(EntryLayout, RefusesWhatTheStrategyRefuses) {
+    EXPECT_THROW(EntryLayout(shape(), {}, strategy(StrategyKind::collective)), InternalError);
+}
+
+TEST(Sections, NamesAndSites) {
+    EXPECT_EQ(site_of(Section::ids), "all");
+    EXPECT_EQ(site_of(Section::short_k), "short");
+    EXPECT_EQ(site_of(Section::search), "search");
+    EXPECT_EQ(site_of(Section::long_v_user), "long");
+    EXPECT_THROW(to_string(Section::count_), InternalError);
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < kSections; ++i) names.push_back(to_string(static_cast<Section>(i)));
+    std::sort(names.begin(), names.end());
+    EXPECT_EQ(std::unique(names.begin(), names.end()), names.end()) << "names are unique";
+}
+
+}  // namespace
+}  // namespace ckvsim::kv

@@ -1,0 +1,235 @@
+// Shared bytes against sums made by hand, and the two ratios.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "core/error.hpp"
+#include "kv/strategy.hpp"
+
+namespace ckvsim::kv {
+namespace {
+
+using model::Scope;
+using model::Variant;
+using model::VariantParams;
+using testing::HasSubstr;
+
+/// V = 99, two features with 100 and 11 rows.
+workload::Catalogue catalogue() {
+    workload::Catalogue c;
+    c.items = 99;
+    c.feature_names = {"item", "category"};
+    c.feature_vocabularies = {100, 11};
+    c.features.assign(2, std::vector<std::uint32_t>(100, 0));
+    return c;
+}
+
+model::SimShape shape() {
+    model::SimShape s;
+    s.feature_dim = 8;  // d_e = 16
+    s.attention_dim = 32;
+    s.search_dim = 4;
+    s.context_dim = 3;
+    s.tower = {20, 10};
+    return s;
+}
+
+VariantParams collective(Scope scope, std::uint32_t d_u = 2, std::uint32_t m = 50) {
+    VariantParams v;
+    v.variant = Variant::collective;
+    v.scope = scope;
+    v.d_u = d_u;
+    v.m = m;
+    return v;
+}
+
+std::map<std::string, std::size_t> shared(VariantParams const& v, StrategyParams const& s) {
+    std::map<std::string, std::size_t> parts;
+    for (auto const& part : shared_bytes(shape(), v, s, catalogue(), 5)) {
+        EXPECT_TRUE(parts.emplace(part.what, part.bytes).second) << part.what << " twice";
+        EXPECT_GT(part.bytes, 0U);
+    }
+    return parts;
+}
+
+StrategyParams of(StrategyKind kind, ValueType type = ValueType::fp32) {
+    StrategyParams s;
+    s.kind = kind;
+    s.value_type = type;
+    return s;
+}
+
+// Embeddings: (100 + 11) rows of 8 and 5 contexts of 3 floats. Tower: 3 * 16 + 3 = 51 inputs.
+constexpr std::size_t kEmbeddings = (111 * 8 + 5 * 3) * 4;
+constexpr std::size_t kTower = ((51 + 1) * 20 + (20 + 1) * 10 + (10 + 1) * 1) * 4;
+// Per site wq, wo, wk, wv of 32 x 16; two search maps of 4 x 16.
+constexpr std::size_t kFullProjections = (2 * 4 * 32 * 16 + 2 * 4 * 16) * 4;
+
+TEST(SharedBytes, FullAndRecompute) {
+    std::map<std::string, std::size_t> const expected = {
+        {"embeddings", kEmbeddings}, {"tower", kTower}, {"projections", kFullProjections}};
+    EXPECT_EQ(shared({}, of(StrategyKind::full)), expected);
+    EXPECT_EQ(shared({}, of(StrategyKind::full, ValueType::fp16)), expected)
+        << "weights stay fp32; the value type is that of stored K and V";
+    EXPECT_EQ(shared({}, of(StrategyKind::recompute)), expected);
+}
+
+TEST(SharedBytes, ItemTableGrowsWithTheCatalogue) {
+    std::map<std::string, std::size_t> const expected = {
+        {"embeddings", kEmbeddings},          {"tower", kTower},
+        {"projections", kFullProjections},    {"item_table.short.k", 100 * 32 * 2},
+        {"item_table.short.v", 100 * 32 * 2}, {"item_table.long.k", 100 * 32 * 2},
+        {"item_table.long.v", 100 * 32 * 2},  {"item_table.search", 100 * 4 * 2}};
+    EXPECT_EQ(shared({}, of(StrategyKind::item_table, ValueType::fp16)), expected);
+}
+
+TEST(SharedBytes, CollectivePerUserToken) {
+    // Released scope: the short site has pool, router and user maps, the long one full maps.
+    std::map<std::string, std::size_t> const released = {
+        {"embeddings", kEmbeddings},
+        {"tower", kTower},
+        {"projections", (2 * 2 * 32 * 16 + 2 * 4 * 16 + 2 * 2 * 16 + 2 * 32 * 16) * 4},
+        {"router", 2 * 50 * 16 * 4},
+        {"short.k.pool", 50 * 30 * 4},
+        {"short.v.pool", 50 * 30 * 4}};
+    EXPECT_EQ(shared(collective(Scope::released), of(StrategyKind::collective)), released);
+    auto all = released;
+    all["projections"] = (2 * 2 * 32 * 16 + 2 * 4 * 16 + 2 * 2 * 2 * 16) * 4;
+    all["router"] = 4 * 50 * 16 * 4;
+    all["long.k.pool"] = all["long.v.pool"] = 50 * 30 * 4;
+    EXPECT_EQ(shared(collective(Scope::all), of(StrategyKind::collective)), all);
+    auto with_table = of(StrategyKind::collective);
+    with_table.search_keys = SearchKeys::item_table;
+    all["item_table.search"] = 100 * 4 * 4;
+    EXPECT_EQ(shared(collective(Scope::all), with_table), all);
+}
+
+TEST(SharedBytes, CollectivePerItemMovesTheCodesIntoATable) {
+    auto by_item = of(StrategyKind::collective, ValueType::fp16);
+    by_item.keying = Keying::item;
+    by_item.index_bytes = 1;
+    auto const parts = shared(collective(Scope::released), by_item);
+    for (std::string const side : {"k", "v"}) {
+        EXPECT_EQ(parts.at("item_table.short." + side + ".index"), 100U * 1);
+        EXPECT_EQ(parts.at("item_table.short." + side + ".user"), 100U * 2 * 2);
+        EXPECT_EQ(parts.at("short." + side + ".pool"), 50U * 30 * 2);
+        EXPECT_EQ(parts.at("item_table.long." + side), 100U * 32 * 2)
+            << "full rows outside the scope";
+    }
+    EXPECT_EQ(parts.at("item_table.search"), 100U * 4 * 2);
+}
+
+TEST(SharedBytes, ControlsWithoutAttentionHaveNoProjections) {
+    VariantParams none;
+    none.variant = Variant::no_history;
+    std::map<std::string, std::size_t> const expected = {{"embeddings", kEmbeddings},
+                                                         {"tower", kTower}};
+    EXPECT_EQ(shared(none, of(StrategyKind::recompute)), expected);
+}
+
+Ratios ratios_at(std::uint32_t d_u, ValueType type = ValueType::fp32) {
+    model::SimShape s = shape();
+    s.attention_dim = 256;
+    return ratios(s, collective(Scope::all, d_u, 100), of(StrategyKind::collective, type),
+                  catalogue(), 1, 1000, 1e6);
+}
+
+TEST(Ratios, ThePapersRatios) {
+    // 0.8 %, 1.2 % and 1.6 % as printed in the paper's tables at d = 256.
+    EXPECT_NEAR(ratios_at(1).paper, 0.008, 0.0005);
+    EXPECT_NEAR(ratios_at(2).paper, 0.012, 0.0005);
+    EXPECT_NEAR(ratios_at(3).paper, 0.016, 0.0005);
+    EXPECT_EQ(ratios_at(1).paper, 2.0 / 256);
+    EXPECT_EQ(ratios_at(1, ValueType::fp16).paper, 2.0 / 256)
+        << "the paper counts values, not bytes";
+}
+
+TEST(Ratios, TheRealOneCountsEveryStoredByte) {
+    // n = 1000, d = 256, d_s = 4: codes of 2 + 4 bytes per side, search keys as in full.
+    double const full = 49 * 2 * 1024 + 1000 * 16 + 1000 * 2 * 1024;
+    double const mine = 49 * 2 * 6 + 1000 * 16 + 1000 * 2 * 6;
+    EXPECT_DOUBLE_EQ(ratios_at(1).real, mine / full);
+    EXPECT_GT(ratios_at(1).real, ratios_at(1).paper) << "search keys are not compressed";
+    EXPECT_LT(ratios_at(1, ValueType::fp16).real, ratios_at(1).real);
+}
+
+TEST(Ratios, SharedBytesAreSpreadOverTheUsers) {
+    model::SimShape const s = shape();
+    auto const total = [&](VariantParams const& v, StrategyParams const& strategy) {
+        double bytes = 0.0;
+        for (auto const& part : shared_bytes(s, v, strategy, catalogue(), 1))
+            bytes += static_cast<double>(part.bytes);
+        return bytes;
+    };
+    auto const v = collective(Scope::all);
+    auto const strategy = of(StrategyKind::collective);
+    auto const at = [&](double users) {
+        return ratios(s, v, strategy, catalogue(), 1, 100, users);
+    };
+    double const mine = static_cast<double>(EntryLayout(s, v, strategy).payload_bytes(100));
+    double const full =
+        static_cast<double>(EntryLayout(s, {}, of(StrategyKind::full)).payload_bytes(100));
+    EXPECT_DOUBLE_EQ(at(1).real_with_shared,
+                     (mine + total(v, strategy)) / (full + total({}, of(StrategyKind::full))));
+    EXPECT_NEAR(at(1e12).real_with_shared, at(1).real, 1e-9);
+    EXPECT_EQ(ratios(s, {}, of(StrategyKind::full), catalogue(), 1, 100, 10.0).real, 1.0);
+    EXPECT_EQ(ratios(s, {}, of(StrategyKind::full), catalogue(), 1, 100, 10.0).paper, 1.0);
+    EXPECT_EQ(ratios(s, {}, of(StrategyKind::full), catalogue(), 1, 100, 10.0).real_with_shared,
+              1.0);
+    EXPECT_THROW(at(0.0), InternalError);
+    EXPECT_THROW(ratios(s, v, strategy, catalogue(), 1, 0, 1.0), InternalError);
+}
+
+TEST(Refusal, Table) {
+    VariantParams full;
+    VariantParams silu;
+    silu.variant = Variant::full_silu;
+    VariantParams pooled;
+    pooled.variant = Variant::mean_pool;
+    VariantParams none;
+    none.variant = Variant::no_history;
+    auto const wide = [](std::uint32_t m, std::uint32_t width) {
+        auto s = of(StrategyKind::collective);
+        s.index_bytes = width;
+        return refusal(s, collective(Scope::all, 1, m));
+    };
+    for (auto const& v : {full, silu}) {
+        for (auto const kind :
+             {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
+            EXPECT_FALSE(refusal(of(kind), v)) << to_string(kind);
+        EXPECT_THAT(refusal(of(StrategyKind::collective), v).value(), HasSubstr("without a pool"));
+    }
+    for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
+        EXPECT_THAT(refusal(of(kind), collective(Scope::all)).value(),
+                    HasSubstr("use strategy 'collective'"));
+    EXPECT_FALSE(refusal(of(StrategyKind::collective), collective(Scope::released)));
+    for (auto const& v : {pooled, none}) {
+        EXPECT_FALSE(refusal(of(StrategyKind::recompute), v));
+        for (auto const kind :
+             {StrategyKind::full, StrategyKind::item_table, StrategyKind::collective})
+            EXPECT_THAT(refusal(of(kind), v).value(), HasSubstr("no keys and values"));
+    }
+    EXPECT_FALSE(wide(256, 1));
+    EXPECT_THAT(wide(257, 1).value(), HasSubstr("cannot hold pool index 256"));
+    EXPECT_FALSE(wide(65536, 2));
+    EXPECT_THAT(wide(65537, 2).value(), HasSubstr("use a wider index"));
+    EXPECT_FALSE(wide(65537, 4));
+    EXPECT_THAT(wide(10, 3).value(), HasSubstr("allowed: 1, 2, 4"));
+    EXPECT_TRUE(wide(0, 2));
+}
+
+TEST(IsExact, OnlyUnroundedAndUnscrambledOnes) {
+    EXPECT_TRUE(is_exact(of(StrategyKind::recompute, ValueType::fp16))) << "stores ids alone";
+    EXPECT_TRUE(is_exact(of(StrategyKind::full)));
+    EXPECT_FALSE(is_exact(of(StrategyKind::full, ValueType::fp16)));
+    EXPECT_TRUE(is_exact(of(StrategyKind::item_table)));
+    EXPECT_FALSE(is_exact(of(StrategyKind::item_table, ValueType::fp16)));
+    auto random = of(StrategyKind::collective);
+    EXPECT_TRUE(is_exact(random));
+    random.random_indices = true;
+    EXPECT_FALSE(is_exact(random));
+}
+
+}  // namespace
+}  // namespace ckvsim::kv
