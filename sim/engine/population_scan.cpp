@@ -7,6 +7,7 @@
 #include <span>
 
 #include "core/error.hpp"
+#include "engine/parallel_failure.hpp"
 
 namespace ckvsim::engine {
 
@@ -83,6 +84,7 @@ PopulationScan scan_population(workload::Population const& population,
     PopulationScan total = empty_scan(items, with_train_counts);
     std::int64_t const count = static_cast<std::int64_t>(users.size());
     std::uint64_t done = 0;
+    ParallelFailure failure;
 #pragma omp parallel
     {
         PopulationScan mine = empty_scan(items, with_train_counts);
@@ -91,18 +93,21 @@ PopulationScan scan_population(workload::Population const& population,
 #pragma omp for schedule(dynamic)
         for (std::int64_t begin = 0; begin < count; begin += kUsersPerTask) {
             std::int64_t const end = std::min(count, begin + kUsersPerTask);
-            for (std::int64_t i = begin; i < end; ++i) {
-                UserId const user = users[static_cast<std::size_t>(i)];
-                if (with_train_counts) {
-                    population.load(user, record);
-                    add_training_impressions(mine, record);
-                    add_history(mine, user, std::span(record.timeline).first(record.base_length),
-                                max_tokens);
-                } else {
-                    population.load_history(user, history);
-                    add_history(mine, user, history, max_tokens);
+            failure.guard([&] {
+                for (std::int64_t i = begin; i < end; ++i) {
+                    UserId const user = users[static_cast<std::size_t>(i)];
+                    if (with_train_counts) {
+                        population.load(user, record);
+                        add_training_impressions(mine, record);
+                        add_history(mine, user,
+                                    std::span(record.timeline).first(record.base_length),
+                                    max_tokens);
+                    } else {
+                        population.load_history(user, history);
+                        add_history(mine, user, history, max_tokens);
+                    }
                 }
-            }
+            });
 #pragma omp atomic
             done += static_cast<std::uint64_t>(end - begin);
             if (progress && omp_get_thread_num() == 0) progress(done, users.size());
@@ -115,6 +120,7 @@ PopulationScan scan_population(workload::Population const& population,
             total.assign_parts(sum);
         }
     }
+    failure.rethrow();
     return total;
 }
 
