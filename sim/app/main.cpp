@@ -196,8 +196,13 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape): only --
     }
     try {
         return line.run();
-    } catch (ckvsim::Error const& error) {
+    } catch (ckvsim::comm::CollectiveError const& error) {
         return report_error(comm, error.what(), error.exit_code());
+    } catch (ckvsim::Error const& error) {
+        // Not agreed on: the other ranks may wait for this one in a collective call.
+        if (comm.size() == 1) return report_error(comm, error.what(), error.exit_code());
+        std::fprintf(stderr, "ckvsim: rank %d: %s\n", comm.rank(), error.what());
+        runtime.abort(static_cast<int>(error.exit_code()));
     } catch (std::bad_alloc const&) {
         std::fprintf(stderr,
                      "ckvsim: rank %d ran out of memory outside an agreed phase; ending the job\n",

@@ -89,7 +89,7 @@ Row& set_latency(Row& row, Stage stage, metrics::LatencySketch const& sketch) {
         .set("p90_ns", sketch.quantile_ns(0.9))
         .set("p99_ns", sketch.quantile_ns(0.99))
         .set("p999_ns", sketch.quantile_ns(0.999))
-        .set("max_ns", static_cast<double>(sketch.max_ns()));
+        .set("max_ns", sketch.max_ns());
 }
 
 Row& set_cache(Row& row, ServingResult const& r, std::uint32_t servers) {
