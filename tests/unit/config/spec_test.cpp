@@ -255,7 +255,7 @@ TEST(Control, HasANameForEveryValue) {
     EXPECT_EQ(to_string(Control::m1), "m1");
 }
 
-// The committed documents are generated: `ckvsim schema --spec` style tools and editors read them.
+// The committed documents are generated; to renew one, write what the failing comparison shows.
 TEST(SpecDocuments, TheCommittedSchemaIsCurrent) {
     EXPECT_EQ(read_file((kSource / "workloads/schema/spec.schema.json").string()),
               spec_schema_json());
