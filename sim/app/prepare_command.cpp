@@ -129,9 +129,14 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
         arms.push_back(std::move(serving));
     }
     progress.begin("calibrate " + std::to_string(arms.size()) + " sets of kernels");
-    auto platform = engine::calibrate(arms, *population, seconds, spec.seed,
-                                      [&](std::string const& line) { progress.note(line); });
+    auto const& node = spec.fleet.node;
+    auto platform = engine::calibrate(
+        arms, *population, {seconds, spec.seed, node.hbm_cache_bytes + node.dram_cache_bytes},
+        [&](std::string const& line) { progress.note(line); });
     progress.end();
+    platform.hbm_bytes = platform.dram_bytes = static_cast<double>(physical_memory_bytes());
+    platform.constant_sources["hbm_bytes"] = platform.constant_sources["dram_bytes"] =
+        "the machine's physical memory, one for both tiers";
     platform.name = "this machine";
     platform.source = "measured by ckvsim calibrate on " + cpu_model() + ", " +
                       machine_provenance().at("date_utc");

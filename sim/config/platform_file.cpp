@@ -23,7 +23,9 @@ constexpr std::pair<node::PlatformKind, char const*> kKinds[] = {
     {node::PlatformKind::measured, "measured"}, {node::PlatformKind::nominal, "nominal"}};
 
 /// Stages that a cost table may describe (node/platform.hpp).
-std::vector<std::string> const kStages = {"fetch", "prefill", "decode", "score", "append"};
+std::vector<std::string> const kStages = {"fetch",         "prefill",      "decode",
+                                          "score",         "host",         "append",
+                                          "prefill_alone", "decode_alone", "score_alone"};
 
 /// Constants that need a source on a nominal platform.
 std::vector<std::string> const kConstants = {"gpus",
@@ -93,6 +95,10 @@ void describe_constants(KeyVisitor& v, node::Platform& p) {
          {.low = 0, .high = 1, .above_low = true});
     real("batch_overhead_ns", "launches per batch and stage", "ns", p.batch_overhead_ns,
          kNotNegative);
+    v.integer({.name = "workers",
+               .meaning = "requests of a batch that a server works on side by side: threads of a "
+                          "calibrated machine, 1 for a GPU"},
+              p.workers, {.low = 1, .high = 4096});
     v.boolean({.name = "fetch_overlaps_decode",
                .meaning = "transfers run on a copy engine beside the kernels",
                .required = true},
@@ -170,8 +176,11 @@ void check_costs(node::Platform const& platform, Problems& problems) {
             auto const at = join_pointer(join_pointer("/costs", key), stage);
             if (std::find(kStages.begin(), kStages.end(), stage) == kStages.end()) {
                 auto const close = nearest(stage, kStages);
-                problems.add(at, "unknown stage; known: fetch, prefill, decode, score, append",
-                             close.empty() ? "" : "did you mean \"" + close + "\"?");
+                problems.add(
+                    at,
+                    "unknown stage; known: fetch, prefill, decode, score, host, append, and "
+                    "prefill_alone, decode_alone, score_alone",
+                    close.empty() ? "" : "did you mean \"" + close + "\"?");
                 continue;
             }
             check_grid(at, grid, problems);

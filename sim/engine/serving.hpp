@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "decode/backend.hpp"
+#include "decode/nominal_work.hpp"
 #include "engine/results.hpp"
 #include "node/platform.hpp"
 #include "workload/population.hpp"
@@ -22,15 +23,14 @@ struct ServingArm {
     std::uint64_t shared_bytes = 0;  ///< taken off the HBM tier, once per node (GPU)
     std::string cost_key;  ///< decode::cost_key(weights, strategy), finds the platform's costs
     std::shared_ptr<decode::Backend const>
-        backend;                        ///< executed twin only; may be null for the simulated one
-    double decode_bytes_per_token = 0;  ///< for nominal platforms: bytes read per token of history
-    double flops_per_token_candidate = 0;  ///< ... attention flops per (token, candidate)
-    double flops_per_candidate = 0;        ///< ... tower and projections
-    double prefill_flops_per_token = 0;
-    bool cached_in_tiers = true;
+        backend;               ///< executed twin only; may be null for the simulated one
+    decode::NominalWork work;  ///< bytes and flops by formula, for platforms without measured costs
+    bool cached_in_tiers = true;  ///< false: nothing is kept, ids are encoded at every request
 };
 
-/// Nominal cost description of an arm (bytes and flops by formula) from shapes.
+/// An arm from shapes: entry layout, shared bytes (kv::shared_bytes), cost key and nominal work
+/// (decode/nominal_work.hpp holds the formulas and what they assume). recompute keeps nothing in
+/// the tiers. The backend is left empty.
 ServingArm make_serving_arm(std::string name, model::SimShape const& shape,
                             model::VariantParams const& variant, kv::StrategyParams const& strategy,
                             workload::Catalogue const& catalogue, std::uint32_t context_vocabulary);
@@ -46,8 +46,14 @@ struct ServingRunParams {
 using ServingProgress = std::function<void(std::uint64_t, std::uint64_t)>;
 
 /// Simulated twin, local: virtual time for the given logical nodes' requests (requests_by_node[i]
-/// sorted by time, for node ids[i]). Deterministic; result independent of which rank simulates
-/// which node.
+/// sorted by time, for node ids[i]). A node has Platform::gpus lanes: a GPU with its own batcher,
+/// link and equal shares of both tiers; users are dealt to lanes by hash (router/hash_router.hpp).
+/// Costs are the platform's measured ones for arm.cost_key, else, on a nominal platform, the
+/// formulas of arm.work; a measured platform without the key is refused (DataError). With
+/// fetch_overlaps_decode the next batch is admitted and fetched while the server works on the last
+/// one; otherwise the server copies itself. OpenMP-parallel over lanes; deterministic; independent
+/// of threads and of which rank simulates which node. Memory: 4 bytes per request where gpus > 1,
+/// and about 50 bytes per cached user.
 ServingResult run_simulated(ServingArm const& arm, node::Platform const& platform,
                             ServingRunParams const& params,
                             std::vector<std::uint32_t> const& node_ids,
@@ -55,8 +61,10 @@ ServingResult run_simulated(ServingArm const& arm, node::Platform const& platfor
                             ServingProgress const& progress = {});
 
 /// Executed twin, local: wall-clock, open loop, real entries in two real tiers, real kernels.
-/// `requests` is the stream of this rank's one logical node. Call between barriers so that ranks
-/// start together.
+/// `requests` is the stream of this rank's one logical node, a single lane. Latency counts from the
+/// intended start. Before the clock starts, histories are loaded (a feature store's work, the same
+/// for every strategy) and the tiers' memory is touched. Call between barriers so that ranks start
+/// together. Throws BackendError when the tiers do not fit into memory.
 ServingResult run_executed(ServingArm const& arm, ServingRunParams const& params,
                            workload::Population const& population,
                            std::vector<workload::Request> const& requests,
@@ -70,10 +78,23 @@ std::vector<std::int64_t> max_part(ServingResult const& result);
 ServingResult from_parts(std::vector<std::int64_t> const& sums,
                          std::vector<std::int64_t> const& maxima);
 
-/// Measures stage costs of the given arms on this machine over a grid (executed kernels, wall
-/// clock). `seconds`: time budget over all arms.
+struct CalibrationParams {
+    double seconds = 30.0;  ///< over all arms; a round over the grid is always finished
+    std::uint64_t seed = 1;
+    /// Entries fill an arena of this size, at most 96 MiB (several last-level cache shares): give
+    /// the cache capacity of the nodes to be predicted, because small caches are faster than
+    /// memory.
+    std::uint64_t arena_bytes = UINT64_MAX;
+};
+
+/// Measures stage costs of the given arms on this machine (executed kernels, wall clock) over a
+/// grid of entries of fixed sizes, which no request stream shares. Uses as many threads as the
+/// executed twin would (omp_get_max_threads()) and records their number: calibrate with the thread
+/// count that a rank will have. Fills what it measures; the machine's name, memory sizes and digest
+/// are the caller's. Backends must offer EncodeMode::memo. `log` gets lines for people, with
+/// warnings about a noisy machine; may be empty.
 node::Platform calibrate(std::vector<ServingArm> const& arms,
-                         workload::Population const& population, double seconds, std::uint64_t seed,
+                         workload::Population const& population, CalibrationParams const& params,
                          std::function<void(std::string const&)> const& log);
 
 }  // namespace ckvsim::engine

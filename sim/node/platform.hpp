@@ -14,20 +14,24 @@ enum class PlatformKind : std::uint8_t {
     nominal
 };  ///< calibrated here | from data sheets
 
-/// Cost of one stage measured over a grid of (tokens, candidates): nanoseconds per request,
-/// row-major [tokens][candidates]. Looked up bilinearly in log2(1 + x), clamped at the ends.
+/// Cost of one stage measured over a grid of (tokens, candidates): nanoseconds per request on one
+/// worker, row-major [tokens][candidates]. Looked up bilinearly (exact for a + b n + c C + d n C
+/// between grid points), see decode/cost_table.hpp.
 struct CostGrid {
     std::vector<std::uint32_t> tokens;
     std::vector<std::uint32_t> candidates;
     std::vector<double> mean_ns;
-    double batch_overhead_ns = 0.0;  ///< once per batch
+    double batch_overhead_ns = 0.0;  ///< once per batch that occupies more than one worker; with
+                                     ///< one worker once per batch
     std::vector<double> noise_quantiles = {
         1.0};  ///< sorted ratios to the mean, equally spaced; drawn per batch
 
     bool operator==(CostGrid const&) const = default;
 };
 
-/// Stage costs of one strategy, by stage name: "fetch", "prefill", "decode", "score", "append".
+/// Stage costs of one strategy, by stage name: "fetch", "prefill", "decode", "score", "host", and
+/// later "append". Optional "prefill_alone", "decode_alone", "score_alone": the same while the
+/// other workers are idle (memory bandwidth to itself).
 using StrategyCosts = std::map<std::string, CostGrid>;
 
 struct Platform {
@@ -46,6 +50,8 @@ struct Platform {
     double efficiency = 0.7;             ///< share of nominal bandwidth and flops assumed reached
     double batch_overhead_ns = 20000.0;  ///< launches per batch and stage
     std::uint32_t gpus = 8;
+    std::uint32_t workers = 1;  ///< requests of a batch that a server works on side by side:
+                                ///< threads of the calibrated machine; 1 for a GPU
     bool fetch_overlaps_decode = true;  ///< an own copy engine; false: the server copies itself
     std::map<std::string, std::string> constant_sources;
     /// Measured costs by cost key (see decode::cost_key).

@@ -1,0 +1,157 @@
+#include "decode/nominal_work.hpp"
+
+#include "model/weight_shapes.hpp"
+
+namespace ckvsim::decode {
+
+namespace {
+
+using kv::Section;
+using kv::StrategyKind;
+
+constexpr double kFloat = sizeof(float);
+constexpr double kId = sizeof(ItemId);
+
+/// Collects the coefficients; d, d_e, ... as in the header.
+class Formulas {
+  public:
+    Formulas(model::SimShape const& shape, model::VariantParams const& variant,
+             kv::StrategyParams const& strategy, std::uint32_t features)
+        : shape_(shape),
+          variant_(variant),
+          strategy_(strategy),
+          layout_(shape, variant, strategy),
+          d_(shape.attention_dim),
+          d_e_(static_cast<double>(features) * shape.feature_dim),
+          d_s_(shape.search_dim),
+          b_(kv::value_bytes(strategy.value_type)),
+          recompute_(strategy.kind == StrategyKind::recompute) {
+        work_.short_tokens = shape.short_tokens;
+        work_.top_k = shape.top_k;
+    }
+
+    NominalWork make() {
+        add_score();
+        if (layout_.has(Section::ids)) work_.decode_bytes_per_token += kId;
+        if (variant_.variant == model::Variant::mean_pool) {
+            // Embeddings of all tokens are summed.
+            work_.decode_bytes_per_token += kFloat * d_e_;
+            work_.flops_per_token += d_e_;
+        }
+        if (model::has_attention(variant_.variant)) {
+            add_candidates();
+            add_search();
+            add_site(variant_.variant == model::Variant::collective,
+                     work_.decode_bytes_per_short_token, work_.flops_per_short_token);
+            add_site(model::long_site_is_collective(variant_), work_.decode_bytes_per_long_row,
+                     work_.flops_per_long_row);
+        }
+        add_prefill();
+        return work_;
+    }
+
+  private:
+    /// Flops of making K and V of one token.
+    [[nodiscard]] double make_flops(bool collective) const {
+        if (!collective) return 2.0 * 2.0 * d_ * d_e_;
+        return 2.0 * 2.0 * (variant_.m + variant_.d_u) * d_e_;
+    }
+    [[nodiscard]] double make_weight_bytes(bool collective) const {
+        return kFloat * make_flops(collective) / 2.0;
+    }
+
+    void add_score() {
+        double in = 3.0 * d_e_ + shape_.context_dim;
+        work_.score_bytes_per_candidate = kFloat * (in + 1.0);
+        auto const layer = [&](double out) {
+            work_.score_flops_per_candidate += 2.0 * in * out;
+            work_.score_batch_bytes += kFloat * (in + 1.0) * out;
+            in = out;
+        };
+        for (std::uint32_t const width : shape_.tower) layer(width);
+        layer(1.0);
+    }
+
+    void add_candidates() {
+        // Two sites: q = wq e, out = wo a; one search query.
+        double const products = 2.0 * 2.0 * d_ * d_e_ + d_s_ * d_e_;
+        work_.flops_per_candidate = 2.0 * products;
+        work_.decode_batch_bytes = kFloat * products;
+        work_.flops_per_short_token_candidate = 4.0 * d_;
+        work_.flops_per_long_row_candidate = 4.0 * d_;
+    }
+
+    void add_search() {
+        work_.flops_per_token_candidate = 2.0 * d_s_;
+        if (!recompute_) {
+            work_.decode_bytes_per_token += d_s_ * b_;
+            return;
+        }
+        work_.decode_bytes_per_token += kFloat * d_e_;
+        work_.flops_per_token += 2.0 * d_s_ * d_e_;
+        work_.decode_batch_bytes += kFloat * d_s_ * d_e_;
+    }
+
+    void add_site(bool collective, double& bytes_per_row, double& flops_per_row) {
+        if (recompute_) {
+            flops_per_row = make_flops(false);
+            work_.decode_batch_bytes += make_weight_bytes(false);
+        } else if (collective) {
+            double const codes = 2.0 * (strategy_.index_bytes + variant_.d_u * b_);
+            bytes_per_row = codes + 2.0 * (d_ - variant_.d_u) * b_;
+        } else {
+            bytes_per_row = 2.0 * d_ * b_;
+        }
+    }
+
+    void add_prefill() {
+        double written_short = 0.0;
+        for (Section const s :
+             {Section::short_k, Section::short_v, Section::short_k_index, Section::short_k_user,
+              Section::short_v_index, Section::short_v_user}) {
+            written_short += layout_.bytes_per_token(s);
+        }
+        double written = 0.0;
+        for (std::size_t s = 0; s < kv::kSections; ++s)
+            written += layout_.bytes_per_token(static_cast<Section>(s));
+        work_.prefill_bytes_per_short_token = written_short;
+        work_.prefill_bytes_per_token = written - written_short;
+        bool const per_user_values =
+            layout_.has(Section::short_k) || layout_.has(Section::short_k_index);
+        if (!per_user_values) {  // ids are copied
+            work_.prefill_bytes_per_token += kId;
+            return;
+        }
+        work_.prefill_bytes_per_token += kFloat * d_e_;
+        bool const short_collective = variant_.variant == model::Variant::collective;
+        bool const long_collective = model::long_site_is_collective(variant_);
+        work_.prefill_flops_per_short_token = make_flops(short_collective);
+        work_.prefill_flops_per_token = make_flops(long_collective);
+        work_.prefill_batch_bytes =
+            make_weight_bytes(short_collective) + make_weight_bytes(long_collective);
+        if (layout_.has(Section::search)) {
+            work_.prefill_flops_per_token += 2.0 * d_s_ * d_e_;
+            work_.prefill_batch_bytes += kFloat * d_s_ * d_e_;
+        }
+    }
+
+    model::SimShape const& shape_;
+    model::VariantParams const& variant_;
+    kv::StrategyParams const& strategy_;
+    kv::EntryLayout layout_;
+    double d_;
+    double d_e_;
+    double d_s_;
+    double b_;
+    bool recompute_;
+    NominalWork work_;
+};
+
+}  // namespace
+
+NominalWork nominal_work(model::SimShape const& shape, model::VariantParams const& variant,
+                         kv::StrategyParams const& strategy, std::uint32_t features) {
+    return Formulas(shape, variant, strategy, features).make();
+}
+
+}  // namespace ckvsim::decode

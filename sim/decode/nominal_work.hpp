@@ -1,0 +1,100 @@
+// Bytes and flops of serving one request, by formula from shapes: what a platform without measured
+// costs is charged for.
+//
+// Symbols: n tokens of the request, C candidates, d attention width, d_e embedding width, d_s
+// search width, b bytes of a stored value, s = min(n, short_tokens), l = min(n, top_k) rows that
+// one candidate's long branch attends to, r = min(n, C l) distinct rows that a request's long
+// branch reads at most (candidates of a request share rows, and a row is read from memory once). A
+// multiply-add is two flops; exponentials, SiLU and comparisons are not counted.
+//
+// Choices, each on the side that does not favour CollectiveKV:
+//   - Pool rows of CollectiveKV are charged at the memory rate, row by row, as if no cache held the
+//     pool. A pool that fits the L2 cache can be gathered faster; only a measurement may say so.
+//   - Item tables are charged like per-user rows: the bytes are the same, the rows are scattered
+//   but
+//     wider than a memory sector.
+//   - Ids and candidates of a request travel with its launch (Platform::batch_overhead_ns).
+//   - Weights (projections, router, tower) are read once per batch.
+//   - recompute gathers a token's embedding once per request and keeps K and V on chip.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kv/strategy.hpp"
+
+namespace ckvsim::decode {
+
+struct Work {
+    double bytes = 0.0;
+    double flops = 0.0;
+    Work& operator+=(Work const& other) {
+        bytes += other.bytes;
+        flops += other.flops;
+        return *this;
+    }
+};
+
+/// Coefficients of one arm. Every stage also reads its `*_batch_bytes` of weights once per batch.
+struct NominalWork {
+    std::uint32_t short_tokens = 0;
+    std::uint32_t top_k = 0;
+
+    // Decode, bytes: ids 4; search key d_s b or its embedding 4 d_e; K and V of a row as stored:
+    // 2 d b, or codes 2 (index + d_u b) and two pool rows 2 (d - d_u) b.
+    double decode_bytes_per_token = 0.0;        ///< n: ids, search keys, embeddings of recompute
+    double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch
+    double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch
+    double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
+    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s per (token,
+    // candidate); projections q, wo, search.wq per candidate; recompute's K, V and search keys.
+    double flops_per_token_candidate = 0.0;
+    double flops_per_short_token_candidate = 0.0;
+    double flops_per_long_row_candidate = 0.0;
+    double flops_per_candidate = 0.0;
+    double flops_per_token = 0.0;
+    double flops_per_short_token = 0.0;
+    double flops_per_long_row = 0.0;
+
+    // Prefill: per side (K, V) 2 d d_e flops, or router 2 m d_e and user part 2 d_u d_e; search key
+    // 2 d_s d_e. Bytes: embedding 4 d_e read (where anything is computed) and the entry written.
+    double prefill_flops_per_token = 0.0;
+    double prefill_flops_per_short_token = 0.0;
+    double prefill_bytes_per_token = 0.0;
+    double prefill_bytes_per_short_token = 0.0;
+    double prefill_batch_bytes = 0.0;
+
+    // Score: the tower. 2 in out flops per layer and candidate; features and logit through memory.
+    double score_flops_per_candidate = 0.0;
+    double score_bytes_per_candidate = 0.0;
+    double score_batch_bytes = 0.0;
+
+    [[nodiscard]] Work decode(std::uint32_t tokens, std::uint32_t candidates) const {
+        double const n = tokens;
+        double const c = candidates;
+        double const s = std::min(tokens, short_tokens);
+        double const l = std::min(tokens, top_k);
+        double const r = std::min(n, c * l);
+        return {n * decode_bytes_per_token + s * decode_bytes_per_short_token +
+                    r * decode_bytes_per_long_row,
+                c * (flops_per_candidate + n * flops_per_token_candidate +
+                     s * flops_per_short_token_candidate + l * flops_per_long_row_candidate) +
+                    n * flops_per_token + s * flops_per_short_token + r * flops_per_long_row};
+    }
+    [[nodiscard]] Work prefill(std::uint32_t tokens) const {
+        double const n = tokens;
+        double const s = std::min(tokens, short_tokens);
+        return {n * prefill_bytes_per_token + s * prefill_bytes_per_short_token,
+                n * prefill_flops_per_token + s * prefill_flops_per_short_token};
+    }
+    [[nodiscard]] Work score(std::uint32_t candidates) const {
+        return {candidates * score_bytes_per_candidate, candidates * score_flops_per_candidate};
+    }
+};
+
+/// Coefficients from shapes. `features` = number of item features (d_e = features * feature_dim).
+/// Throws InternalError when the strategy does not apply to the variant.
+NominalWork nominal_work(model::SimShape const& shape, model::VariantParams const& variant,
+                         kv::StrategyParams const& strategy, std::uint32_t features);
+
+}  // namespace ckvsim::decode

@@ -1,0 +1,133 @@
+// Measures this machine: memory bandwidths, and per arm the stages of batches of synthetic entries,
+// through the code that the executed twin runs (engine/batch_kernels.hpp).
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "core/error.hpp"
+#include "engine/cost_measurement.hpp"
+#include "engine/serving.hpp"
+#include "engine/tier_store.hpp"
+#include "engine/wall_clock.hpp"
+
+namespace ckvsim::engine {
+
+namespace {
+
+using Log = std::function<void(std::string const&)>;
+
+constexpr std::uint64_t kStreamBytes = 64ULL
+                                       << 20U;  ///< per array, beyond any last-level cache share
+constexpr int kStreamPasses = 9;
+
+double median(std::vector<double> values) {
+    auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+}
+
+/// STREAM triad (McCalpin) a = b + s c with all threads, bytes counted as STREAM does (24 per
+/// element of doubles: the write-allocate read is not counted). Median of passes, the first
+/// dropped.
+double triad_bytes_per_s() {
+    std::size_t const count = kStreamBytes / sizeof(double);
+    TouchedBytes const memory(3 * kStreamBytes, "the bandwidth measurement");
+    auto* const a = reinterpret_cast<double*>(memory.data());
+    double* const b = a + count;
+    double* const c = b + count;
+#pragma omp parallel for schedule(static)
+    for (std::size_t i = 0; i < count; ++i) {
+        a[i] = 0.0;
+        b[i] = 1.0;
+        c[i] = 2.0;
+    }
+    std::vector<double> rates;
+    WallClock const clock;
+    for (int pass = 0; pass < kStreamPasses; ++pass) {
+        Nanoseconds const start = clock.now_ns();
+#pragma omp parallel for schedule(static)
+        for (std::size_t i = 0; i < count; ++i) a[i] = b[i] + 3.0 * c[i];
+        Nanoseconds const ns = clock.now_ns() - start;
+        if (pass > 0) rates.push_back(3e9 * kStreamBytes / static_cast<double>(ns));
+    }
+    validate(a[0] == 7.0 && a[count - 1] == 7.0, "engine::calibrate: the triad went wrong");
+    return median(rates);
+}
+
+/// memcpy of large blocks on one thread, source bytes per second: the executed twin's link.
+double copy_bytes_per_s() {
+    TouchedBytes const memory(2 * kStreamBytes, "the bandwidth measurement");
+    std::vector<double> rates;
+    WallClock const clock;
+    for (int pass = 0; pass < kStreamPasses; ++pass) {
+        Nanoseconds const start = clock.now_ns();
+        std::memcpy(memory.data() + kStreamBytes, memory.data(), kStreamBytes);
+        Nanoseconds const ns = clock.now_ns() - start;
+        if (pass > 0) rates.push_back(1e9 * kStreamBytes / static_cast<double>(ns));
+    }
+    return median(rates);
+}
+
+std::string with_unit(double value, double unit, char const* name) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.3g %s", value / unit, name);
+    return text;
+}
+
+}  // namespace
+
+node::Platform calibrate(std::vector<ServingArm> const& arms,
+                         workload::Population const& population, CalibrationParams const& params,
+                         Log const& log) {
+    WallClock const clock;
+    auto const say = [&](std::string const& line) {
+        if (log) log(line);
+    };
+    node::Platform platform;
+    platform.kind = node::PlatformKind::measured;
+    platform.gpus = 1;
+    platform.workers = static_cast<std::uint32_t>(omp_get_max_threads());
+    platform.fetch_overlaps_decode = false;
+    platform.efficiency = 1.0;
+    platform.link_latency_ns = 0.0;
+    platform.batch_overhead_ns = 0.0;
+    platform.hbm_bytes_per_s = triad_bytes_per_s();
+    platform.dram_bytes_per_s = platform.hbm_bytes_per_s;
+    platform.link_bytes_per_s = copy_bytes_per_s();
+    say(std::to_string(platform.workers) + " threads, triad " +
+        with_unit(platform.hbm_bytes_per_s, 1e9, "GB/s") + ", one-thread copy " +
+        with_unit(platform.link_bytes_per_s, 1e9, "GB/s"));
+    double flops_per_s = 0.0;
+    for (std::size_t i = 0; i < arms.size(); ++i) {
+        validate(arms[i].backend != nullptr, "engine::calibrate: an arm has no backend");
+        double const used_s = static_cast<double>(clock.now_ns()) / 1e9;
+        double const share_s =
+            std::max(0.0, params.seconds - used_s) / static_cast<double>(arms.size() - i);
+        CostMeasurement measurement(arms[i], population, params);
+        Nanoseconds const until =
+            clock.now_ns() + static_cast<Nanoseconds>(std::llround(share_s * 1e9));
+        std::size_t const rounds = measurement.run(clock, until);
+        platform.costs[arms[i].cost_key] = measurement.costs();
+        flops_per_s = std::max(flops_per_s, measurement.tower_flops_per_s());
+        say(arms[i].name + ": " + std::to_string(rounds) + " rounds over " +
+            std::to_string(measurement.points()) + " points, decode at " +
+            measurement.describe_largest());
+        for (std::string const& warning : measurement.warnings())
+            say(arms[i].name + ": " + warning);
+    }
+    if (flops_per_s > 0.0) platform.flops_per_s = flops_per_s;
+    platform.constant_sources = {
+        {"hbm_bytes_per_s", "measured: STREAM triad, all threads, median"},
+        {"dram_bytes_per_s", "measured: STREAM triad, all threads, median (the same memory)"},
+        {"link_bytes_per_s", "measured: memcpy on one thread, median"},
+        {"link_latency_ns", "none: the server copies itself"},
+        {"flops_per_s", "measured: the fastest tower stage, all threads, median"},
+        {"efficiency", "1: the rates above are reached ones"},
+        {"batch_overhead_ns", "part of the measured costs"}};
+    return platform;
+}
+
+}  // namespace ckvsim::engine

@@ -1,0 +1,21 @@
+// The executed twin's node, with a view of its scores. run_executed() of serving.hpp is this
+// without the view.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "engine/serving.hpp"
+
+namespace ckvsim::engine {
+
+/// Gets every request's scores [C] when its batch is done, warm-up included. On the serving thread:
+/// it delays the next batch.
+using ScoreSink = std::function<void(workload::Request const&, std::span<float const>)>;
+
+ServingResult execute_node(ServingArm const& arm, ServingRunParams const& params,
+                           workload::Population const& population,
+                           std::vector<workload::Request> const& requests,
+                           ServingProgress const& progress, ScoreSink const& sink);
+
+}  // namespace ckvsim::engine

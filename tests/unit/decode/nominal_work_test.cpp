@@ -1,0 +1,110 @@
+#include "decode/nominal_work.hpp"
+
+#include <gtest/gtest.h>
+
+namespace ckvsim::decode {
+namespace {
+
+model::SimShape paper_shape() {
+    model::SimShape shape;
+    shape.feature_dim = 64;  // three features: d_e = 192, as MicroVideo in FACTS section 1
+    shape.attention_dim = 256;
+    shape.heads = 1;
+    shape.short_tokens = 49;
+    shape.search_dim = 32;
+    shape.top_k = 50;
+    shape.max_tokens = 1000;
+    shape.context_dim = 4;
+    shape.tower = {128};
+    return shape;
+}
+constexpr std::uint32_t kFeatures = 3;
+
+kv::StrategyParams strategy(kv::StrategyKind kind, kv::ValueType type = kv::ValueType::fp32) {
+    kv::StrategyParams params;
+    params.kind = kind;
+    params.value_type = type;
+    return params;
+}
+model::VariantParams collective(std::uint32_t d_u, std::uint32_t m, model::Scope scope) {
+    model::VariantParams variant;
+    variant.variant = model::Variant::collective;
+    variant.scope = scope;
+    variant.d_u = d_u;
+    variant.m = m;
+    return variant;
+}
+
+TEST(NominalWork, FullReadsItsStoredWidths) {
+    auto const fp32 = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto const fp16 = nominal_work(
+        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::fp16), kFeatures);
+    // 1,000 tokens, one candidate: 49 short K and V, 1,000 search keys, 50 long K and V.
+    double const values = 49 * 2 * 256 + 1000 * 32 + 50 * 2 * 256;
+    EXPECT_DOUBLE_EQ(fp32.decode(1000, 1).bytes, 4 * values);
+    EXPECT_DOUBLE_EQ(fp16.decode(1000, 1).bytes, 2 * values);
+    // At 512 candidates every row of the long branch is read, once.
+    EXPECT_DOUBLE_EQ(fp32.decode(1000, 512).bytes, 4.0 * (49 * 512 + 1000 * 32 + 1000 * 512));
+    EXPECT_DOUBLE_EQ(fp32.decode(1000, 512).flops, fp16.decode(1000, 512).flops);
+}
+
+TEST(NominalWork, FlopsOfOneCandidateByHand) {
+    auto const work = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    double const attention = 4.0 * 256 * (49 + 50);
+    double const search = 2.0 * 32 * 1000;
+    double const projections = 2.0 * (2 * 2 * 256 * 192 + 32 * 192);
+    EXPECT_DOUBLE_EQ(work.decode(1000, 1).flops, attention + search + projections);
+    EXPECT_DOUBLE_EQ(work.decode(1000, 8).flops, 8 * (attention + search + projections));
+    double const in = 3 * 192 + 4;
+    EXPECT_DOUBLE_EQ(work.score(1).flops, 2 * (in * 128 + 128));
+}
+
+TEST(NominalWork, TheRouterMakesPrefillThirtyNineTimesDearer) {
+    // FACTS section 3: 3.84 M multiply-adds a token for the routers against 98 k for K and V.
+    auto const full = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto const pooled = nominal_work(paper_shape(), collective(0, 10000, model::Scope::released),
+                                     strategy(kv::StrategyKind::collective), kFeatures);
+    EXPECT_DOUBLE_EQ(full.prefill_flops_per_short_token, 2 * 98304.0);
+    EXPECT_DOUBLE_EQ(pooled.prefill_flops_per_short_token, 2 * 3840000.0);
+    EXPECT_NEAR(pooled.prefill_flops_per_short_token / full.prefill_flops_per_short_token, 39.06,
+                0.01);
+    EXPECT_DOUBLE_EQ(pooled.prefill_flops_per_token, full.prefill_flops_per_token)
+        << "scope released leaves the long branch alone";
+}
+
+TEST(NominalWork, CollectiveReadsCodesAndPoolRows) {
+    auto const work =
+        nominal_work(paper_shape(), collective(1, 500, model::Scope::all),
+                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), kFeatures);
+    double const row = 2 * (2 + 1 * 2) + 2 * 255 * 2;
+    EXPECT_DOUBLE_EQ(work.decode(49, 1).bytes, 49 * row + 49 * row + 49 * 32 * 2);
+}
+
+TEST(NominalWork, WhoStoresIdsReadsIdsAndRecomputeProjectsAgain) {
+    auto const table =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::item_table), kFeatures);
+    auto const full = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    EXPECT_DOUBLE_EQ(table.decode(1000, 128).bytes, full.decode(1000, 128).bytes + 4 * 1000);
+    EXPECT_DOUBLE_EQ(table.prefill(1000).flops, 0.0);
+    EXPECT_DOUBLE_EQ(table.prefill(1000).bytes, 8.0 * 1000);
+    auto const again =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::recompute), kFeatures);
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - full.decode(1000, 1).flops,
+                     1000.0 * 2 * 32 * 192 + (49 + 50) * 4.0 * 256 * 192);
+}
+
+TEST(NominalWork, ControlsWithoutAttentionReadEmbeddingsOrNothing) {
+    model::VariantParams variant;
+    variant.variant = model::Variant::mean_pool;
+    auto const pool =
+        nominal_work(paper_shape(), variant, strategy(kv::StrategyKind::recompute), kFeatures);
+    EXPECT_DOUBLE_EQ(pool.decode(10, 5).bytes, 10.0 * (4 + 192 * 4));
+    variant.variant = model::Variant::no_history;
+    auto const none =
+        nominal_work(paper_shape(), variant, strategy(kv::StrategyKind::recompute), kFeatures);
+    EXPECT_DOUBLE_EQ(none.decode(10, 5).flops, 0.0);
+}
+
+}  // namespace
+}  // namespace ckvsim::decode
