@@ -111,6 +111,7 @@ struct Scored {
 
 std::vector<Scored> scored(std::vector<Arm> const& arms) {
     std::vector<Scored> all;
+    all.reserve(arms.size());
     for (auto const& arm : arms)
         all.push_back(
             {arm.name, "arm", arm.lift, arm.half_width, arm.bytes_per_token, arm.verdict});

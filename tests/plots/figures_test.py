@@ -1,4 +1,4 @@
-"""scripts/plot on made-up reports. Usage: plots_test.py <ckvsim_test_report>"""
+"""scripts/plot on made-up reports. Usage: figures_test.py <ckvsim_test_report>"""
 import contextlib
 import csv
 import io
