@@ -6,8 +6,8 @@
 
 #include "core/error.hpp"
 
-// AVX3, AVX2 and the compiler's baseline cover the machines in use; every further target costs
-// compile time.
+// AVX3, AVX2 and the compiler's baseline (Highway's scalar code on x86-64) cover the machines in
+// use; every further target costs compile time.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "device/cpu/kernels.cpp"
@@ -114,6 +114,34 @@ std::uint32_t arg_max(float const* values, std::size_t count) {
     return static_cast<std::uint32_t>(i);
 }
 
+#if HWY_TARGET == HWY_SCALAR
+/// Highway truncates where the machine has no instruction for it; stored halves must not depend on
+/// the machine.
+std::uint16_t round_to_half(float value) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof bits);
+    std::uint32_t const sign = (bits >> 16) & 0x8000U;
+    bits &= 0x7FFFFFFFU;
+    constexpr std::uint32_t kSmallestNormal = 113U << 23;  // 2^-14
+    if (bits < kSmallestNormal) {
+        // Adding 1/2 moves the subnormal half to the low mantissa bits, rounded by the addition.
+        float magnitude = 0.0F;
+        std::memcpy(&magnitude, &bits, sizeof bits);
+        magnitude += 0.5F;
+        std::memcpy(&bits, &magnitude, sizeof bits);
+        return static_cast<std::uint16_t>(sign | (bits - (126U << 23)));
+    }
+    std::uint32_t const odd = (bits >> 13) & 1U;
+    bits += 0xFFFU + odd;                // half of the last kept bit, ties to even
+    bits = (bits - (112U << 23)) >> 13;  // exponent bias 127 -> 15
+    return static_cast<std::uint16_t>(sign | bits);
+}
+
+void to_half(float const* from, std::size_t count, std::uint16_t* to) {
+    for (std::size_t i = 0; i < count; ++i)
+        to[i] = round_to_half(std::min(std::max(from[i], -65504.0F), 65504.0F));
+}
+#else
 void to_half(float const* from, std::size_t count, std::uint16_t* to) {
     FloatTag const d;
     hn::Rebind<hwy::float16_t, FloatTag> const half;
@@ -134,6 +162,7 @@ void to_half(float const* from, std::size_t count, std::uint16_t* to) {
     hn::StoreU(convert(hn::LoadU(d, tail_in)), bits, tail_out);
     std::memcpy(to + i, tail_out, (count - i) * sizeof(std::uint16_t));
 }
+#endif
 
 void from_half(std::uint16_t const* from, std::size_t count, float* to) {
     FloatTag const d;

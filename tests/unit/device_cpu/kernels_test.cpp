@@ -1,0 +1,439 @@
+// The vector kernels against scalar oracles, on every instruction set of this machine that was
+// compiled, with poison around every output.
+#include "device/cpu/kernels.hpp"
+
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <string>
+
+#include "core/rng.hpp"
+#include "device/cpu/attention.hpp"
+#include "reference_model.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+constexpr float kPoison = -12345.0F;
+
+std::vector<float> random_floats(std::size_t count, std::uint64_t stream, double scale = 1.0) {
+    CounterRng rng(2, Purpose::test, stream);
+    std::vector<float> values(count);
+    for (float& value : values) value = static_cast<float>(scale * rng.normal());
+    return values;
+}
+
+/// Runs the tests once per instruction set.
+class Kernels : public ::testing::TestWithParam<std::int64_t> {
+  protected:
+    void SetUp() override {
+        hwy::SetSupportedTargetsForTest(GetParam());
+        hwy::GetChosenTarget().DeInit();
+    }
+    void TearDown() override {
+        hwy::SetSupportedTargetsForTest(0);
+        hwy::GetChosenTarget().DeInit();
+    }
+};
+
+/// Targets that the machine supports and kernels.cpp was compiled for.
+std::vector<std::int64_t> compiled_targets() {
+    std::vector<std::int64_t> targets;
+    std::set<std::string> names;
+    std::int64_t const supported = hwy::SupportedTargets();
+    for (std::int64_t rest = supported; rest != 0; rest &= rest - 1) {
+        std::int64_t const target = rest & ~(rest - 1);
+        hwy::SetSupportedTargetsForTest(target);
+        hwy::GetChosenTarget().DeInit();
+        if (names.insert(dispatched_target()).second) targets.push_back(target);
+    }
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().DeInit();
+    return targets;
+}
+
+/// The code that the target leads to ("Scalar" for a target that was not compiled).
+std::string target_name(::testing::TestParamInfo<std::int64_t> const& info) {
+    hwy::SetSupportedTargetsForTest(info.param);
+    hwy::GetChosenTarget().DeInit();
+    std::string const name = dispatched_target();
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().DeInit();
+    return name;
+}
+
+TEST_P(Kernels, MultiplyMatchesDoublePrecisionAtEveryWidth) {
+    for (std::size_t const in : {1U, 3U, 16U, 33U}) {
+        for (std::size_t const out : {1U, 15U, 16U, 17U, 70U, 200U}) {
+            auto const w = random_floats(in * out, in * 1000 + out);
+            PackedMatrix const matrix(w, out, in);
+            for (std::size_t const rows : {1U, 2U, 3U, 4U, 7U}) {
+                auto const x = random_floats(rows * (in + 2), rows);
+                std::vector<float> y(rows * (matrix.stride + 3), kPoison);
+                multiply(x.data(), in + 2, rows, matrix, y.data(), matrix.stride + 3);
+                for (std::size_t r = 0; r < rows; ++r) {
+                    float const* row = y.data() + r * (matrix.stride + 3);
+                    for (std::size_t o = 0; o < out; ++o) {
+                        double sum = 0.0;
+                        double size = 0.0;
+                        for (std::size_t i = 0; i < in; ++i) {
+                            double const product = double{w[o * in + i]} * x[r * (in + 2) + i];
+                            sum += product;
+                            size += std::abs(product);
+                        }
+                        // n additions of rounding 2^-24 each, relative to the sum of magnitudes.
+                        EXPECT_NEAR(row[o], sum, static_cast<double>(in + 1) * 6e-8 * size + 1e-30);
+                    }
+                    for (std::size_t o = out; o < matrix.stride; ++o) EXPECT_EQ(row[o], 0.0F);
+                    for (std::size_t o = matrix.stride; o < matrix.stride + 3; ++o)
+                        EXPECT_EQ(row[o], kPoison);
+                }
+            }
+        }
+    }
+}
+
+TEST_P(Kernels, RowsDoNotDependOnTheirNeighbours) {
+    std::size_t const in = 37;
+    std::size_t const out = 90;
+    PackedMatrix const matrix(random_floats(in * out, 1), out, in);
+    auto const x = random_floats(11 * in, 2);
+    std::vector<float> together(11 * matrix.stride);
+    multiply(x.data(), in, 11, matrix, together.data(), matrix.stride);
+    for (std::size_t r = 0; r < 11; ++r) {
+        std::vector<float> alone(matrix.stride);
+        multiply(x.data() + r * in, in, 1, matrix, alone.data(), matrix.stride);
+        EXPECT_EQ(std::memcmp(alone.data(), together.data() + r * matrix.stride,
+                              matrix.stride * sizeof(float)),
+                  0);
+    }
+}
+
+TEST_P(Kernels, SiluMatchesDoublePrecisionOverTheWholeRange) {
+    std::vector<float> values = {0.0F,  -0.0F,  1e-30F, -1e-30F, 1.0F, -1.0F, 20.0F, -20.0F,
+                                 87.0F, -87.0F, 89.0F,  -89.0F,  1e4F, -1e4F, 3e38F, -3e38F};
+    auto const more = random_floats(112, 5, 8.0);
+    values.insert(values.end(), more.begin(), more.end());
+    ASSERT_EQ(values.size() % kLanePad, 0U);
+    auto const before = values;
+    values.push_back(kPoison);
+    silu(values.data(), before.size());
+    for (std::size_t i = 0; i < before.size(); ++i) {
+        double const x = before[i];
+        double const expected = x / (1.0 + std::exp(-x));
+        // Below -88 the sigmoid is held at exp(-88) = 6e-39: an absolute error of |x| * 6e-39.
+        EXPECT_NEAR(values[i], expected, std::abs(expected) * 5e-7 + std::abs(x) * 7e-39) << x;
+    }
+    EXPECT_EQ(values.back(), kPoison);
+}
+
+TEST_P(Kernels, BiasAndReluStayInTheirRows) {
+    auto values = random_floats(3 * 32, 6);
+    auto const before = values;
+    auto const bias = random_floats(32, 7);
+    values.push_back(kPoison);
+    add_bias_relu(values.data(), 3, 32, bias.data());
+    for (std::size_t i = 0; i < before.size(); ++i)
+        EXPECT_EQ(values[i], std::max(before[i] + bias[i % 32], 0.0F));
+    EXPECT_EQ(values.back(), kPoison);
+}
+
+TEST_P(Kernels, ArgMaxIsTheFirstLargest) {
+    for (std::size_t const count : {1U, 2U, 7U, 8U, 9U, 16U, 31U, 500U}) {
+        auto values = random_floats(count, count);
+        EXPECT_EQ(arg_max(values.data(), count),
+                  std::max_element(values.begin(), values.end()) - values.begin());
+        std::fill(values.begin(), values.end(), -3.0F);
+        EXPECT_EQ(arg_max(values.data(), count), 0U);
+        values[count - 1] = -2.0F;
+        EXPECT_EQ(arg_max(values.data(), count), count - 1);
+        values[count / 2] = -2.0F;
+        EXPECT_EQ(arg_max(values.data(), count), count / 2);
+    }
+}
+
+TEST_P(Kernels, EveryHalfConvertsToItsValueAndBack) {
+    std::vector<std::uint16_t> halves;
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+        if ((bits & 0x7C00U) != 0x7C00U) halves.push_back(static_cast<std::uint16_t>(bits));
+    }
+    std::vector<float> floats(halves.size() + 1, kPoison);
+    from_half(halves.data(), halves.size(), floats.data());
+    EXPECT_EQ(floats.back(), kPoison);
+    for (std::size_t i = 0; i < halves.size(); ++i) {
+        std::uint32_t const exponent = (halves[i] >> 10) & 31U;
+        double const mantissa = (halves[i] & 1023U) + (exponent == 0 ? 0 : 1024);
+        double const value = std::ldexp(mantissa, static_cast<int>(std::max(exponent, 1U)) - 25);
+        ASSERT_EQ(floats[i], static_cast<float>((halves[i] & 0x8000U) != 0 ? -value : value));
+    }
+    std::vector<std::uint16_t> back(halves.size() + 1, 0xBEEF);
+    to_half(floats.data(), halves.size(), back.data());
+    EXPECT_EQ(back.back(), 0xBEEF);
+    back.pop_back();
+    EXPECT_EQ(back, halves);
+}
+
+TEST_P(Kernels, HalvesRoundToNearestEvenAndSaturate) {
+    std::vector<float> values = {1.0F + 0x1p-11F,
+                                 1.0F + 3 * 0x1p-11F,
+                                 65504.0F,
+                                 65519.0F,
+                                 65520.0F,
+                                 1e30F,
+                                 -1e30F,
+                                 0x1p-24F,
+                                 0x1p-25F,
+                                 0x1p-26F,
+                                 3 * 0x1p-25F,
+                                 -0x1p-14F,
+                                 1e-9F};
+    auto const more = random_floats(1000, 8, 30.0);
+    values.insert(values.end(), more.begin(), more.end());
+    for (std::size_t const count : {std::size_t{1}, std::size_t{5}, values.size()}) {
+        std::vector<std::uint16_t> halves(count + 1, 0xBEEF);
+        to_half(values.data(), count, halves.data());
+        EXPECT_EQ(halves.back(), 0xBEEF);
+        std::vector<float> back(count);
+        from_half(halves.data(), count, back.data());
+        for (std::size_t i = 0; i < count; ++i)
+            EXPECT_EQ(back[i], static_cast<float>(test::round_to_half(values[i]))) << values[i];
+    }
+}
+
+/// Attention of one query in double precision. Rows [tokens, d] with the user part already joined.
+std::vector<double> attention_oracle(float const* q, std::vector<std::vector<double>> const& k,
+                                     std::vector<std::vector<double>> const& v, std::size_t heads,
+                                     std::size_t head_dim) {
+    std::vector<double> out(heads * head_dim, 0.0);
+    for (std::size_t h = 0; h < heads && !k.empty(); ++h) {
+        std::vector<double> p(k.size(), 0.0);
+        for (std::size_t t = 0; t < k.size(); ++t) {
+            for (std::size_t i = h * head_dim; i < (h + 1) * head_dim; ++i) p[t] += q[i] * k[t][i];
+            p[t] /= std::sqrt(static_cast<double>(head_dim));
+        }
+        double const top = *std::max_element(p.begin(), p.end());
+        double total = 0.0;
+        for (double& x : p) total += x = std::exp(x - top);
+        for (std::size_t t = 0; t < k.size(); ++t) {
+            for (std::size_t i = h * head_dim; i < (h + 1) * head_dim; ++i)
+                out[i] += p[t] / total * v[t][i];
+        }
+    }
+    return out;
+}
+
+/// Rows of one side in a shuffled pool, of either type, with a user part in the last dimensions.
+struct SideData {
+    SideData(std::size_t tokens, std::size_t d, std::size_t user_dims, bool halves,
+             std::uint64_t stream)
+        : floats(random_floats(tokens * d, stream)),
+          bits(tokens * d),
+          users(random_floats(user_dims * padded(tokens), stream + 1)),
+          joined(tokens, std::vector<double>(d)) {
+        for (std::size_t t = 0; t < tokens; ++t) {
+            for (std::size_t u = 0; u < user_dims; ++u) floats[t * d + d - user_dims + u] = 0.0F;
+        }
+        to_half(floats.data(), floats.size(), bits.data());
+        for (std::size_t slot = 0; slot < row_slots(tokens); ++slot) {
+            // Tokens share and permute rows, as pool rows do.
+            std::size_t const row = (std::min(slot, tokens - 1) * 7) % tokens;
+            rows.push_back(halves ? static_cast<void const*>(bits.data() + row * d)
+                                  : static_cast<void const*>(floats.data() + row * d));
+            if (slot >= tokens) continue;
+            for (std::size_t i = 0; i < d; ++i) {
+                double const x = floats[row * d + i];
+                joined[slot][i] = halves ? test::round_to_half(x) : x;
+            }
+            for (std::size_t u = 0; u < user_dims; ++u)
+                joined[slot][d - user_dims + u] += users[u * padded(tokens) + slot];
+        }
+        for (std::size_t u = 0; u < user_dims; ++u) {
+            for (std::size_t t = tokens; t < padded(tokens); ++t) users[u * padded(tokens) + t] = 0;
+        }
+    }
+    std::vector<float> floats;
+    std::vector<std::uint16_t> bits;
+    std::vector<float> users;
+    std::vector<void const*> rows;
+    std::vector<std::vector<double>> joined;
+};
+
+TEST_P(Kernels, AttendMatchesDoublePrecision) {
+    struct Shape {
+        std::size_t heads, head_dim, user_dims;
+    };
+    for (auto const& [heads, head_dim, user_dims] :
+         {Shape{1, 1, 0}, Shape{2, 32, 0}, Shape{2, 32, 1}, Shape{3, 19, 3}, Shape{4, 8, 10},
+          Shape{1, 40, 39}}) {
+        std::size_t const d = heads * head_dim;
+        for (std::size_t const tokens : {1U, 2U, 4U, 5U, 49U, 130U}) {
+            for (bool const halves : {false, true}) {
+                for (double const scale : {1.0, 1e4}) {
+                    SideData const k(tokens, d, user_dims, halves, tokens);
+                    SideData const v(tokens, d, user_dims, halves, tokens + 50);
+                    std::size_t const count = 5;
+                    auto const q = random_floats(count * (d + 1), 3, scale);
+                    std::vector<float> out(count * (d + 2), kPoison);
+                    std::vector<float> scratch(attention_scratch(heads, tokens) + 1, kPoison);
+                    AttentionCall call;
+                    call.q = q.data();
+                    call.q_step = d + 1;
+                    call.count = count;
+                    call.heads = heads;
+                    call.head_dim = head_dim;
+                    call.row_type = halves ? kv::ValueType::fp16 : kv::ValueType::fp32;
+                    call.k = {k.rows.data(), k.users.data()};
+                    call.v = {v.rows.data(), v.users.data()};
+                    call.tokens = tokens;
+                    call.user_dims = user_dims;
+                    call.user_step = padded(tokens);
+                    call.out = out.data();
+                    call.out_step = d + 2;
+                    attend(call, scratch.data());
+                    EXPECT_EQ(scratch.back(), kPoison);
+                    for (std::size_t c = 0; c < count; ++c) {
+                        auto const expected = attention_oracle(q.data() + c * (d + 1), k.joined,
+                                                               v.joined, heads, head_dim);
+                        // An attention logit of size L has a rounding error of about
+                        // 6e-8 sqrt(d) L, which moves the weights by as much.
+                        double const bound = 2e-6 * (1.0 + scale * 1e-1 * static_cast<double>(d));
+                        for (std::size_t i = 0; i < d; ++i)
+                            EXPECT_NEAR(out[c * (d + 2) + i], expected[i], std::min(bound, 2e-2));
+                        EXPECT_EQ(out[c * (d + 2) + d], kPoison);
+                        EXPECT_EQ(out[c * (d + 2) + d + 1], kPoison);
+                        // The same query alone gives the same bits.
+                        std::vector<float> alone(d, kPoison);
+                        AttentionCall one = call;
+                        one.q = q.data() + c * (d + 1);
+                        one.count = 1;
+                        one.out = alone.data();
+                        attend(one, scratch.data());
+                        EXPECT_EQ(
+                            std::memcmp(alone.data(), out.data() + c * (d + 2), d * sizeof(float)),
+                            0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST_P(Kernels, AttendToNothingGivesZeros) {
+    std::vector<float> const q(6, 1.0F);
+    std::vector<float> out(7, kPoison);
+    AttentionCall call;
+    call.q = q.data();
+    call.q_step = 3;
+    call.count = 2;
+    call.head_dim = 3;
+    call.out = out.data();
+    call.out_step = 3;
+    attend(call, nullptr);
+    EXPECT_EQ(out, (std::vector<float>{0, 0, 0, 0, 0, 0, kPoison}));
+}
+
+TEST_P(Kernels, SearchScoresMatchDoublePrecision) {
+    for (std::size_t const width : {1U, 5U, 16U, 19U, 64U}) {
+        for (std::size_t const tokens : {1U, 3U, 4U, 50U, 101U}) {
+            for (bool const halves : {false, true}) {
+                for (bool const by_id : {false, true}) {
+                    std::size_t const table = by_id ? 30 : tokens;
+                    auto const keys = random_floats(table * width, width);
+                    std::vector<std::uint16_t> bits(keys.size());
+                    to_half(keys.data(), keys.size(), bits.data());
+                    std::vector<std::uint32_t> ids(tokens);
+                    for (std::size_t t = 0; t < tokens; ++t)
+                        ids[t] = static_cast<std::uint32_t>((t * 11) % table);
+                    std::size_t const count = 3;
+                    auto const q = random_floats(count * width, 4);
+                    std::vector<float> scores(count * padded(tokens) + 1, kPoison);
+                    SearchCall call;
+                    call.q = q.data();
+                    call.q_step = width;
+                    call.count = count;
+                    call.width = width;
+                    call.key_type = halves ? kv::ValueType::fp16 : kv::ValueType::fp32;
+                    call.keys = halves ? static_cast<void const*>(bits.data())
+                                       : static_cast<void const*>(keys.data());
+                    call.ids = by_id ? ids.data() : nullptr;
+                    call.tokens = tokens;
+                    call.scores = scores.data();
+                    call.scores_step = padded(tokens);
+                    search_scores(call);
+                    EXPECT_EQ(scores.back(), kPoison);
+                    for (std::size_t c = 0; c < count; ++c) {
+                        for (std::size_t t = 0; t < tokens; ++t) {
+                            std::size_t const row = by_id ? ids[t] : t;
+                            double sum = 0.0;
+                            for (std::size_t i = 0; i < width; ++i) {
+                                double const key = keys[row * width + i];
+                                sum += q[c * width + i] * (halves ? test::round_to_half(key) : key);
+                            }
+                            EXPECT_NEAR(scores[c * padded(tokens) + t], sum, 1e-5);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+std::vector<std::uint32_t> top_oracle(std::vector<float> const& scores, std::uint32_t k) {
+    std::vector<std::uint32_t> order(scores.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+        return scores[a] != scores[b] ? scores[a] > scores[b] : a > b;
+    });
+    order.resize(std::min<std::size_t>(order.size(), k));
+    std::sort(order.begin(), order.end());
+    return order;
+}
+
+void expect_top(std::vector<float> const& scores, std::uint32_t k) {
+    std::size_t const count = scores.size();
+    std::vector<float> work(padded(count) + 1, kPoison);
+    std::copy(scores.begin(), scores.end(), work.begin());
+    std::vector<std::int32_t> keys(selection_scratch(count) + 1, 77);
+    std::vector<std::uint32_t> places(selection_scratch(count) + 1, 78);
+    std::vector<std::uint32_t> positions(k + 1, 79);
+    std::uint32_t const found =
+        select_top(work.data(), count, k, keys.data(), places.data(), positions.data());
+    EXPECT_EQ(work.back(), kPoison);
+    EXPECT_EQ(keys.back(), 77);
+    EXPECT_EQ(places.back(), 78U);
+    EXPECT_EQ(positions.back(), 79U);
+    positions.resize(found);
+    EXPECT_EQ(positions, top_oracle(scores, k)) << count << " scores, k = " << k;
+}
+
+TEST_P(Kernels, SelectTopIsExactWithTies) {
+    float const infinity = std::numeric_limits<float>::infinity();
+    for (std::size_t const count : {0U, 1U, 2U, 15U, 16U, 17U, 100U, 333U, 1000U}) {
+        for (std::uint32_t const k : {1U, 2U, 20U, 99U, 100U, 101U, 999U, 1000U, 2000U}) {
+            auto scores = random_floats(count, count + k);
+            expect_top(scores, k);
+            for (float& s : scores) s = std::round(4.0F * s) / 4.0F;  // many ties, both zeros
+            expect_top(scores, k);
+            std::sort(scores.begin(), scores.end());
+            expect_top(scores, k);
+            std::reverse(scores.begin(), scores.end());
+            expect_top(scores, k);
+            for (std::size_t t = 0; t < count; ++t) scores[t] = t % 2 == 0 ? 0.0F : -0.0F;
+            expect_top(scores, k);
+            for (std::size_t t = 0; t < count; ++t) scores[t] = t % 3 == 0 ? infinity : -infinity;
+            expect_top(scores, k);
+            expect_top(std::vector<float>(count, -1e30F), k);
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, Kernels, ::testing::ValuesIn(compiled_targets()), target_name);
+
+}  // namespace
+}  // namespace ckvsim::device::cpu
