@@ -19,7 +19,7 @@ namespace ckvsim::decode {
 /// either way.
 enum class EncodeMode : std::uint8_t { compute, memo };
 
-/// A user's entry in memory.
+/// A user's entry in memory, 16-byte aligned as its sections are.
 struct EntryRef {
     std::byte const* data = nullptr;
     std::uint32_t tokens = 0;
@@ -55,7 +55,8 @@ class Backend {
     [[nodiscard]] virtual std::vector<kv::SharedBytes> allocated_shared() const = 0;
 
     /// Writes an entry for the newest `capacity` of `tokens` (oldest first). `entry` has
-    /// layout().entry_bytes(capacity) bytes. Returns the number of tokens stored.
+    /// layout().entry_bytes(capacity) bytes and is 16-byte aligned; alignment gaps and room beyond
+    /// the tokens are not written. Returns the number of tokens stored.
     virtual std::uint32_t encode(std::span<ItemId const> tokens, std::uint32_t capacity,
                                  EncodeMode mode, std::byte* entry, Scratch& scratch) const = 0;
     /// Appends newer tokens in place; the oldest fall out when capacity is reached. Bit-equal to

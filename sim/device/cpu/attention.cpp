@@ -170,8 +170,8 @@ HWY_INLINE float user_value(float const* p, float const* user, std::size_t end) 
 }
 
 constexpr std::size_t kLineBytes = 64;
-/// K rows are asked for this many tokens ahead: about the memory latency at 1 KiB a row.
-constexpr std::size_t kAheadTokens = 2 * kTokenBlock;
+/// Rows are asked for this many bytes ahead: memory latency times bandwidth, and some.
+constexpr std::size_t kAheadBytes = 8192;
 
 HWY_INLINE void prefetch_block(void const* const* rows, std::size_t bytes) {
     for (std::size_t t = 0; t < kTokenBlock; ++t) {
@@ -179,6 +179,38 @@ HWY_INLINE void prefetch_block(void const* const* rows, std::size_t bytes) {
         for (std::size_t b = 0; b < bytes; b += kLineBytes) hwy::Prefetch(row + b);
     }
 }
+
+/// Asks for the rows that one group of queries reads next: all of K, then all of V.
+class RowsAhead {
+  public:
+    RowsAhead(AttentionCall const& call, std::size_t row_bytes, bool wanted)
+        : call_(call),
+          row_bytes_(row_bytes),
+          slots_(row_slots(call.tokens)),
+          ahead_(row_slots(std::max(kAheadBytes / row_bytes, kTokenBlock))),
+          wanted_(wanted) {}
+    /// Before the block of tokens at `first` of K is read.
+    HWY_INLINE void at_k(std::size_t first) const {
+        if (!wanted_) return;
+        std::size_t const next = first + ahead_;
+        if (next < slots_) {
+            prefetch_block(call_.k.rows + next, row_bytes_);
+        } else if (next - slots_ < slots_) {
+            prefetch_block(call_.v.rows + (next - slots_), row_bytes_);
+        }
+    }
+    HWY_INLINE void at_v(std::size_t first) const {
+        if (wanted_ && first + ahead_ < slots_)
+            prefetch_block(call_.v.rows + first + ahead_, row_bytes_);
+    }
+
+  private:
+    AttentionCall const& call_;
+    std::size_t row_bytes_;
+    std::size_t slots_;
+    std::size_t ahead_;
+    bool wanted_;
+};
 
 template <class Row>
 HWY_INLINE void block_rows(TokenRows const& side, std::size_t first,
@@ -202,14 +234,11 @@ HWY_INLINE void attend_queries(AttentionCall const& call, std::size_t c, float* 
         own[j] = scores + j * call.heads * step;
         std::fill_n(out[j], d, 0.0F);
     }
-    // Every row is read whole, in the order of the tokens, so that memory sees one stream; the
-    // first queries also ask for the rows to come.
+    // Every row is read whole, in the order of the tokens, so that memory sees one stream; later
+    // queries find the rows in a cache.
+    RowsAhead const ahead(call, d * sizeof(Row), c == 0);
     for (std::size_t t = 0; t < slots; t += kTokenBlock) {
-        if (c == 0) {
-            if (t + kAheadTokens < slots)
-                prefetch_block(call.k.rows + t + kAheadTokens, d * sizeof(Row));
-            prefetch_block(call.v.rows + t, d * sizeof(Row));
-        }
+        ahead.at_k(t);
         for (std::size_t h = 0; h < call.heads; ++h) {
             Row const* rows[kTokenBlock];
             block_rows(call.k, t, rows, h * call.head_dim);
@@ -233,6 +262,7 @@ HWY_INLINE void attend_queries(AttentionCall const& call, std::size_t c, float* 
         for (std::size_t h = 0; h < call.heads; ++h) softmax(own[j] + h * step, call.tokens, scale);
     }
     for (std::size_t t = 0; t < slots; t += kTokenBlock) {
+        ahead.at_v(t);
         for (std::size_t h = 0; h < call.heads; ++h) {
             Row const* rows[kTokenBlock];
             block_rows(call.v, t, rows, h * call.head_dim);

@@ -9,16 +9,15 @@ namespace {
 
 constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
 
-float load_value(std::byte const* from, kv::ValueType type) {
-    float value = 0.0F;
-    if (type == kv::ValueType::fp32) {
-        std::memcpy(&value, from, sizeof value);
-    } else {
-        std::uint16_t half = 0;
-        std::memcpy(&half, from, sizeof half);
-        from_half(&half, 1, &value);
+/// planes [d_u, step] = cells [., d_u] of the given places, transposed.
+template <class Value>
+void gather_planes(std::byte const* cells, std::size_t d_u, std::vector<std::size_t> const& places,
+                   std::size_t step, Value* planes) {
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        for (std::size_t u = 0; u < d_u; ++u)
+            std::memcpy(planes + u * step + i, cells + (places[i] * d_u + u) * sizeof(Value),
+                        sizeof(Value));
     }
-    return value;
 }
 
 }  // namespace
@@ -53,8 +52,14 @@ void AttentionSite::begin(EntryView const& view, std::uint32_t first, std::uint3
     scratch.ids = view.ids == nullptr ? nullptr : view.ids + first;
     // A single candidate reads halves in the kernel; several share one conversion.
     scratch.made = projected_ || (value_type_ == kv::ValueType::fp16 && candidates > 1);
-    scratch.used = 0;
-    if (scratch.made) scratch.slots.assign(tokens, kNoSlot);
+    if (!scratch.made) return;
+    scratch.used = {};
+    for (std::size_t which = 0; which < 2; ++which) {
+        SideTables const& tables = side(which);
+        std::size_t const keys =
+            tables.codes ? tables.pool.size() / tables.pool_step_bytes : tokens;
+        scratch.slots[which].assign(keys, kNoSlot);
+    }
 }
 
 void AttentionSite::project(float const* embeddings, std::size_t step, std::size_t count,
@@ -98,28 +103,28 @@ std::byte const* AttentionSite::row(SideTables const& side, SiteScratch const& s
 
 void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch) const {
     if (!scratch.made) return;
-    std::uint32_t const first = scratch.used;
-    scratch.missing.clear();
-    for (std::size_t i = 0; i < list.count; ++i) {
-        std::uint32_t const position = list.at(i);
-        if (scratch.slots[position] != kNoSlot) continue;
-        scratch.slots[position] = scratch.used++;
-        scratch.missing.push_back(position);
-    }
-    if (scratch.missing.empty()) return;
     for (std::size_t which = 0; which < 2; ++which) {
-        float* rows = reserve_elements(scratch.made_rows[which], scratch.used * d_) + first * d_;
+        SideTables const& tables = side(which);
+        std::uint32_t const first = scratch.used[which];
+        scratch.missing.clear();
+        for (std::size_t i = 0; i < list.count; ++i) {
+            std::uint32_t& slot = scratch.slots[which][row_key(tables, scratch, list.at(i))];
+            if (slot != kNoSlot) continue;
+            slot = scratch.used[which]++;
+            scratch.missing.push_back(list.at(i));
+        }
+        float* rows =
+            reserve_elements(scratch.made_rows[which], scratch.used[which] * d_) + first * d_;
         if (projected_) {
             scratch.missing_items.clear();
             for (std::uint32_t const position : scratch.missing)
                 scratch.missing_items.push_back(scratch.ids[position]);
-            maker_.make(side(which).values, scratch.missing_items.data(),
-                        scratch.missing_items.size(), reinterpret_cast<std::byte*>(rows),
-                        scratch.cells);
+            maker_.make(tables.values, scratch.missing_items.data(), scratch.missing_items.size(),
+                        reinterpret_cast<std::byte*>(rows), scratch.cells);
             continue;
         }
         for (std::size_t i = 0; i < scratch.missing.size(); ++i) {
-            std::byte const* from = row(side(which), scratch, scratch.missing[i]);
+            std::byte const* from = row(tables, scratch, scratch.missing[i]);
             from_half(reinterpret_cast<std::uint16_t const*>(from), d_, rows + i * d_);
         }
     }
@@ -130,12 +135,13 @@ void AttentionSite::find_rows(std::size_t which, TokenList const& list,
     auto& rows = scratch.rows[which];
     std::size_t const slots = row_slots(list.count);
     if (rows.size() < slots) rows.resize(slots);
+    SideTables const& tables = side(which);
     if (scratch.made) {
         float const* made = scratch.made_rows[which].data();
+        auto const& own_slots = scratch.slots[which];
         for (std::size_t i = 0; i < list.count; ++i)
-            rows[i] = made + scratch.slots[list.at(i)] * d_;
+            rows[i] = made + own_slots[row_key(tables, scratch, list.at(i))] * d_;
     } else {
-        SideTables const& tables = side(which);
         for (std::size_t i = 0; i < list.count; ++i) rows[i] = row(tables, scratch, list.at(i));
     }
     for (std::size_t i = list.count; i < slots; ++i) rows[i] = rows[list.count - 1];
@@ -146,14 +152,18 @@ void AttentionSite::find_users(std::size_t which, TokenList const& list,
     if (d_u_ == 0) return;
     SideTables const& tables = side(which);
     std::size_t const step = padded(list.count);
-    std::size_t const bytes = kv::value_bytes(value_type_);
     float* planes = reserve_elements(scratch.users[which], d_u_ * step);
-    std::byte const* base =
+    std::byte const* cells =
         tables.by_item ? tables.users.data() : scratch.view->section(tables.user_section);
-    for (std::size_t i = 0; i < list.count; ++i) {
-        std::size_t const cell = tables.by_item ? scratch.ids[list.at(i)] : list.at(i);
-        for (std::size_t u = 0; u < d_u_; ++u)
-            planes[u * step + i] = load_value(base + (cell * d_u_ + u) * bytes, value_type_);
+    scratch.places.resize(list.count);
+    for (std::size_t i = 0; i < list.count; ++i)
+        scratch.places[i] = tables.by_item ? scratch.ids[list.at(i)] : list.at(i);
+    if (value_type_ == kv::ValueType::fp32) {
+        gather_planes(cells, d_u_, scratch.places, step, planes);
+    } else {
+        std::uint16_t* halves = reserve_elements(scratch.halves, d_u_ * step);
+        gather_planes(cells, d_u_, scratch.places, step, halves);
+        from_half(halves, d_u_ * step, planes);
     }
     for (std::size_t u = 0; u < d_u_; ++u)
         std::fill(planes + u * step + list.count, planes + (u + 1) * step, 0.0F);

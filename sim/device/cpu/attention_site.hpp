@@ -34,14 +34,17 @@ struct TokenList {
 struct SiteScratch {
     EntryView const* view = nullptr;
     ItemId const* ids = nullptr;  ///< of the site's first token
-    bool made = false;  ///< rows are converted or projected once per request, into the slots below
-    std::vector<std::uint32_t> slots;  ///< [tokens of the site], row of `made_rows` or none
-    std::uint32_t used = 0;
+    bool made = false;  ///< rows are converted or projected once per request, into made_rows
+    /// K and V: row of made_rows, by position or (codes) by pool row; or none.
+    std::array<std::vector<std::uint32_t>, 2> slots;
+    std::array<std::uint32_t, 2> used{};
     std::vector<std::uint32_t> missing;
     std::vector<ItemId> missing_items;
     std::array<AlignedVector<float>, 2> made_rows;  ///< K and V, [used, d] fp32
     std::array<std::vector<void const*>, 2> rows;   ///< K and V, [row_slots]
     std::array<AlignedVector<float>, 2> users;      ///< K and V, [d_u, padded(tokens)]
+    std::vector<std::size_t> places;
+    AlignedVector<std::uint16_t> halves;
     AlignedVector<float> scores;
     AlignedVector<float> q;
     AlignedVector<float> out;
@@ -76,6 +79,11 @@ class AttentionSite {
   private:
     [[nodiscard]] std::uint32_t pool_row(SideTables const& side, SiteScratch const& scratch,
                                          std::uint32_t position) const;
+    /// What rows are told apart by: tokens with the same pool row share one.
+    [[nodiscard]] std::uint32_t row_key(SideTables const& side, SiteScratch const& scratch,
+                                        std::uint32_t position) const {
+        return side.codes ? pool_row(side, scratch, position) : position;
+    }
     [[nodiscard]] std::byte const* row(SideTables const& side, SiteScratch const& scratch,
                                        std::uint32_t position) const;
     void find_rows(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
