@@ -160,7 +160,7 @@ class AccuracyRun {
             context_.comm.run_phase("scoring " + contestant.name,
                                     [&] { logits = local_logits(contestant, seed); });
             auto const key = hash_bytes(contestant.name.data(), contestant.name.size(), seed);
-            context_.scores_hash.add(key, engine::hash_scores(set_, logits));
+            context_.scores_hash.merge_raw(engine::hash_scores(set_, logits, key));
             predictions_.logits = order_.gather(context_.comm, std::span<float const>(logits));
             context_.comm.run_phase("accuracy of " + contestant.name, [&] {
                 if (context_.comm.is_root()) evaluate(contestant, seed, samples, probability);
@@ -271,16 +271,33 @@ void report_oracle(RunContext& context, AccuracyRun& run, engine::EvaluationSet 
     }
 }
 
-void note_power(RunContext& context,
-                std::vector<std::pair<Contestant, metrics::LiftResult>> const& results) {
+using Results = std::vector<std::pair<Contestant, metrics::LiftResult>>;
+
+metrics::LiftResult const* find_result(Results const& results, std::string const& name) {
     for (auto const& [contestant, result] : results) {
-        if (contestant.name != "control.mean_pool") continue;
-        if (result.auc_difference.high >= 0) {
-            context.report.notes.push_back(
-                "No power to judge attention: full KV is not better than mean-pooled history "
-                "beyond the interval, so a "
-                "strategy that keeps its score here has not shown that it keeps attention.");
-        }
+        if (contestant.name == name) return &result;
+    }
+    return nullptr;
+}
+
+/// What the controls say about the data's power to tell strategies apart, in words.
+void note_power(RunContext& context, Results const& results) {
+    auto& notes = context.report.notes;
+    auto const* mean_pool = find_result(results, "control.mean_pool");
+    if (mean_pool != nullptr && mean_pool->auc_difference.high >= 0) {
+        notes.push_back(
+            "No power to judge attention: full KV is not better than mean-pooled history beyond "
+            "the "
+            "interval, so a strategy that keeps its score here has not shown that it keeps "
+            "attention.");
+    }
+    auto const* arm = first_collective(context.spec);
+    auto const* collective = arm == nullptr ? nullptr : find_result(results, arm->name);
+    auto const* m1 = find_result(results, "control.m1");
+    if (collective != nullptr && m1 != nullptr && m1->auc.high >= collective->auc.value) {
+        notes.push_back(
+            "The pool index carries nothing here: CollectiveKV with a pool of one row (" +
+            std::string("control.m1) is not worse than ") + arm->name + " beyond its interval.");
     }
 }
 
@@ -311,7 +328,7 @@ void run_accuracy_phase(RunContext& context) {
     report_oracle(context, run, set);
     comm.run_phase("accuracy intervals", [&] {
         if (!comm.is_root()) return;
-        std::vector<std::pair<Contestant, metrics::LiftResult>> results;
+        Results results;
         for (std::size_t i = 0; i < list.size(); ++i) {
             results.emplace_back(list[i],
                                  metrics::compare(samples[i], samples[0], samples[1],

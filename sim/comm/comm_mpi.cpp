@@ -133,9 +133,12 @@ bool under_launcher() {
 }  // namespace
 
 Runtime::Runtime(int& argc, char**& argv) {
-    // A program started alone would otherwise spawn a helper daemon and fail where that is not
-    // installed.
-    if (!under_launcher()) setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    // Started alone there is nobody to talk to. Open MPI's singletons also share one session
+    // folder, so that programs started side by side now and then remove it under each other.
+    if (!under_launcher()) {
+        world_ = make_serial();
+        return;
+    }
     int provided = MPI_THREAD_SINGLE;
     // Only the thread that started MPI calls it; OpenMP threads compute.
     check(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
@@ -158,7 +161,7 @@ Runtime::~Runtime() {
 }
 
 void Runtime::abort(int exit_code) {
-    if (world_) MPI_Abort(*static_cast<MPI_Comm const*>(world_->native_handle()), exit_code);
+    if (initialised_) MPI_Abort(*static_cast<MPI_Comm const*>(world_->native_handle()), exit_code);
     std::_Exit(exit_code);
 }
 

@@ -72,8 +72,8 @@ class Communicator {
 
 std::unique_ptr<Communicator> make_serial();
 
-/// Owns MPI_Init / MPI_Finalize for the process where MPI is built in and the program was started
-/// by a launcher (or alone); serial otherwise. Aborts the job when destroyed during an exception
+/// Owns MPI_Init / MPI_Finalize for the process where MPI is built in and a launcher started the
+/// program; serial otherwise, MPI untouched. Aborts the job when destroyed during an exception
 /// that was not agreed on.
 class Runtime {
   public:

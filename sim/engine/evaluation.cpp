@@ -223,12 +223,13 @@ std::vector<float> score(Population const& population, EvaluationSet const& set,
     return logits;
 }
 
-std::uint64_t hash_scores(EvaluationSet const& set, std::vector<float> const& logits) {
+std::uint64_t hash_scores(EvaluationSet const& set, std::vector<float> const& logits,
+                          std::uint64_t key) {
     UnorderedHash hash;
     for (std::size_t i = 0; i < set.users.size(); ++i) {
         auto const begin = set.user_offsets[i];
-        hash.add(set.users[i],
-                 hash_span(std::span(logits).subspan(begin, set.user_offsets[i + 1] - begin)));
+        auto const own = std::span(logits).subspan(begin, set.user_offsets[i + 1] - begin);
+        hash.add(set.users[i], hash_span(own, key));
     }
     return hash.value();
 }

@@ -50,7 +50,9 @@ std::vector<float> score(workload::Population const& population, EvaluationSet c
                          decode::Backend const& backend, HistorySource source, std::uint64_t seed,
                          EvaluationProgress const& progress);
 
-/// Order-free hash over (user, bits of the user's logits).
-std::uint64_t hash_scores(EvaluationSet const& set, std::vector<float> const& logits);
+/// Order-free hash over (key, user, bits of the user's logits): parts of a set add up to the hash
+/// of the whole, on any number of ranks. `key` tells contestants and seeds apart.
+std::uint64_t hash_scores(EvaluationSet const& set, std::vector<float> const& logits,
+                          std::uint64_t key = 0);
 
 }  // namespace ckvsim::engine

@@ -203,10 +203,10 @@ void write_bulk(comm::Communicator& comm, std::string const& partial,
                 std::vector<BulkArray> const& bulk) {
     Transfer transfer;
     h5::Handle file;
-    comm.run_phase("report: asking for room", [&] {
-        require_room(partial, most_bulk_bytes(bulk));
-        transfer = make_transfer(comm, partial);
-    });
+    // Apart: choosing MPI-IO duplicates the communicator, so nobody may leave before it alone.
+    comm.run_phase("report: asking for room",
+                   [&] { require_room(partial, most_bulk_bytes(bulk)); });
+    comm.run_phase("report: choosing transfers", [&] { transfer = make_transfer(comm, partial); });
     comm.run_phase("report: creating the file",
                    [&] { file = h5::create_file(partial, transfer.file_access.id()); });
     for (auto const& array : bulk) write_array(comm, file.id(), transfer, array);

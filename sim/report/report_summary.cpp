@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 /// Names of arms give way when the table would be wider than kTextWidth, down to this.
-constexpr std::size_t kShortestName = 12;
+constexpr std::size_t kShortestName = 28;
 
 /// "100 %", "12.5 %", "1.57 %".
 std::string ratio_text(double ratio) {

@@ -40,7 +40,8 @@ class Failures(Scratch):
         self.assert_clean_failure(outcome, 4, "catalogue")
 
     def test_a_full_disk_on_one_rank(self):
-        limited = ["mpirun", "--bind-to", "none", "-n", "1", "bash", "-c", 'ulimit -f 8; exec "$@"', "limited"]
+        # Shared-memory transport would hit the limit inside MPI_Init, before the program can say anything.
+        limited = ["env", "OMPI_MCA_btl=tcp,self", "mpirun", "--bind-to", "none", "-n", "1", "bash", "-c", 'ulimit -f 8; exec "$@"', "limited"]
         plain = [CKVSIM, "run", SPEC, *self.base, *settings(measurements__executed__enabled="false"), "-q", "-o",
                  "full.h5"]
         outcome = launch([*limited, *plain, ":", "-n", "1", *plain], self.folder)
@@ -89,7 +90,7 @@ class CommandLine(Scratch):
             (["validate", bad_spec], 3, "/arms"),
             (["run", "missing.json"], 4, "missing.json"),
             (["show", "missing.h5"], 4, "missing.h5"),
-            (["show", bad_spec], 4, "HDF5"),
+            (["show", bad_spec], 4, "not a ckvsim report"),
             (["import", "parquet", ".", "-o", "x.h5"], 2, "parquet"),
             (["run", SPEC, "--perturb-token", "zero"], 2, "perturb-token"),
             (["run", SPEC, "--set", "/no/such/key=1"], 3, "/no/such/key"),
@@ -100,6 +101,12 @@ class CommandLine(Scratch):
                 outcome = launch([CKVSIM, *arguments, *extra], self.folder)
                 self.assertEqual(outcome.code, code, str(outcome))
                 self.assertIn(piece, outcome.err + outcome.out)
+
+    def test_programs_started_side_by_side_do_not_disturb_each_other(self):
+        jobs = [subprocess.Popen([CKVSIM, "version"], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(40)]
+        errors = [job.communicate(timeout=SECONDS_TO_END)[1] for job in jobs]
+        self.assertEqual([job.returncode for job in jobs], [0] * len(jobs), "\n".join(filter(None, errors)))
 
     def test_help_of_every_subcommand_has_an_example_or_options(self):
         top = launch([CKVSIM, "--help"], self.folder)
