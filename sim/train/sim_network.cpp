@@ -19,6 +19,10 @@ namespace {
 // average one, yet large enough that attention leaves its uniform start within some hundred steps.
 constexpr double kEmbeddingDeviation = 0.05;
 constexpr double kPoolDeviation = 0.1;
+// Standard deviation of the router's logits at the start. Much smaller, and the mean softmax is
+// uniform whatever the arg-max does: the balance loss is blind and a quarter of the pool gets used;
+// much larger, and items hardly change rows any more.
+constexpr double kRouterLogitDeviation = 0.3;
 // Width of the training-only head on the search branch.
 constexpr std::int64_t kSearchHeadWidth = 32;
 
@@ -172,7 +176,8 @@ void SimNetwork::Parts::add_site(std::string const& site, bool collective) {
             continue;
         }
         auto const prefix = site + "." + side + ".";
-        add(prefix + "wr", variant.m, d_e, std::sqrt(2.0 / static_cast<double>(variant.m + d_e)));
+        add(prefix + "wr", variant.m, d_e,
+            kRouterLogitDeviation / (kEmbeddingDeviation * std::sqrt(static_cast<double>(d_e))));
         if (variant.d_u > 0) add(prefix + "wu", variant.d_u, d_e, deviation);
         add(prefix + "pool", variant.m, d - variant.d_u, kPoolDeviation);
     }
