@@ -20,7 +20,20 @@ std::unique_ptr<workload::Population> make_population(config::Spec const& spec) 
             path, 0,
             "the dataset does not exist; make it with: ckvsim import <format> <folder> -o " + path);
     }
-    return workload::make_dataset_population(report::read_dataset(path));
+    auto dataset = report::read_dataset(path);
+    if (spec.workload.kind == config::WorkloadKind::expanded) {
+        if (spec.workload.expansion.items != 0 &&
+            spec.workload.expansion.items < dataset.catalogue.items) {
+            throw ConfigError(
+                spec.name, {{"/workload/expansion/items",
+                             std::to_string(spec.workload.expansion.items) + " items, but " + path +
+                                 " has " + std::to_string(dataset.catalogue.items),
+                             "a catalogue can only grow; 0 keeps the dataset's"}});
+        }
+        return std::make_unique<workload::ExpandedPopulation>(std::move(dataset),
+                                                              spec.workload.expansion);
+    }
+    return workload::make_dataset_population(std::move(dataset));
 }
 
 std::string calibration_path(config::Spec const& spec) {

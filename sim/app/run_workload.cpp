@@ -5,10 +5,15 @@
 
 #include "app/row.hpp"
 #include "app/run_context.hpp"
+#include "engine/expansion_distance.hpp"
+#include "report/dataset_file.hpp"
 
 namespace ckvsim::app {
 
 namespace {
+
+/// Users compared with the recorded ones: enough for a noise floor well below 0.01.
+constexpr std::uint64_t kExpansionSample = 200000;
 
 bool wants(config::Spec const& spec, config::Control control) {
     auto const& controls = spec.accuracy.controls;
@@ -58,6 +63,34 @@ void report_popularity(metrics::Report& report, engine::PopulationScan const& sc
     }
 }
 
+/// Distances are asked of the expansion itself, before any perturbation, by rank 0.
+void report_expansion(RunContext& context) {
+    auto const& spec = context.spec;
+    if (spec.workload.kind != config::WorkloadKind::expanded) return;
+    context.progress.begin("distances of the expansion");
+    context.comm.run_phase("distances of the expansion", [&] {
+        if (!context.comm.is_root()) return;
+        auto const dataset = report::read_dataset(spec.workload.dataset_path);
+        auto params = spec.workload.expansion;
+        workload::ExpandedPopulation const expanded(dataset, params);
+        params.shuffle_items = true;
+        workload::ExpandedPopulation const shuffled(dataset, params);
+        for (auto const& row : engine::expansion_distances(expanded, shuffled, kExpansionSample,
+                                                           spec.seed, params.neighbourhood)) {
+            Row(context.report.table("expansion"))
+                .set("distribution", row.distribution)
+                .set("expanded", row.expanded)
+                .set("noise_floor", row.noise_floor)
+                .set("shuffled", row.shuffled)
+                .add();
+        }
+        context.report.notes.push_back("Users are expanded from " +
+                                       std::to_string(expanded.source_users()) +
+                                       " recorded ones: they add load, never statistical weight.");
+    });
+    context.progress.end();
+}
+
 }  // namespace
 
 void run_workload_phase(RunContext& context) {
@@ -92,6 +125,7 @@ void run_workload_phase(RunContext& context) {
                   "1");
     report_lengths(report, scan);
     report_popularity(report, scan);
+    report_expansion(context);
     report.provenance["workload"] = context.population->describe();
 }
 

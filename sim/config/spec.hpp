@@ -11,6 +11,7 @@
 #include "kv/strategy.hpp"
 #include "model/sim.hpp"
 #include "node/platform.hpp"
+#include "workload/expanded.hpp"
 #include "workload/requests.hpp"
 #include "workload/synthetic.hpp"
 
@@ -18,12 +19,13 @@ namespace ckvsim::config {
 
 inline constexpr int kSpecSchemaVersion = 1;
 
-enum class WorkloadKind : std::uint8_t { synthetic, dataset };
+enum class WorkloadKind : std::uint8_t { synthetic, dataset, expanded };
 
 struct WorkloadSpec {
     WorkloadKind kind = WorkloadKind::synthetic;
     workload::SyntheticParams synthetic;  ///< kind = synthetic
-    std::string dataset_path;             ///< kind = dataset: file written by `ckvsim import`
+    std::string dataset_path;  ///< kind = dataset or expanded: file written by `ckvsim import`
+    workload::ExpansionParams expansion;  ///< kind = expanded
 
     bool operator==(WorkloadSpec const&) const = default;
 };

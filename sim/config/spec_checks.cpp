@@ -116,7 +116,7 @@ void check_traffic(Checker& checker, Spec const& spec, std::string const& sectio
     std::string const at = "/measurements/" + section;
     std::string const kind = at + "/traffic/kind";
     if (traffic.kind == workload::ArrivalKind::original) {
-        checker.require(spec.workload.kind == WorkloadKind::dataset, {kind, "/workload/kind"},
+        checker.require(spec.workload.kind != WorkloadKind::synthetic, {kind, "/workload/kind"},
                         "\"original\" needs a dataset: synthetic users have no arrival times",
                         "use \"poisson\"");
         return;
@@ -160,6 +160,12 @@ void check_spec(Spec const& spec, Problems& problems) {
                     "\"" + spec.name + "\" starts with '.' and would make hidden files",
                     "choose another first character");
     if (spec.workload.kind == WorkloadKind::synthetic) check_synthetic(checker, spec);
+    if (spec.workload.kind == WorkloadKind::expanded) {
+        checker.require(
+            !spec.accuracy.enabled, {"/measurements/accuracy/enabled", "/workload/kind"},
+            "true, but expanded users are clones: they add load, never statistical weight",
+            "set it to false and measure accuracy with kind \"dataset\"");
+    }
     check_model(checker, spec.model);
     for (std::size_t i = 0; i < spec.arms.size(); ++i) check_arm(checker, spec, i);
     check_serving(checker, spec);

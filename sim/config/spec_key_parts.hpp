@@ -7,6 +7,7 @@
 namespace ckvsim::config {
 
 void describe_synthetic(KeyVisitor& visitor, workload::SyntheticParams& params);
+void describe_expansion(KeyVisitor& visitor, workload::ExpansionParams& params);
 void describe_traffic(KeyVisitor& visitor, workload::TrafficParams& traffic);
 void describe_node(KeyVisitor& visitor, node::NodeParams& node);
 void describe_model(KeyVisitor& visitor, model::SimShape& shape);

@@ -9,7 +9,9 @@ namespace ckvsim::config {
 namespace {
 
 constexpr std::pair<WorkloadKind, char const*> kWorkloadKinds[] = {
-    {WorkloadKind::synthetic, "synthetic"}, {WorkloadKind::dataset, "dataset"}};
+    {WorkloadKind::synthetic, "synthetic"},
+    {WorkloadKind::dataset, "dataset"},
+    {WorkloadKind::expanded, "expanded"}};
 
 constexpr std::pair<Control, char const*> kControls[] = {
     {Control::popularity, "popularity"},         {Control::no_history, "no_history"},
@@ -19,8 +21,8 @@ constexpr std::pair<Control, char const*> kControls[] = {
 void describe_workload(KeyVisitor& v, WorkloadSpec& workload) {
     bool const known = v.choice<WorkloadKind>(
         {.name = "kind",
-         .meaning = "where users come from: a generator with a known preference model, or a file "
-                    "written by `ckvsim import`",
+         .meaning = "where users come from: a generator with a known preference model, a file "
+                    "written by `ckvsim import`, or any number of users expanded from such a file",
          .required = true},
         workload.kind, kWorkloadKinds);
     bool const synthetic = workload.kind == WorkloadKind::synthetic;
@@ -34,8 +36,14 @@ void describe_workload(KeyVisitor& v, WorkloadSpec& workload) {
             .unit = "path",
             .required = known && !synthetic,
             .applies = !known || !synthetic,
-            .only_if = "kind = dataset"},
+            .only_if = "kind = dataset or expanded"},
            workload.dataset_path, {.shortest = 1});
+    bool const expanded = workload.kind == WorkloadKind::expanded;
+    v.object({.name = "expansion",
+              .meaning = "how recorded users are multiplied (sim/docs/expansion.md)",
+              .applies = !known || expanded,
+              .only_if = "kind = expanded"},
+             [&](KeyVisitor& inner) { describe_expansion(inner, workload.expansion); });
 }
 
 void describe_accuracy(KeyVisitor& v, AccuracySpec& accuracy) {

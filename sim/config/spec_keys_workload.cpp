@@ -95,6 +95,33 @@ void describe_synthetic(KeyVisitor& v, workload::SyntheticParams& p) {
            p.long_gap_s, {.low = 0, .high = 1e9, .above_low = true});
 }
 
+void describe_expansion(KeyVisitor& v, workload::ExpansionParams& p) {
+    v.integer({.name = "seed", .meaning = "seed of the expansion"}, p.seed,
+              {.low = 0, .high = 1'000'000'000'000'000'000});
+    v.integer({.name = "users", .meaning = "users to make", .unit = "users"}, p.users,
+              {.low = 1, .high = 10'000'000'000});
+    v.integer({.name = "items",
+               .meaning = "items of the grown catalogue, at least the dataset's; 0 = the dataset's",
+               .unit = "items"},
+              p.items, {.low = 0, .high = 4'000'000'000});
+    v.real({.name = "substitution_share",
+            .meaning = "share of a user's distinct items replaced by items that other users "
+                       "consumed next to them"},
+           p.substitution_share, kShare);
+    v.integer({.name = "neighbourhood",
+               .meaning = "consumed next to = at most so many events apart",
+               .unit = "events"},
+              p.neighbourhood, {.low = 1, .high = 1000});
+    v.real({.name = "length_jitter",
+            .meaning = "standard deviation of the shift of a user's rank among history lengths"},
+           p.length_jitter, kShare);
+    v.real({.name = "time_sigma", .meaning = "log-normal stretch of gaps between impressions"},
+           p.time_sigma, {.low = 0, .high = 10});
+    v.real({.name = "foreign_share",
+            .meaning = "grown catalogue: items met in another community's variant"},
+           p.foreign_share, kShare);
+}
+
 void describe_traffic(KeyVisitor& v, workload::TrafficParams& traffic) {
     bool const known = v.choice<workload::ArrivalKind>(
         {.name = "kind",

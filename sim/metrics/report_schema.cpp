@@ -39,6 +39,20 @@ TableSchema popularity() {
           kRounding}}};
 }
 
+TableSchema expansion() {
+    auto const distance = [](std::string name, std::string meaning) {
+        return Column{std::move(name), real, "1", derived, std::move(meaning), kRounding};
+    };
+    return {"expansion",
+            "how far expanded users are from the recorded ones, as Kolmogorov-Smirnov statistics "
+            "over up to 200,000 users (workload kind expanded)",
+            false,
+            {key_text("distribution", "length, popularity, repeat or co_occurrence"),
+             distance("expanded", "expanded users against a third of the recorded ones"),
+             distance("noise_floor", "another third of the recorded users against the same third"),
+             distance("shuffled", "control: the same expansion with shuffled items")}};
+}
+
 TableSchema training() {
     return {"training",
             "what the weight files say about their training",
@@ -60,7 +74,7 @@ TableSchema phases() {
 }  // namespace
 
 std::vector<TableSchema> context_tables() {
-    return {workload(), history_lengths(), popularity(), training(), phases()};
+    return {workload(), history_lengths(), popularity(), expansion(), training(), phases()};
 }
 
 }  // namespace schema

@@ -25,6 +25,8 @@ struct ExpansionParams {
     double time_sigma = 0.2;          ///< log-normal stretch of the gaps between impressions
     double foreign_share = 0.1;       ///< grown catalogue: events on items of another community
     bool shuffle_items = false;       ///< control: every item of a user replaced by a random one
+
+    bool operator==(ExpansionParams const&) const = default;
 };
 
 /// Thread-safe and read-only after construction; a pure function of (source, parameters, user).
