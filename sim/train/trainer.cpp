@@ -23,7 +23,7 @@ namespace {
 
 constexpr char const* kFormat = "ckvsim-sim-1";
 // Part of a weight file's identity: raise it when the same input would give other weights.
-constexpr std::int64_t kTrainerVersion = 1;
+constexpr std::int64_t kTrainerVersion = 2;
 // Epochs without a better tune AUC before a run ends (LongCTR's early stop, FACTS section 1).
 constexpr std::uint32_t kPatience = 2;
 constexpr std::uint32_t kNoToken = 0xFFFFFFFF;
