@@ -67,17 +67,17 @@ void write_statistics(hid_t file, Dataset const& data) {
     h5::write_texts(file, "notes", data.notes);
 }
 
-void write_file(std::string const& partial, Dataset const& data) {
-    auto file = h5::create_file(partial);
+std::vector<char> file_of(std::string const& path, Dataset const& data) {
+    auto const file = h5::create_memory_file(path);
     write_header(file.id(), data);
     h5::write_texts(file.id(), "catalogue/feature_names", data.catalogue.feature_names);
     for (std::size_t f = 0; f < data.catalogue.features.size(); ++f)
         h5::write_array(file.id(), feature_path(f), data.catalogue.features[f]);
-    visit_arrays(data, [&](char const* path, auto const& values) {
-        h5::write_array(file.id(), path, values);
+    visit_arrays(data, [&](char const* name, auto const& values) {
+        h5::write_array(file.id(), name, values);
     });
     write_statistics(file.id(), data);
-    file.close(partial);
+    return h5::file_image(file, path);
 }
 
 void check_version(hid_t file, std::string const& path) {
@@ -160,7 +160,7 @@ void write_dataset(std::string const& path, Dataset const& dataset) {
     prepare_partial(path);
     try {
         auto const partial = partial_name(path);
-        write_file(partial, dataset);
+        write_partial(path, file_of(path, dataset));
         seal_file(partial, kKind);
         auto const back = read_dataset(partial);
         if (workload::digest_dataset(back) != workload::digest_dataset(dataset) ||

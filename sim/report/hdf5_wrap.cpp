@@ -51,17 +51,32 @@ void fail(std::string const& where, char const* what) {
                        " failed (HDF5: " + (reason.empty() ? "no reason given" : reason) + ")");
 }
 
-Handle open_file(std::string const& path, Open mode) {
-    return {H5Fopen(path.c_str(), mode == Open::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT),
+Handle open_file(std::string const& path, Open mode, hid_t access) {
+    return {H5Fopen(path.c_str(), mode == Open::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, access),
             H5Fclose, path, "opening"};
 }
 
-Handle create_file(std::string const& path, hid_t access) {
-    Handle const creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, path, "creating properties");
-    check(H5Pset_obj_track_times(creation.id(), false), path, "switching timestamps off");
-    check(H5Pset_userblock(creation.id(), kSealBytes), path, "leaving room for the seal");
-    return {H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access), H5Fclose, path,
-            "creating"};
+Handle create_memory_file(std::string const& name) {
+    constexpr std::size_t kGrowth = std::size_t{4} << 20;
+    Handle const access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, name, "creating properties");
+    check(H5Pset_fapl_core(access.id(), kGrowth, false), name, "choosing memory");
+    Handle const creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, name, "creating properties");
+    check(H5Pset_obj_track_times(creation.id(), false), name, "switching timestamps off");
+    check(H5Pset_userblock(creation.id(), kSealBytes), name, "leaving room for the seal");
+    return {H5Fcreate(name.c_str(), H5F_ACC_TRUNC, creation.id(), access.id()), H5Fclose, name,
+            "creating in memory"};
+}
+
+std::vector<char> file_image(Handle const& file, std::string const& where) {
+    check(H5Fflush(file.id(), H5F_SCOPE_GLOBAL), where, "flushing");
+    auto const counted = static_cast<std::size_t>(
+        check(H5Fget_file_image(file.id(), nullptr, 0), where, "asking for the size"));
+    std::vector<char> image(kSealBytes + counted, '\0');
+    check(H5Fget_file_image(file.id(), image.data() + kSealBytes, counted), where, "copying");
+    // HDF5 1.10 leaves the user block out of the copy.
+    validate(image[kSealBytes] == '\x89',
+             "report: HDF5 lays out file images in another way than this program knows");
+    return image;
 }
 
 Handle create_group(hid_t parent, std::string const& name) {

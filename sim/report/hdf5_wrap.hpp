@@ -62,10 +62,14 @@ class Handle {
 };
 
 enum class Open : std::uint8_t { read, modify };
-Handle open_file(std::string const& path, Open mode);
-/// New file with room for a seal in front; an older one of that name is replaced. `access` = file
-/// access properties or H5P_DEFAULT.
-Handle create_file(std::string const& path, hid_t access = H5P_DEFAULT);
+/// `access` = file access properties; with several ranks' properties the call is collective.
+Handle open_file(std::string const& path, Open mode, hid_t access = H5P_DEFAULT);
+/// New file in memory, with room for a seal in front. Files are made here and written by the
+/// caller: when HDF5 1.10 itself cannot write (disk full), the file can no longer be closed and the
+/// library crashes at the end of the program.
+Handle create_memory_file(std::string const& name);
+/// The bytes of a file in memory, seal room (zeros) included.
+std::vector<char> file_image(Handle const& file, std::string const& where);
 Handle create_group(hid_t parent, std::string const& name);
 Handle open_group(hid_t parent, std::string const& name, std::string const& where);
 [[nodiscard]] bool exists(hid_t parent, std::string const& name);

@@ -73,6 +73,14 @@ h5::Handle write_column(hid_t group, metrics::Table const& table, std::size_t in
     throw InternalError("report: column type out of range");
 }
 
+/// What every dataset of a report says about itself.
+void describe(h5::Handle const& dataset, std::string const& unit, std::string const& provenance,
+              std::string const& meaning) {
+    h5::set_attribute(dataset.id(), "unit", unit);
+    h5::set_attribute(dataset.id(), "provenance", provenance);
+    h5::set_attribute(dataset.id(), "meaning", meaning);
+}
+
 void write_table(hid_t tables, std::string const& name, metrics::Table const& table) {
     h5::Handle const group = h5::create_group(tables, name);
     h5::set_attribute(group.id(), "meaning", table.schema().meaning);
@@ -85,10 +93,8 @@ void write_table(hid_t tables, std::string const& name, metrics::Table const& ta
     }
     for (std::size_t i = 0; i < table.schema().columns.size(); ++i) {
         auto const& column = table.schema().columns[i];
-        h5::Handle const dataset = write_column(group.id(), table, i);
-        h5::set_attribute(dataset.id(), "unit", column.unit);
-        h5::set_attribute(dataset.id(), "provenance", metrics::to_string(column.provenance));
-        h5::set_attribute(dataset.id(), "meaning", column.meaning);
+        describe(write_column(group.id(), table, i), column.unit,
+                 metrics::to_string(column.provenance), column.meaning);
     }
 }
 
@@ -179,8 +185,10 @@ void write_content(hid_t file, metrics::Report const& report) {
     h5::set_attribute(file, "creator", std::string(kCreator));
     h5::set_attribute(file, "schema_version", std::int64_t{metrics::kReportSchemaVersion});
     h5::set_attribute(file, "content_hash", to_hex(digest_report(report)));
-    h5::write_texts(file, "spec", {report.spec_json});
-    h5::write_texts(file, "notes", report.notes);
+    describe(h5::write_texts(file, "spec", {report.spec_json}), "text", "input",
+             "the resolved spec as JSON, every default filled in");
+    describe(h5::write_texts(file, "notes", report.notes), "text", "derived",
+             "cautions in plain words");
     h5::Handle const provenance = h5::create_group(file, "provenance");
     for (auto const& [key, value] : report.provenance)
         h5::set_attribute(provenance.id(), key, value);

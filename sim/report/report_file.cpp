@@ -97,8 +97,8 @@ void check_bulk(comm::Communicator& comm, std::vector<BulkArray> const& bulk) {
     });
 }
 
-/// Bytes that the bulk arrays can take; deflate adds at most 5 bytes per 16 KiB (RFC 1951 stored
-/// blocks) and a chunk some bytes of index and checksum.
+/// Bytes that the bulk arrays can take, for reserving them; deflate adds at most 5 bytes per 16 KiB
+/// (RFC 1951 stored blocks) and a chunk some bytes of index and checksum.
 std::uint64_t most_bulk_bytes(std::vector<BulkArray> const& bulk) {
     std::uint64_t bytes = 0;
     for (auto const& array : bulk) {
@@ -198,17 +198,18 @@ void write_array(comm::Communicator& comm, hid_t file, Transfer const& transfer,
     });
 }
 
-/// Collective.
+/// Collective. The file exists, with its tables and with disk space for the arrays.
 void write_bulk(comm::Communicator& comm, std::string const& partial,
                 std::vector<BulkArray> const& bulk) {
-    Transfer transfer;
-    h5::Handle file;
-    // Apart: choosing MPI-IO duplicates the communicator, so nobody may leave before it alone.
     comm.run_phase("report: asking for room",
-                   [&] { require_room(partial, most_bulk_bytes(bulk)); });
-    comm.run_phase("report: choosing transfers", [&] { transfer = make_transfer(comm, partial); });
-    comm.run_phase("report: creating the file",
-                   [&] { file = h5::create_file(partial, transfer.file_access.id()); });
+                   [&] { require_permitted_size(partial, most_bulk_bytes(bulk)); });
+    Transfer transfer;
+    // Apart: choosing MPI-IO duplicates the communicator, so nobody may leave before it alone.
+    comm.run_phase("report: sharing the file", [&] { transfer = make_transfer(comm, partial); });
+    h5::Handle file;
+    comm.run_phase("report: opening the file", [&] {
+        file = h5::open_file(partial, h5::Open::modify, transfer.file_access.id());
+    });
     for (auto const& array : bulk) write_array(comm, file.id(), transfer, array);
     comm.run_phase("report: closing the file", [&] { file.close(partial); });
 }
@@ -237,10 +238,14 @@ void verify_bulk(std::string const& partial, std::vector<BulkArray> const& bulk)
     }
 }
 
-void write_tables(std::string const& partial, metrics::Report const& report, bool new_file) {
-    auto file = new_file ? h5::create_file(partial) : h5::open_file(partial, h5::Open::modify);
+/// Local. The file with everything but the bulk arrays, for which it reserves space.
+void write_tables(std::string const& path, metrics::Report const& report,
+                  std::vector<BulkArray> const& bulk) {
+    prepare_partial(path);
+    auto const file = h5::create_memory_file(path);
     write_content(file.id(), report);
-    file.close(partial);
+    write_partial(path, h5::file_image(file, path));
+    if (!bulk.empty()) reserve_room(partial_name(path), most_bulk_bytes(bulk));
 }
 
 void verify_tables(std::string const& partial, metrics::Report const& report) {
@@ -254,14 +259,12 @@ void write_phases(comm::Communicator& comm, std::string const& path, metrics::Re
     auto const partial = partial_name(path);
     comm.require_equal(digest_layout(path, bulk), "report: file name and bulk arrays");
     check_bulk(comm, bulk);
-    comm.run_phase("report: preparing", [&] {
-        if (comm.is_root()) prepare_partial(path);
+    comm.run_phase("report: writing tables", [&] {
+        if (comm.is_root()) write_tables(path, report, bulk);
     });
     if (!bulk.empty()) write_bulk(comm, partial, bulk);
-    comm.run_phase("report: writing tables", [&] {
-        if (!comm.is_root()) return;
-        write_tables(partial, report, bulk.empty());
-        seal_file(partial, kKind);
+    comm.run_phase("report: sealing", [&] {
+        if (comm.is_root()) seal_file(partial, kKind);
     });
     comm.run_phase("report: reading back", [&] {
         if (!bulk.empty()) verify_bulk(partial, bulk);

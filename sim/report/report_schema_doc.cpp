@@ -46,8 +46,7 @@ char const kLayout[] = R"( in this version; a newer one is refused |
 
 **Types.** `integer` is a little-endian signed 64-bit integer, `real` a 64-bit IEEE float in which NaN means "not measured" or "too
 few samples", `text` a zero-padded fixed-length UTF-8 string. Columns of 65,536 rows or more, and all bulk arrays, are chunked
-(65,536 values) with shuffle, gzip and Fletcher32. Nothing in the file depends on the time of writing but the provenance
-entry `date_utc`.
+(65,536 values) with shuffle, gzip and Fletcher32. No object carries a timestamp: equal reports are equal files.
 
 **Wall clock and virtual time never share a table**, but for `fidelity`, whose subject is their difference. Tables with
 `wall_clock` = 1 are noisy: `ckvsim diff` leaves them out unless asked. Simulated tables are in virtual nanoseconds and
@@ -58,8 +57,9 @@ repeat exactly.
 truncated or damaged report is refused with a message instead of crashing in a parser, and bulk arrays are covered too. A
 file that was changed afterwards (also by h5py or h5repack) is refused by `ckvsim`; other HDF5 programs do not care.
 
-**Writing.** All ranks write `<name>.partial`, rank 0 adds the tables and the seal, the file is flushed, read back and compared,
-then renamed. After a failure nothing is left under the final name; an older report stays.
+**Writing.** Rank 0 makes the file in memory, writes it to `<name>.partial` and reserves disk space for the bulk arrays, which
+all ranks then write together; rank 0 seals and flushes the file, all read back and compare what they wrote, and the file is
+renamed. After a failure nothing is left under the final name; an older report stays.
 
 ## Provenance of a number
 

@@ -121,23 +121,53 @@ void prepare_partial(std::string const& path) {
     if (!file.ok()) throw BackendError(partial + ": cannot create" + reason());
 }
 
-void require_room(std::string const& partial, std::uint64_t bytes) {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
-        limit.rlim_cur < bytes) {
-        throw BackendError(partial + ": needs " + std::to_string(bytes) +
-                           " bytes but this process may write files of " +
-                           std::to_string(limit.rlim_cur) + " bytes. raise `ulimit -f`");
+void write_partial(std::string const& path, std::span<char const> image) {
+    auto const partial = partial_name(path);
+    Descriptor const file(partial, O_WRONLY | O_TRUNC);
+    if (!file.ok()) throw BackendError(partial + ": cannot open" + reason());
+    std::size_t done = 0;
+    while (done < image.size()) {
+        ssize_t const wrote = ::write(file.id(), image.data() + done, image.size() - done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote <= 0) throw BackendError(partial + ": cannot write" + reason());
+        done += static_cast<std::size_t>(wrote);
+    }
+}
+
+void reserve_room(std::string const& partial, std::uint64_t bytes) {
+    Descriptor const file(partial, O_RDWR);
+    struct stat info {};
+    if (!file.ok() || ::fstat(file.id(), &info) != 0)
+        throw BackendError(partial + ": cannot open" + reason());
+    if (::fallocate(file.id(), FALLOC_FL_KEEP_SIZE, info.st_size, static_cast<off_t>(bytes)) == 0)
+        return;
+    if (errno != EOPNOTSUPP) {
+        throw BackendError(partial + ": cannot reserve " + std::to_string(bytes) + " bytes" +
+                           reason());
     }
     struct statvfs system {};
-    if (::statvfs(partial.c_str(), &system) != 0)
+    if (::fstatvfs(file.id(), &system) != 0)
         throw BackendError(partial + ": cannot ask for free space" + reason());
     std::uint64_t const free = std::uint64_t{system.f_bavail} * system.f_frsize;
-    if (free < bytes) {
-        throw BackendError(partial + ": needs " + std::to_string(bytes) + " bytes but only " +
-                           std::to_string(free) +
-                           " are free there (disk full). free some or write elsewhere");
+    if (free >= bytes) return;
+    throw BackendError(partial + ": needs " + std::to_string(bytes) + " bytes but only " +
+                       std::to_string(free) + " are free there. free some or write elsewhere");
+}
+
+void require_permitted_size(std::string const& partial, std::uint64_t bytes) {
+    struct stat info {};
+    if (::stat(partial.c_str(), &info) != 0)
+        throw BackendError(partial + ": this rank cannot see the file" + reason() +
+                           ". write to a folder that all ranks share");
+    rlimit limit{};
+    auto const size = static_cast<std::uint64_t>(info.st_size) + bytes;
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+        limit.rlim_cur >= size) {
+        return;
     }
+    throw BackendError(partial + ": may need " + std::to_string(size) +
+                       " bytes but this process may write files of " +
+                       std::to_string(limit.rlim_cur) + " bytes. raise `ulimit -f`");
 }
 
 void seal_file(std::string const& partial, std::string const& kind) {
@@ -148,6 +178,9 @@ void seal_file(std::string const& partial, std::string const& kind) {
     auto const text = seal_text(kind, content);
     if (::pwrite(file.id(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
         throw BackendError(partial + ": cannot seal" + reason());
+    // Cutting a file to the length it has frees the blocks reserved behind its end.
+    if (::ftruncate(file.id(), static_cast<off_t>(kSealBytes + content.bytes)) != 0)
+        throw BackendError(partial + ": cannot trim" + reason());
     if (::fsync(file.id()) != 0) throw BackendError(partial + ": cannot flush" + reason());
 }
 

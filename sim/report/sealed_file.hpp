@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace ckvsim::report {
@@ -18,12 +19,18 @@ std::string partial_name(std::string const& path);
 /// an empty one. BackendError with the operating system's reason.
 void prepare_partial(std::string const& path);
 
-/// BackendError when the file system of `partial` has fewer than `bytes` free, or this process may
-/// not write files of that size. Asked before collective writing, in which one failing rank could
-/// leave the others waiting.
-void require_room(std::string const& partial, std::uint64_t bytes);
+/// Writes the image of a file over the partial one. BackendError, for example on a full disk.
+void write_partial(std::string const& path, std::span<char const> image);
 
-/// Writes the seal of a closed file and flushes it to the device. `kind` is "report" or "dataset".
+/// Takes disk space for `bytes` more, without changing the file: writing them later cannot meet a
+/// full disk. Where the file system cannot reserve, its free space is compared. BackendError.
+void reserve_room(std::string const& partial, std::uint64_t bytes);
+
+/// BackendError when this process may not write a file that is `bytes` longer (RLIMIT_FSIZE).
+void require_permitted_size(std::string const& partial, std::uint64_t bytes);
+
+/// Writes the seal of a closed file, gives unused reserved space back and flushes the file to the
+/// device. `kind` is "report" or "dataset".
 void seal_file(std::string const& partial, std::string const& kind);
 
 /// DataError(path, ...) unless the file is a regular file of this kind, unchanged since it was

@@ -118,6 +118,13 @@ TEST(ReportFile, RefusesPlacesItCannotWriteTo) {
     EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 2);
 }
 
+/// A sealed file without content.
+void make_empty(std::string const& path, std::string const& kind) {
+    auto const image = h5::file_image(h5::create_memory_file(path), path);
+    write_file_atomically(path, {image.data(), image.size()});
+    seal_file(path, kind);
+}
+
 TEST(ReportFile, SaysWhatIsWrongWithAForeignFile) {
     TemporaryFolder const folder;
     auto const has = [](std::string const& text, char const* part) {
@@ -137,17 +144,9 @@ TEST(ReportFile, SaysWhatIsWrongWithAForeignFile) {
             H5Fclose, "foreign", "creating");
     }
     has(refusal(folder.path("foreign.h5")), "is an HDF5 file but not a ckvsim report");
-    {
-        auto file = h5::create_file(folder.path("nothing.h5"));
-        file.close("nothing");
-        seal_file(folder.path("nothing.h5"), "report");
-    }
+    make_empty(folder.path("nothing.h5"), "report");
     has(refusal(folder.path("nothing.h5")), "no creator and schema_version");
-    {
-        auto file = h5::create_file(folder.path("data.h5"));
-        file.close("data");
-        seal_file(folder.path("data.h5"), "dataset");
-    }
+    make_empty(folder.path("data.h5"), "dataset");
     has(refusal(folder.path("data.h5")), "is a ckvsim dataset, not a report");
 }
 
@@ -261,6 +260,8 @@ TEST(ReportFile, EveryDatasetSaysUnitMeaningAndProvenance) {
         EXPECT_TRUE(!(measured && simulated) || schema.name == "fidelity") << schema.name;
     }
     expect_words("predictions/full/seed1/logit", "1", "measured");
+    expect_words("spec", "text", "input");
+    expect_words("notes", "text", "derived");
 }
 
 }  // namespace
