@@ -48,7 +48,7 @@ def power_warnings(reports, all_rows):
 
 def margin(reports):
     """The verdicts' margin (share of the lift that may be lost); None when specs differ."""
-    values = {report.spec_value("accuracy", "margin") for report in reports}
+    values = {report.spec_value("measurements", "accuracy", "margin") for report in reports}
     return values.pop() if len(values) == 1 else None
 
 

@@ -23,8 +23,22 @@ def _oracle(report, metric):
     table = report.table("oracle")
     if table is None:
         return np.nan
-    found = [v for m, v in zip(table["metric"], table["value"]) if m in (metric, "oracle_" + metric)]
+    found = [v for m, v in zip(table["metric"], table["value"]) if m == "oracle_" + metric]
     return found[0] if found else np.nan
+
+
+def _draw_oracle(axes, oracle, line):
+    """A line, or an arrow at the edge where the line would squeeze everything else."""
+    if not np.isfinite(oracle):
+        return
+    low, high = axes.get_xlim()
+    far = oracle > high + 0.6 * (high - low)
+    if not far:
+        axes.axvline(oracle, color=style.INK, linewidth=1.1, linestyle=line, zorder=1)
+    axes.annotate(f"oracle {oracle:.4f}" + (" →" if far else ""),
+                  (high if far else oracle, 0.01), xycoords=axes.get_xaxis_transform(),
+                  xytext=(-2, 0), textcoords="offset points", rotation=0 if far else 90, ha="right",
+                  va="bottom", fontsize=8)
 
 
 def _draw_panel(axes, ordered, metric, title, reports, arms):
@@ -51,12 +65,7 @@ def _draw_panel(axes, ordered, metric, title, reports, arms):
         axes.text(1.0, y, f"{value:.4f}", transform=axes.get_yaxis_transform(), fontsize=8.5,
                   va="center", ha="left")
     for index, report in enumerate(reports):
-        oracle = _oracle(report, metric)
-        if np.isfinite(oracle):
-            axes.axvline(oracle, color=style.INK, linewidth=1.1,
-                         linestyle=style.report_line(index), zorder=1)
-            axes.text(oracle, 0.01, f"oracle {oracle:.4f} ", transform=axes.get_xaxis_transform(),
-                      rotation=90, ha="right", va="bottom", fontsize=8)
+        _draw_oracle(axes, _oracle(report, metric), style.report_line(index))
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"{'AUC' if metric == 'auc' else 'gAUC'} (1 = perfect, 0.5 = chance)")
 
@@ -70,15 +79,14 @@ def draw(reports, arms):
     names = arms.order([r.arm for r in found if not r.is_control])
     names += list(dict.fromkeys(r.arm for r in found if r.is_control))
     ordered = sorted(found, key=lambda r: (names.index(r.arm), r.index))
-    warnings = power_warnings(reports, found)
     page = layout.Page(
         12, 1.1 + (0.25 if several else 0.33) * len(ordered), TITLE,
         "Bars: 95 % interval; ticks below: single training seeds; shaded: interval of the full-KV "
         "reference. Intervals of two arms may overlap although their paired difference is sure: "
-        "see accuracy_front for verdicts." + ("  ! " + " ! ".join(warnings) if warnings else ""),
+        "see accuracy_front for verdicts.",
         "AUC, gAUC: measured on test impressions through the cache as served, mean over seeds "
         "(two-level bootstrap). Oracle: measured from the workload's own preference model "
-        "(synthetic data only), an upper bound.", reports)
+        "(synthetic data only), an upper bound.", reports, power_warnings(reports, found))
     grid = page.figure.subplots(1, 2, sharey=True)
     for axes, (metric, title) in zip(grid, _METRICS):
         _draw_panel(axes, ordered, metric, title, reports, arms)

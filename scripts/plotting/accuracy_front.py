@@ -11,15 +11,19 @@ NAME = "accuracy_front"
 TITLE = "How much of what histories are worth does each arm keep, and for how many bytes?"
 SHOWS = "history lift kept with 95 % interval against bytes per interaction"
 
-_LOWEST, _HIGHEST = -1.0, 2.5  # an interval beyond is cut and marked with an arrow
+# Intervals that leave this range (and the points') are cut and marked with an arrow.
+_LOWEST, _HIGHEST = -1.0, 2.5
 _LEGEND = "Filled = equivalent or reference; hollow = undecided or no power; crossed = worse."
 
 
 def _limits(points, always):
-    values = list(always)
-    for row in points:
-        values += [v for v in row.interval("lift_kept", "lift_low", "lift_high") if np.isfinite(v)]
-    low, high = max(min(values), _LOWEST), min(max(values), _HIGHEST)
+    """Every point, and intervals as far as they say anything."""
+    values = [*always, *(row.value("lift_kept") for row in points)]
+    ends = [v for row in points for v in (row.value("lift_low"), row.value("lift_high"))
+            if np.isfinite(v)]
+    span = max(values) - min(values)
+    low = max(min([*values, *ends]), min(_LOWEST, min(values) - 0.2 * span))
+    high = min(max([*values, *ends]), max(_HIGHEST, max(values) + 0.2 * span))
     pad = 0.07 * (high - low)
     return low - pad, high + pad
 
@@ -122,8 +126,7 @@ def _controls(axes, controls, arms, allowed):
     for row in controls:
         shift = (reports.index(row.index) - (len(reports) - 1) / 2) * 0.25
         _mark(axes, names.index(row.arm) + shift, row, arms.look(row.arm, "control"))
-    shown = [text.clean(n[len("control."):] if n.startswith("control.") else n, 18).replace("_", " ")
-             for n in names]
+    shown = [text.clean(n.removeprefix("control."), 18).replace("_", " ") for n in names]
     axes.set_xticks(range(len(names)), shown, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.grid(False, axis="x")
@@ -134,7 +137,9 @@ def _left_out(points, several):
     """Names the rows that cannot be drawn, with the reason."""
     parts = []
     for row in points:
-        name = text.clean(row.arm, 24) + (f" · {text.clean(row.report.label, 16)}" if several else "")
+        name = text.clean(row.arm, 24)
+        if several:
+            name += f" · {text.clean(row.report.label, 16)}"
         if not np.isfinite(row.value("lift_kept")):
             parts.append(f"{name} (lift not measured)")
         elif not row.value("bytes_per_interaction") > 0:
@@ -152,22 +157,18 @@ def draw(reports, arms):
     measured = [r for r in all_rows if np.isfinite(r.value("lift_kept"))]
     points = [r for r in measured if not r.is_control and r.value("bytes_per_interaction") > 0]
     controls = [r for r in measured if r.is_control]
-    notes = [f"! {line}" for line in power_warnings(reports, all_rows)]
     missing = _left_out([r for r in all_rows if r not in points and r not in controls], several)
     seeds = sorted({int(r.value("seeds")) for r in all_rows if np.isfinite(r.value("seeds"))})
     page = layout.Page(
-        12, 5.3 + 0.2 * len(notes), TITLE,
+        12, 5.3, TITLE,
         "Up is better, left is smaller. Bars: 95 % interval, paired with full KV by seed and "
         "users. " + _LEGEND + (f" Shaded: verdict margin {allowed:g}." if allowed else ""),
         "Lift kept: measured on test impressions through the cache as served (two-level "
         f"bootstrap; seeds per row: {', '.join(map(str, seeds)) or 'unknown'}). "
         "Bytes per interaction: derived (payload / history tokens; shared bytes not included).",
-        reports)
+        reports, power_warnings(reports, all_rows))
     axes, strip = page.figure.subplots(1, 2, width_ratios=[2.5, 1])
     _controls(strip, controls, arms, allowed)
-    if notes:
-        lines = [part for note in notes for part in textwrap.wrap(note, 110)]
-        axes.set_title("\n".join(lines), color=style.WARNING, fontsize=9, pad=10)
     if points:
         _front(page, axes, points, arms, allowed, missing)
     else:

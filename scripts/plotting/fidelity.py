@@ -69,9 +69,9 @@ def _draw_panel(axes, metric, rows, arms):
     for y, ((arm, _), (simulated, repeat)) in enumerate(zip(rows, values)):
         look = arms.look(arm)
         if not np.isfinite(simulated):
-            axes.text(0.5, y + 0.02, "too few samples" if metric.startswith("p") else "not measured",
-                      transform=axes.get_yaxis_transform(), ha="center", va="center", fontsize=7.5,
-                      color=style.GREY,
+            reason = "too few samples" if metric.startswith("p") else "not measured"
+            axes.text(0.5, y + 0.02, reason, transform=axes.get_yaxis_transform(), ha="center",
+                      va="center", fontsize=7.5, color=style.GREY,
                       bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})
         if np.isfinite(simulated) and abs(simulated) <= limit:
             axes.plot([0, simulated], [y, y], color=look.color, linewidth=1.4, zorder=2)

@@ -4,7 +4,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from . import layout, style, text
 from .curves import groups_of_equals, turn
-from .serving import latency_row, panel_claims, panels
+from .serving import CDF_TABLES, latency_row, panel_claims, panels
 
 NAME = "latency_cdf"
 TITLE = "How long does a request take, and how long is the tail?"
@@ -14,12 +14,13 @@ _TICKS = [0.01, 0.1, 0.5, 0.9, 0.99]
 
 
 def _curve(report, arm, panel):
-    table = report.table("latency_cdf")
+    table = report.table(CDF_TABLES[panel.twin])
     if table is None:
         return np.array([]), np.array([])
     platform = panel.platform(report)
-    keep = np.array([a == arm and t == panel.twin and (platform is None or p == platform)
-                     for a, t, p in zip(table["arm"], table["twin"], table["platform"])])
+    places = table["platform"] if panel.twin == "simulated" else [None] * len(table)
+    keep = np.array([a == arm and (platform is None or p == platform)
+                     for a, p in zip(table["arm"], places)])
     x, q = table["latency_ns"][keep], table["quantile"][keep]
     good = np.isfinite(x) & np.isfinite(q) & (x > 0) & (q > 0) & (q < 1)
     order = np.argsort(q[good])
@@ -44,7 +45,7 @@ def _draw_panel(axes, sheet, panel, reports, arms, names):
             # p99 is marked only with enough samples behind it. Coinciding markers nest.
             marked = [0.5] + ([0.99] if np.isfinite(values.get("p99_ns", np.nan)) else [])
             at = np.isin(np.round(q, 4), marked)
-            size = 6.5 + 3.5 * (len(group) - 1 - position)
+            size = 6.5 if len(group) == 1 else np.linspace(11.0, 4.0, len(group))[position]
             axes.plot(x[at], q[at], color=look.color, marker=look.marker, markersize=size,
                       linestyle="none", zorder=3, markeredgewidth=0.6,
                       markeredgecolor="white" if len(group) > 1 else look.color)
@@ -67,10 +68,7 @@ def _style_axes(axes, panel, filled):
     axes.yaxis.set_major_locator(FixedLocator(_TICKS))
     axes.yaxis.set_major_formatter(FixedFormatter(["p1", "p10", "p50", "p90", "p99"]))
     axes.yaxis.set_minor_locator(NullLocator())
-    low, high = axes.get_xlim()
-    decades = np.log10(high / low)
-    subs = (1.0, 2.0, 5.0) if decades < 1.5 else (1.0, 3.0) if decades < 2.6 else (1.0,)
-    style.log_axis(axes.xaxis, text.duration, subs=subs)
+    style.log_axis(axes.xaxis, text.duration)
     for q in (0.5, 0.99):
         axes.axhline(q, color=style.GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     axes.set_xlabel("latency from the intended start (log scale)")
@@ -99,11 +97,11 @@ def _table(sheet, rows, several):
 
 
 def draw(reports, arms):
-    if all(report.table("latency_cdf") is None for report in reports):
-        return layout.empty_page(TITLE, reports, "latency",
-                                 "The report has no table latency_cdf (serving switched off).")
-    names = arms.order([arm for report in reports if report.table("latency_cdf") is not None
-                        for arm in report.table("latency_cdf")["arm"]])
+    tables = [t for r in reports for t in map(r.table, CDF_TABLES.values()) if t is not None]
+    if not tables:
+        return layout.empty_page(TITLE, reports, "latency", "The report has no tables executed_cdf "
+                                 "and simulated_cdf (serving switched off).")
+    names = arms.order([arm for table in tables for arm in table["arm"]])
     height = 3.7 + 0.2 * (1 + len(names) * len(reports))
     page = layout.Page(
         12, height, TITLE,

@@ -19,14 +19,17 @@ class Page:
     """A figure whose middle is free for axes; head and foot are written on creation.
 
     `claims`: where the figure's numbers come from, in words (measured, simulated, derived).
+    `warnings`: sentences without which the figure would mislead.
     """
 
-    def __init__(self, width, height, title, subtitle, claims, reports):
-        characters = int(width * 17.5)
+    def __init__(self, width, height, title, subtitle, claims, reports, warnings=()):
+        characters = int(width * 18.5)
         foot = _wrap(claims, characters)
         for report in reports:
             foot += _wrap(provenance(report, len(reports) > 1), characters)
-        head = textwrap.wrap(subtitle, int(width * 13.2))
+        head = [(line, style.GREY, "normal") for line in textwrap.wrap(subtitle, int(width * 13))]
+        head += [(line, style.WARNING, "bold") for warning in warnings
+                 for line in textwrap.wrap("! " + warning, int(width * 11.5))]
         top = _TITLE_INCHES + _SUBTITLE_LINE_INCHES * len(head) + 0.12
         bottom = _PROVENANCE_LINE_INCHES * len(foot) + 0.14
         self.height = height + top + bottom
@@ -38,9 +41,10 @@ class Page:
         left = 0.12 / width
         self.figure.text(left, 1 - 0.1 / self.height, title, fontsize=13, fontweight="bold",
                          va="top", ha="left")
-        for number, line in enumerate(head):
+        for number, (line, color, weight) in enumerate(head):
             y = 1 - (_TITLE_INCHES + _SUBTITLE_LINE_INCHES * number) / self.height
-            self.figure.text(left, y, line, fontsize=9, color=style.GREY, va="top", ha="left")
+            self.figure.text(left, y, line, fontsize=9, color=color, fontweight=weight, va="top",
+                             ha="left")
         for number, line in enumerate(reversed(foot)):
             y = (0.06 + _PROVENANCE_LINE_INCHES * number) / self.height
             self.figure.text(left, y, line, fontsize=_PROVENANCE_SIZE, color=style.GREY,

@@ -10,6 +10,7 @@ TITLE = "How much memory do the users' histories take?"
 SHOWS = "bytes against number of users, with the tiers' capacities"
 
 # Without a capacity in the spec: one GPU of 80 GB (H100 SXM data sheet) and a 2 TB host.
+_SMALLEST_TIER_BYTES = 1e9  # smaller ones are experiments in miniature and say nothing here
 _DEFAULT_TIERS = [(80e9, "one 80 GB GPU"), (2e12, "2 TB host memory")]
 
 
@@ -29,7 +30,7 @@ class Curve:
         slope = self.per_user()
         if not slope > 0:
             return np.nan
-        return max((capacity - (self.bytes[0] - slope * self.users[0])) / slope, 0.0)
+        return np.floor(max((capacity - (self.bytes[0] - slope * self.users[0])) / slope, 0.0))
 
 
 def _curves(reports):
@@ -46,14 +47,16 @@ def _curves(reports):
     return [c for c in curves if len(c.users)], [c for c in curves if not len(c.users)]
 
 
-def _tiers(reports):
+def _tiers(reports, smallest):
+    """(capacity, label) of the fleet's tiers, HBM first; common sizes where the spec has none, or
+    only miniature ones or ones below every curve."""
     tiers = {}
-    for report in reports:
-        for key, what in (("hbm_cache_bytes", "HBM cache"), ("dram_cache_bytes", "DRAM cache")):
-            value = report.spec_value("fleet", "platform_node", key)
-            if value:
-                tiers[value] = f"{what}/node: {text.size(value)}"
-    return sorted(tiers.items()) or _DEFAULT_TIERS
+    for kind in ("HBM", "DRAM"):
+        for report in reports:
+            value = report.spec_value("fleet", "platform_node", kind.lower() + "_cache_bytes")
+            if value and value >= max(smallest, _SMALLEST_TIER_BYTES):
+                tiers.setdefault(value, f"{kind} cache/node: {text.size(value)}")
+    return list(tiers.items()) or _DEFAULT_TIERS
 
 
 def _draw_curves(axes, curves, arms, several):
@@ -75,7 +78,7 @@ def _draw_curves(axes, curves, arms, several):
                       marker=look.marker, markersize=6, linestyle="none")
 
 
-def _draw_tier(axes, curves, capacity, label):
+def _draw_tier(axes, curves, capacity, label, below):
     axes.axhline(capacity, color=style.INK, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     left, right = np.log10(axes.get_xlim())
     low, high = np.log10(axes.get_ylim())
@@ -86,11 +89,14 @@ def _draw_tier(axes, curves, capacity, label):
         x = 10.0 ** np.linspace(left + start * (right - left),
                                 left + (start + width) * (right - left), 30)
         y = [np.interp(x, c.users, c.bytes, left=np.nan, right=np.nan) for c in curves]
-        return sum(((v > capacity * 0.93) & (v < capacity * tall)).any() for v in y)
+        bottom, top = (capacity / tall, capacity * 1.07) if below else (capacity * 0.93,
+                                                                        capacity * tall)
+        return sum(((v > bottom) & (v < top)).any() for v in y)
 
     start = min(np.arange(0.01, 1.0 - width, 0.03), key=crossings, default=0.01)
-    axes.annotate(label, (start, capacity), xycoords=axes.get_yaxis_transform(), xytext=(0, 2.5),
-                  textcoords="offset points", fontsize=8, va="bottom", color=style.INK,
+    axes.annotate(label, (start, capacity), xycoords=axes.get_yaxis_transform(),
+                  xytext=(0, -2.5 if below else 2.5), textcoords="offset points", fontsize=8,
+                  va="top" if below else "bottom", color=style.INK,
                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3})
 
 
@@ -111,7 +117,7 @@ def _side_table(side, axes, curves, arms, capacity, several):
             linewidth=0.7, clip_on=False))
         leader.set_in_layout(False)
         layout.swatch(side, 0.06, y, look, style.report_line(curve.index), 0.07)
-        name = text.clean(curve.arm, 22 if not several else 18)
+        name = text.clean(curve.arm, 26 if not several else 18)
         if several:
             name += " · " + text.clean(curve.report.label, 16)
         side.text(0.15, y, name, fontsize=8.5, va="center", color=look.color)
@@ -126,25 +132,29 @@ def draw(reports, arms):
         return layout.empty_page(TITLE, reports, "memory",
                                  "The report has no table memory_curve with values.")
     several = len(reports) > 1
+    tiers = _tiers(reports, min(c.bytes[0] for c in curves))
     page = layout.Page(
         13 if several else 11, 4.9, TITLE,
         "Entries of all users plus what they share, at this workload's mean entry. "
         + ("Line style and label: report." if several
            else "Curves that coincide take turns along the line."),
         "Bytes: derived (users × predicted bytes per user + shared bytes once; table "
-        "memory_curve). Users that fit: derived (capacity − shared) / bytes per user. Capacities: "
-        "spec.", reports)
+        "memory_curve). Users that fit: derived (capacity − shared) / bytes per user. "
+        "Capacities: "
+        + ("common sizes (the spec's fleet has none of 1 GB or more)."
+           if tiers is _DEFAULT_TIERS else "the spec's fleet."), reports)
     axes, side = page.figure.subplots(1, 2, width_ratios=[1.2 if several else 1.45, 1])
     _draw_curves(axes, curves, arms, several)
     axes.set(xscale="log", yscale="log", xlabel="users", ylabel="memory (bytes, decimal prefixes)")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, max(high, max(capacity for capacity, _ in tiers) * 3))
+    left, right = min(c.users[0] for c in curves), max(c.users[-1] for c in curves)
+    axes.set_xlim(left, right if right > left else left * 10)
     style.log_axis(axes.xaxis, text.count)
     style.log_axis(axes.yaxis, text.size)
-    tiers = _tiers(reports)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, max(high, tiers[-1][0] * 3))
-    axes.set_xlim(min(c.users[0] for c in curves), max(c.users[-1] for c in curves))
     for capacity, label in tiers:
-        _draw_tier(axes, curves, capacity, label)
+        close_above = any(1.0 < other / capacity < 4.0 for other, _ in tiers)
+        _draw_tier(axes, curves, capacity, label, below=close_above)
     _side_table(side, axes, curves, arms, tiers[0][0], several)
     if missing:
         names = ", ".join(text.clean(c.arm, 20) for c in missing)

@@ -1,7 +1,7 @@
 """Reads a report written by `ckvsim run` (layout: sim/report/report_content.cpp).
 
 Text comes back as str, integers and reals as float64 arrays with NaN for "not measured".
-The stored content hash is not recomputed here; `ckvsim show` does that.
+The seal is checked (seal.py); the content hash inside is left to `ckvsim show`.
 """
 import json
 import os
@@ -9,6 +9,7 @@ import os
 import h5py
 import numpy as np
 
+from . import seal
 from .errors import DataError
 
 SCHEMA_VERSION = 1  # metrics::kReportSchemaVersion
@@ -158,27 +159,23 @@ def load_report(path):
         raise DataError(path, "does not exist")
     if not os.path.isfile(path):
         raise DataError(path, "is not a regular file")
-    if not os.access(path, os.R_OK):
-        raise DataError(path, "cannot be read (no permission)")
-    if not h5py.is_hdf5(path):
-        raise DataError(
-            path,
-            "is not an HDF5 file (signature missing). pass a report written by `ckvsim run`",
-        )
     try:
+        seal.check(path)
         return _read(path)
+    except PermissionError as failure:
+        raise DataError(path, "cannot be read (no permission)") from failure
     except (OSError, KeyError, ValueError, IndexError, TypeError, RuntimeError,
             AttributeError) as failure:
         reason = " ".join(str(failure).split())[:200]
-        raise DataError(path, f"cannot be read, truncated or damaged ({reason}). "
-                              "run the spec again") from failure
+        raise DataError(path, f"is not a complete report ({reason}). run the spec again") \
+            from failure
 
 
 def load_reports(paths):
     """Reports with distinct labels: the spec's name, with the file's name where specs repeat."""
     reports = [load_report(path) for path in paths]
     names = [report.spec_name for report in reports]
-    for number, report in enumerate(reports, 1):
+    for report in reports:
         report.label = report.spec_name
         if names.count(report.spec_name) > 1:
             stem = os.path.splitext(os.path.basename(report.path))[0]

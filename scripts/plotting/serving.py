@@ -1,9 +1,10 @@
-"""What the latency figures share: the two panels (executed here, simulated fleet) and their rows."""
+"""What the latency figures share: two panels (executed here, simulated fleet) and their rows."""
 import numpy as np
 
 from . import layout, style, text
 
 STAGE_TABLES = {"executed": "executed_latency", "simulated": "simulated_latency"}
+CDF_TABLES = {"executed": "executed_cdf", "simulated": "simulated_cdf"}
 
 
 class Panel:

@@ -1,5 +1,6 @@
 """One look for all figures: Okabe and Ito's colour-blind safe palette (jfly.uni-koeln.de/color),
 extended by darker shades; a colour and a marker belong to an arm in every figure."""
+import math
 from collections import namedtuple
 
 import matplotlib
@@ -118,8 +119,12 @@ def _families(report):
     return result
 
 
-def log_axis(axis, formatter, base=10, subs=(1.0,)):
-    """Log axis with plain text ticks (no powers in TeX)."""
-    axis.set_major_locator(matplotlib.ticker.LogLocator(base=base, subs=subs, numticks=12))
+def log_axis(axis, formatter):
+    """Log axis with plain text ticks (no powers in TeX), denser on short ranges. Call it when the
+    limits are final."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low) if low > 0 and high > low else 1.0
+    subs = (1.0, 2.0, 5.0) if decades < 1.6 else (1.0, 3.0) if decades < 2.6 else (1.0,)
+    axis.set_major_locator(matplotlib.ticker.LogLocator(base=10, subs=subs, numticks=12))
     axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: formatter(v)))
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())

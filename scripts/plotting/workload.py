@@ -15,50 +15,49 @@ def _statistics(report):
     return {} if table is None else dict(zip(table["statistic"], table["value"]))
 
 
+def _draw_lengths(axes, low, high, share, color, line, filled):
+    """Bins on a log axis; lengths of 0 have no place there and are told in words."""
+    edges, heights = [], []
+    for i in np.argsort(low):
+        if high[i] <= 1:
+            continue
+        if edges and low[i] > edges[-1]:  # bins without users are left out of the table
+            edges.append(low[i])
+            heights.append(0.0)
+        if not edges:
+            edges.append(low[i])
+        edges.append(high[i])
+        heights.append(share[i])
+    if heights:
+        axes.stairs(100 * np.array(heights), edges, color=color, linewidth=1.8, fill=filled,
+                    alpha=0.75 if filled else 1.0, linestyle=line)
+
+
 def _lengths(axes, reports):
-    drawn, means = False, []
+    captions = []
     for index, report in enumerate(reports):
         table = report.table("history_lengths")
         if table is None or not np.nansum(table["users"]) > 0:
             continue
-        drawn = True
+        color = _COLORS[index % len(_COLORS)]
         share = table["users"] / np.nansum(table["users"])
         low, high = table["tokens_low"], table["tokens_high"] + 1
-        order = np.argsort(low)
-        edges, heights = [], []
-        for i in order:
-            if high[i] <= 1:  # no history has no place on a log axis
-                axes.text(0.02, 0.97 - 0.07 * index,
-                          f"{text.percent(share[i], 2)} have no history",
-                          transform=axes.transAxes, fontsize=8.5, va="top",
-                          color=_COLORS[index % 4])
-                continue
-            if edges and low[i] > edges[-1]:  # bins without users are left out of the table
-                edges.append(low[i])
-                heights.append(0.0)
-            if not edges:
-                edges.append(low[i])
-            edges.append(high[i])
-            heights.append(share[i])
-        if heights:
-            axes.stairs(100 * np.array(heights), edges, color=_COLORS[index % 4], linewidth=1.8,
-                        fill=len(reports) == 1, alpha=0.75 if len(reports) == 1 else 1.0,
-                        linestyle=style.report_line(index))
+        _draw_lengths(axes, low, high, share, color, style.report_line(index), len(reports) == 1)
+        caption = f"{text.percent(np.nansum(share[high <= 1]), 2)} without history"
         mean = _statistics(report).get("history events per user", np.nan)
         if np.isfinite(mean) and mean > 0:
-            axes.axvline(mean, color=_COLORS[index % 4], linewidth=1.2, linestyle=(0, (2, 2)))
-            means.append((mean, _COLORS[index % 4]))
+            axes.axvline(mean, color=color, linewidth=1.2, linestyle=(0, (2, 2)))
+            caption = f"mean {mean:.4g} (dotted), {caption}"
+        captions.append((caption, color))
     axes.set_title("History lengths")
-    _finish(axes, drawn, "stored interactions per user (bins double)", "users in the bin (%)")
-    if not drawn:
-        return
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
-    low, high = np.log10(axes.get_xlim())
-    for number, (mean, color) in enumerate(means):
-        right_half = np.log10(mean) - low > 0.5 * (high - low)
-        axes.text(mean, 0.99 - 0.07 * number, f" mean {mean:.4g} ",
-                  transform=axes.get_xaxis_transform(), fontsize=8.5, va="top", color=color,
-                  ha="right" if right_half else "left")
+    _finish(axes, bool(captions), "stored interactions per user (bins double)",
+            "users in the bin (%)")
+    if captions:
+        axes.set_ylim(0, axes.get_ylim()[1] * (1.05 + 0.08 * len(captions)))
+    for number, (caption, color) in enumerate(captions):
+        axes.text(0.02, 0.985 - 0.065 * number, caption, transform=axes.transAxes, fontsize=8.5,
+                  va="top", color=color, bbox={"facecolor": "white", "edgecolor": "none",
+                                               "alpha": 0.8, "pad": 0.6})
 
 
 def _popularity(axes, reports, column, log_y):
@@ -72,7 +71,7 @@ def _popularity(axes, reports, column, log_y):
         if not good.any():
             continue
         drawn = True
-        axes.plot(rank[good], value[good], color=_COLORS[index % 4], marker=".",
+        axes.plot(rank[good], value[good], color=_COLORS[index % len(_COLORS)], marker=".",
                   linestyle=style.report_line(index))
     if column == "share":
         axes.set_title("Popularity of single items")
@@ -114,7 +113,7 @@ def draw(reports, _arms):
     several = len(reports) > 1
     lines = []
     for report in reports:
-        where = text.clean(report.provenance.get("workload", ""), 90)
+        where = text.clean(report.provenance.get("workload", ""), 220)
         summary = "; ".join(filter(None, (_summary(report), where if where != "(no name)" else "")))
         lines.append(f"{text.clean(report.label, 40)}: {summary}" if several else summary)
     page = layout.Page(
@@ -125,7 +124,7 @@ def draw(reports, _arms):
     _popularity(grid[1], reports, "share", True)
     _popularity(grid[2], reports, "cumulative", False)
     if several:
-        handles = [grid[0].plot([], [], color=_COLORS[i % 4], linestyle=style.report_line(i),
+        handles = [grid[0].plot([], [], color=_COLORS[i % len(_COLORS)], linestyle=style.report_line(i),
                                 label=text.clean(r.label, 40))[0] for i, r in enumerate(reports)]
         grid[2].legend(handles=handles, loc="lower right", fontsize=8.5)
     return page.figure

@@ -2,6 +2,7 @@
 import contextlib
 import csv
 import io
+import json
 import os
 import shutil
 import struct
@@ -17,7 +18,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PLOT = os.path.join(ROOT, "scripts", "plot")
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
-from plotting import cli  # noqa: E402  (needs the path above)
+from plotting import cli, seal  # noqa: E402  (needs the path above)
 
 FIGURES = ["memory_vs_users", "accuracy_front", "accuracy_auc", "latency_cdf", "stages",
            "fidelity", "workload"]
@@ -94,6 +95,7 @@ class PlotTest(unittest.TestCase):
         shutil.copy(self.reports[variant], path)
         with h5py.File(path, "r+") as file:
             change(file)
+        seal.renew(path)
         return path
 
     def refuse(self, code, words, *arguments):
@@ -169,6 +171,20 @@ class Content(PlotTest):
         self.assertIn("55.6 µs", text)
         self.assertNotIn("945 µs", text)  # the calibrated twin's
 
+    def test_capacities_below_every_curve_give_way_to_common_sizes(self):
+        def shrink(file):
+            spec = json.loads(file["spec"][0])
+            spec["fleet"]["platform_node"] = {"hbm_cache_bytes": 4096, "dram_cache_bytes": 8192}
+            del file["spec"]
+            file["spec"] = np.array([json.dumps(spec).encode()])
+        path = self.edited("toy.h5", shrink)
+        folder = os.path.join(self.folder, "toy")
+        result = run(path, "-o", folder, "--only", "memory_vs_users", "--format", "svg")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        text = svg_text(os.path.join(folder, "memory_vs_users.svg"))
+        self.assertIn("one 80 GB GPU", text)
+        self.assertNotIn("4.1 kB", text)
+
     def test_users_that_fit(self):
         # (80 GB - 11.1 MB) / (16 B * 300): collective_fp32.
         self.assertIn("16.7 M", self.text("memory_vs_users", "base"))
@@ -176,7 +192,7 @@ class Content(PlotTest):
     def test_verdicts_controls_and_margin(self):
         text = self.text("accuracy_front", "base")
         for words in ("undecided", "equivalent", "worse", "reference", "verdict margin 0.03",
-                      "no history", "mean pool", "m1", "random indices", "other history"):
+                      "no loss", "no history", "mean pool", "m1", "random indices", "other history"):
             self.assertIn(words, " ".join(text.split()))
         self.assertNotIn("No power", text)
 
@@ -376,8 +392,12 @@ class Refusals(PlotTest):
             file["x"] = 1
         self.refuse(4, "does not exist", os.path.join(self.folder, "absent.h5"))
         self.refuse(4, "is not a regular file", self.folder)
-        self.refuse(4, "is not an HDF5 file", text)
-        self.refuse(4, "not a ckvsim report", foreign)
+        dataset = os.path.join(self.folder, "dataset.h5")
+        with open(dataset, "wb") as file:
+            file.write(b"ckvsim dataset, HDF5 after these".ljust(512, b"\0"))
+        self.refuse(4, "is not a ckvsim report", text)
+        self.refuse(4, "is an HDF5 file but not a ckvsim report", foreign)
+        self.refuse(4, "is a ckvsim dataset, not a report", dataset)
 
     def test_schema_versions(self):
         def set_version(version):
@@ -389,8 +409,25 @@ class Refusals(PlotTest):
         truncated = os.path.join(self.folder, "truncated.h5")
         with open(self.reports["base"], "rb") as source, open(truncated, "wb") as target:
             target.write(source.read(60000))
-        self.refuse(4, "truncated or damaged", truncated)
+        self.refuse(4, "is truncated: 59488 of", truncated)
+        longer = os.path.join(self.folder, "longer.h5")
+        shutil.copy(self.reports["base"], longer)
+        with open(longer, "ab") as file:
+            file.write(b"x")
+        self.refuse(4, "was damaged or changed", longer)
 
+    @unittest.skipIf(seal.xxhash is None, "needs python3-xxhash")
+    def test_one_changed_byte(self):
+        path = os.path.join(self.folder, "flipped.h5")
+        shutil.copy(self.reports["base"], path)
+        with open(path, "r+b") as file:
+            file.seek(100000)
+            byte = file.read(1)
+            file.seek(100000)
+            file.write(bytes([byte[0] ^ 1]))
+        self.refuse(4, "was damaged or changed", path)
+
+    def test_incomplete_content(self):
         def shorten(file):
             del file["tables/memory_curve/bytes"]
             file["tables/memory_curve/bytes"] = np.zeros(3)
@@ -399,9 +436,9 @@ class Refusals(PlotTest):
         def break_spec(file):
             del file["spec"]
             file["spec"] = np.array([b"{not json"])
-        self.refuse(4, "truncated or damaged", self.edited("spec.h5", break_spec))
+        self.refuse(4, "is not a complete report", self.edited("spec.h5", break_spec))
         for lost in ("spec", "notes", "provenance", "hash", "tables"):
-            self.refuse(4, "truncated or damaged",
+            self.refuse(4, "is not a complete report",
                         self.edited(lost + ".h5", lambda file, name=lost: file.pop(name)))
 
         def drop_column(file):

@@ -76,7 +76,7 @@ void add_memory(Report& report, std::vector<Arm> const& arms, double scale, bool
     for (auto const& arm : arms) {
         bool const pooled = arm.m > 0;
         auto const index_bytes = std::int64_t{pooled ? (arm.value_type == "fp16" ? 2 : 4) : 0};
-        report.table("arms").add_row({arm.name, arm.weights, arm.strategy, arm.keying,
+        report.table("arms").add_row({arm.name, "SIM", arm.weights, arm.strategy, arm.keying,
                                       arm.value_type, index_bytes, "stored", "all", arm.d_u, arm.m,
                                       static_cast<double>(arm.m) / 24000.0, std::int64_t{arm.exact},
                                       std::int64_t{1}, ""});
@@ -192,13 +192,14 @@ void add_latency_rows(Table& table, std::vector<Cell> const& key, Arm const& arm
     }
 }
 
-void add_cdf(Report& report, Arm const& arm, std::string const& twin, std::string const& platform,
-             double speed) {
+void add_cdf(Table& table, std::vector<Cell> const& key, Arm const& arm, double speed) {
     double const mean = total_ns(arm, speed);
     for (int percent = 1; percent <= 99; ++percent) {
         double const q = percent / 100.0;
-        double const value = mean * 0.85 * std::exp(0.28 * std::log(q / (1.0 - q)));
-        report.table("latency_cdf").add_row({arm.name, twin, platform, q, value});
+        auto row = key;
+        row.emplace_back(q);
+        row.emplace_back(mean * 0.85 * std::exp(0.28 * std::log(q / (1.0 - q))));
+        table.add_row(std::move(row));
     }
 }
 
@@ -241,18 +242,18 @@ void add_serving(Report& report, std::vector<Arm> const& arms, double speed, boo
                                    std::string(gaps ? "2 logical nodes on 1 ranks" : "")});
             report.table("executed_cache").add_row(std::move(row));
         }
-        add_cdf(report, arm, "executed", "this machine", speed);
+        add_cdf(report.table("executed_cdf"), {arm.name}, arm, speed);
         for (auto const& [platform, factor] :
              {std::pair{kCalibration, speed * 1.02}, std::pair{kPlatform, speed * 0.06}}) {
             add_latency_rows(report.table("simulated_latency"), {arm.name, platform}, arm, factor,
                              gaps);
-            add_cdf(report, arm, "simulated", platform, factor);
+            add_cdf(report.table("simulated_cdf"), {arm.name, platform}, arm, factor);
         }
         // One arm where the simulation is far off: a plot must show it without hiding the others.
         add_fidelity(report, arm, arm.strategy == "recompute" ? 0.45 : error, gaps);
         error += 0.009;
     }
-    for (auto const* name : {"simulated_latency", "fidelity", "latency_cdf"})
+    for (auto const* name : {"simulated_latency", "fidelity", "simulated_cdf"})
         report.table(name).attributes["calibration"] = "0011223344556677 8899aabbccddeeff";
 }
 
@@ -280,7 +281,8 @@ void add_workload(Report& report) {
 
 std::string spec_json(std::string const& name) {
     return "{\"name\": \"" + name +
-           "\", \"accuracy\": {\"margin\": 0.03}, \"fleet\": {\"nodes\": 2, \"platform_node\": "
+           "\", \"measurements\": {\"accuracy\": {\"margin\": 0.03}}, \"fleet\": {\"nodes\": 2, "
+           "\"platform_node\": "
            "{\"hbm_cache_bytes\": 80000000000, \"dram_cache_bytes\": 2000000000000}}}";
 }
 
