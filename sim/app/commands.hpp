@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/communicator.hpp"
+#include "workload/readers.hpp"
 
 namespace ckvsim::app {
 
@@ -22,12 +23,19 @@ struct RunOptions : SpecOptions {
     std::string perturb_token;  ///< "user,position": self-check of the hashes
 };
 
+struct ImportCommand {
+    std::string format;
+    std::string path;
+    std::string output;
+    bool quiet = false;
+    workload::ImportOptions reader_options;  ///< as given; see workload/readers.hpp
+};
+
 int run_command(comm::Communicator& comm, RunOptions const& options);  ///< collective
 int validate_command(SpecOptions const& options, std::vector<std::string> const& print);
 int prepare_command(SpecOptions const& options, std::string const& output);
 int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);
-int import_command(std::string const& format, std::string const& folder, std::string const& output,
-                   bool quiet);
+int import_command(ImportCommand const& command);
 int show_command(std::string const& report, std::vector<std::string> const& tables);
 int diff_command(std::string const& left, std::string const& right, bool wall_clock);
 /// `what`: report, spec (Markdown both) or spec-json (JSON Schema).

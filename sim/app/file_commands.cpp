@@ -48,27 +48,24 @@ int validate_command(SpecOptions const& options, std::vector<std::string> const&
     return 0;
 }
 
-int import_command(std::string const& format, std::string const& folder, std::string const& output,
-                   bool quiet) {
-    Progress progress(quiet);
-    progress.begin("import " + format, "bytes");
-    workload::Dataset dataset;
-    if (format == "kuairand-pure") {
-        dataset =
-            workload::read_kuairand_pure(folder, {}, [&](workload::ImportProgress const& now) {
-                progress.update(now.bytes, now.total_bytes);
-            });
-    } else {
-        throw Error(ExitCode::usage,
-                    "unknown dataset format \"" + format + "\"; known: kuairand-pure");
-    }
-    progress.begin("write " + output);
-    report::write_dataset(output, dataset);
+int import_command(ImportCommand const& command) {
+    Progress progress(command.quiet);
+    std::string file;
+    auto const dataset =
+        workload::import_dataset(command.format, command.path, command.reader_options,
+                                 [&](workload::ImportProgress const& now) {
+                                     if (now.file != file)
+                                         progress.begin("read " + now.file, "bytes");
+                                     file = now.file;
+                                     progress.update(now.bytes, now.total_bytes);
+                                 });
+    progress.begin("write " + command.output);
+    report::write_dataset(command.output, dataset);
     progress.end();
     for (auto const& [name, value] : dataset.statistics)
-        std::printf("%-36s %.6g\n", name.c_str(), value);
+        std::printf("%-52s %.10g\n", name.c_str(), value);
     for (auto const& note : dataset.notes) std::printf("note: %s\n", note.c_str());
-    std::printf("dataset %s\n", output.c_str());
+    std::printf("dataset %s\n", command.output.c_str());
     return 0;
 }
 

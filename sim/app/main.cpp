@@ -6,10 +6,12 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <map>
 #include <new>
 
 #include "app/commands.hpp"
 #include "core/error.hpp"
+#include "workload/readers.hpp"
 
 namespace {
 
@@ -112,21 +114,7 @@ class CommandLine {
         });
     }
     void declare_file_commands() {
-        auto* importer =
-            app_.add_subcommand("import", "Convert a public dataset into one compact HDF5 file");
-        importer->footer(
-            "Example: ckvsim import kuairand-pure /data/kuairand-pure -o "
-            "results/local/kuairand-pure.dataset.h5");
-        importer->add_option("format", format_, "Dataset format: kuairand-pure")->required();
-        importer->add_option("folder", folder_, "Folder with the dataset's files (plain or .gz)")
-            ->required();
-        importer->add_option("-o,--output", output_, "Dataset file to write")->required();
-        importer->add_flag("-q,--quiet", spec_.quiet, "No progress on standard error");
-        importer->callback([this] {
-            choose([this] {
-                return ckvsim::app::import_command(format_, folder_, output_, spec_.quiet);
-            });
-        });
+        declare_import();
 
         auto* show = app_.add_subcommand("show", "Print a report's tables");
         show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
@@ -157,6 +145,43 @@ class CommandLine {
         app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")
             ->callback([this] { choose(ckvsim::app::version_command); });
     }
+    /// The formats and their options come from the registry of readers.
+    void declare_import() {
+        auto* importer =
+            app_.add_subcommand("import", "Convert a dataset into one compact HDF5 file (rank 0)");
+        std::string footer = "Formats (sim/docs/datasets.md):\n";
+        std::map<std::string, std::string> meanings;
+        for (auto const& reader : ckvsim::workload::readers()) {
+            footer += "  " + reader.name + ": " + reader.summary + "\n";
+            for (auto const& option : reader.options) {
+                std::string const shown =
+                    option.default_value.empty() ? "" : " (default " + option.default_value + ")";
+                meanings[option.name] += (meanings[option.name].empty() ? "" : "; ") + reader.name +
+                                         ": " + option.meaning + shown;
+            }
+        }
+        footer +=
+            "Examples: ckvsim import kuairand-pure /data/kuairand-pure -o "
+            "results/local/kuairand-pure.dataset.h5\n"
+            "          ckvsim import log clicks.tsv.gz --columns "
+            "user=uid,item=video,time=ts,label=click --delimiter tab -o clicks.dataset.h5";
+        importer->footer(footer);
+        importer->add_option("format", import_.format, "Dataset format, see below")->required();
+        importer->add_option("path", import_.path, "Folder or file of the dataset (plain or .gz)")
+            ->required();
+        importer->add_option("-o,--output", import_.output, "Dataset file to write")->required();
+        importer->add_flag("-q,--quiet", import_.quiet, "No progress on standard error");
+        for (auto const& [name, meaning] : meanings) {
+            importer->add_option_function<std::string>(
+                "--" + name,
+                [this, option = name](std::string const& value) {
+                    import_.reader_options[option] = value;
+                },
+                meaning);
+        }
+        importer->callback(
+            [this] { choose([this] { return ckvsim::app::import_command(import_); }); });
+    }
     /// Commands that are not collective run on rank 0 alone.
     void choose(std::function<int()> command) {
         chosen_ = [this, command = std::move(command)] {
@@ -170,7 +195,8 @@ class CommandLine {
     CLI::App app_;
     RunOptions run_;
     SpecOptions spec_;
-    std::string output_, format_, folder_, left_, right_;
+    ckvsim::app::ImportCommand import_;
+    std::string output_, left_, right_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;
     bool wall_clock_ = false;

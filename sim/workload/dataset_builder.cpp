@@ -61,25 +61,45 @@ bool DatasetBuilder::begin_history(std::int64_t user) {
     return true;
 }
 
-void DatasetBuilder::add_row(LogRow const& row) {
+std::uint32_t DatasetBuilder::add_row(LogRow const& row) {
+    std::uint32_t const item = items_.intern(row.item);
     if (rows_ % kBlockRows == 0) blocks_.emplace_back().reserve(kBlockRows);
-    blocks_.back().push_back(
-        {users_.intern(row.user), items_.intern(row.item), row.time_ms, row.context, row.label});
+    blocks_.back().push_back({users_.intern(row.user), item, row.time_ms, row.context, row.label});
     ++rows_;
+    return item;
 }
 
-std::int64_t DatasetBuilder::time_quantile_ms(double share) const {
-    validate(rows_ > 0 && share >= 0.0 && share <= 1.0,
-             "time_quantile_ms: needs rows and a share in [0, 1]");
+void DatasetBuilder::map_contexts(std::vector<std::uint32_t> const& numbers) {
+    for (auto& block : blocks_)
+        for (Row& row : block) row.context = numbers[row.context];
+}
+
+std::vector<std::int64_t> DatasetBuilder::time_quantiles_ms(
+    std::vector<double> const& shares) const {
+    validate(rows_ > 0 && std::is_sorted(shares.begin(), shares.end()) &&
+                 (shares.empty() || (shares.front() >= 0.0 && shares.back() <= 1.0)),
+             "time_quantiles_ms: needs rows and ascending shares in [0, 1]");
     std::vector<std::int64_t> times;
     times.reserve(rows_);
     for (auto const& block : blocks_)
         for (Row const& row : block) times.push_back(row.time_ms);
-    auto const before = static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(rows_)));
-    if (before == 0) return *std::min_element(times.begin(), times.end());
-    auto const last = times.begin() + static_cast<std::ptrdiff_t>(before - 1);
-    std::nth_element(times.begin(), last, times.end());
-    return *last + 1;
+    std::vector<std::int64_t> instants;
+    auto sorted_to = times.begin();  // everything before it is not later than anything behind it
+    for (double const share : shares) {
+        auto const before =
+            static_cast<std::ptrdiff_t>(std::ceil(share * static_cast<double>(rows_)));
+        if (before == 0) {
+            instants.push_back(*std::min_element(times.begin(), times.end()));
+            continue;
+        }
+        auto const last = times.begin() + (before - 1);
+        if (last >= sorted_to) {
+            std::nth_element(sorted_to, last, times.end());
+            sorted_to = last + 1;
+        }
+        instants.push_back(*last + 1);
+    }
+    return instants;
 }
 
 /// Row indices grouped by dense user (offsets [U+1]), by time within a user, in file order within

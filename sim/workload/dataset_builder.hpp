@@ -45,13 +45,19 @@ class DatasetBuilder {
     bool begin_history(std::int64_t user);
     /// Next event of the history begun last.
     void add_history_item(std::int64_t item) { history_items_.push_back(items_.intern(item)); }
-    void add_row(LogRow const& row);
+    /// Returns the number of the row's item in order of first sight; see item_id().
+    std::uint32_t add_row(LogRow const& row);
+    [[nodiscard]] std::int64_t item_id(std::uint32_t number) const { return items_.ids()[number]; }
+    /// Replaces every row's context c by numbers[c].
+    void map_contexts(std::vector<std::uint32_t> const& numbers);
     void add_feature(ItemFeature feature) { features_.push_back(std::move(feature)); }
 
     [[nodiscard]] std::uint64_t rows() const { return rows_; }
-    /// Smallest instant t such that at least `share` of the rows lie before t (share in [0, 1]);
-    /// the instant behind the last row for share = 1. O(rows).
-    [[nodiscard]] std::int64_t time_quantile_ms(double share) const;
+    /// For every share within [0, 1], not descending: the smallest instant t such that at least
+    /// this share of the rows lies before t; the first instant for share = 0. O(rows), 8 bytes a
+    /// row.
+    [[nodiscard]] std::vector<std::int64_t> time_quantiles_ms(
+        std::vector<double> const& shares) const;
 
     /// Users and items ascend by original id; a user's stored history is the given one, followed by
     /// his rows before `history_until_ms` in time order (with HistoryGrowth::positives only those

@@ -201,7 +201,8 @@ std::vector<std::pair<std::string, double>> compute_statistics(Dataset const& da
     return Statistics(dataset).run();
 }
 
-std::string describe_context_spread(Dataset const& dataset, std::string const& context_name) {
+std::string describe_context_spread(Dataset const& dataset, std::string const& context_name,
+                                    std::vector<std::string> const& values) {
     struct Context {
         std::uint64_t rows = 0;
         std::uint64_t positives = 0;
@@ -221,14 +222,15 @@ std::string describe_context_spread(Dataset const& dataset, std::string const& c
         if (high == contexts.size() || contexts[c].rate() > contexts[high].rate()) high = c;
     }
     if (low == high) return "";
-    char text[256];
-    std::snprintf(
-        text, sizeof text,
-        "AUC over all impressions mixes scenes: the label rate runs from %.2f (%s %zu) to "
-        "%.2f (%s %zu) among the values of %s with at least 1 %% of the impressions",
-        contexts[low].rate(), context_name.c_str(), low, contexts[high].rate(),
-        context_name.c_str(), high, context_name.c_str());
-    return text;
+    auto const describe = [&](std::size_t c) {
+        char rate[16];
+        std::snprintf(rate, sizeof rate, "%.2f", contexts[c].rate());
+        return rate + (" (" + context_name + " ") +
+               (values.empty() ? std::to_string(c) : values[c]) + ")";
+    };
+    return "AUC over all impressions mixes scenes: the label rate runs from " + describe(low) +
+           " to " + describe(high) + " among the values of " + context_name +
+           " with at least 1 % of the impressions";
 }
 
 }  // namespace ckvsim::workload

@@ -16,7 +16,8 @@ namespace ckvsim::workload {
 std::vector<std::pair<std::string, double>> compute_statistics(Dataset const& dataset);
 
 /// Spread of the label rate over the contexts that hold at least 1 % of the impressions, in words;
-/// empty when there is one such context.
-std::string describe_context_spread(Dataset const& dataset, std::string const& context_name);
+/// empty when there is one such context. `values` names the contexts; empty = by their numbers.
+std::string describe_context_spread(Dataset const& dataset, std::string const& context_name,
+                                    std::vector<std::string> const& values);
 
 }  // namespace ckvsim::workload

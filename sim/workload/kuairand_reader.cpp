@@ -4,7 +4,7 @@
 
 #include "core/error.hpp"
 #include "workload/dataset_builder.hpp"
-#include "workload/dataset_statistics.hpp"
+#include "workload/import_options.hpp"
 #include "workload/readers.hpp"
 #include "workload/table_reader.hpp"
 
@@ -29,10 +29,9 @@ class KuaiRandReader {
         builder_.add_feature(std::move(author_));
         Dataset dataset = builder_.build(shell(), {std::numeric_limits<std::int64_t>::min(),
                                                    options_.tune_from_ms, options_.test_from_ms});
-        check_dataset(dataset, folder_);
-        dataset.statistics = compute_statistics(dataset);
-        add_own_statistics(dataset);
         add_notes(dataset);
+        finish_import(dataset, folder_, "tab");
+        add_own_statistics(dataset);
         return dataset;
     }
 
@@ -153,8 +152,6 @@ class KuaiRandReader {
                             " impressions are stamped at or before their user's last stored event; "
                             "they count as later (the source splits by calendar date)");
         }
-        std::string const spread = describe_context_spread(dataset, "tab");
-        if (!spread.empty()) notes.push_back(spread);
     }
 
     std::string folder_;
@@ -178,6 +175,29 @@ Dataset read_kuairand_pure(std::string const& folder, KuaiRandOptions const& opt
     validate(options.tune_from_ms <= options.test_from_ms,
              "read_kuairand_pure: the test split cannot begin before the tune split");
     return KuaiRandReader(folder, options, progress).run();
+}
+
+Reader kuairand_reader() {
+    return {
+        "kuairand-pure",
+        "history.tsv, impressions.tsv and video_features_basic_pure.csv, plain or .gz (a folder); "
+        "history = exposures, label = is_click, context = tab",
+        {{"split", "two instants: first of tune, first of test",
+          "2022-04-29T00:00:00+08:00,2022-05-01T00:00:00+08:00"}},
+        [](std::string const& path, ImportOptions const& options,
+           ProgressCallback const& progress) {
+            std::string const& text = options.at("split");
+            std::size_t const comma = text.find(',');
+            KuaiRandOptions own;
+            if (comma == std::string::npos ||
+                !parse_instant(std::string_view(text).substr(0, comma), own.tune_from_ms) ||
+                !parse_instant(std::string_view(text).substr(comma + 1), own.test_from_ms) ||
+                own.tune_from_ms > own.test_from_ms) {
+                refuse_option("split", text,
+                              "needs two instants like 2022-04-29T00:00:00+08:00, in order");
+            }
+            return read_kuairand_pure(path, own, progress);
+        }};
 }
 
 }  // namespace ckvsim::workload

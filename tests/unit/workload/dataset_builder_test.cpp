@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "core/error.hpp"
 #include "core/rng.hpp"
 #include "workload/dataset_statistics.hpp"
 
@@ -101,10 +102,12 @@ TEST(DatasetBuilder, LongHistoriesKeepTheirEnd) {
 TEST(DatasetBuilder, TimeQuantiles) {
     DatasetBuilder builder;
     for (std::int64_t const time : {40, 10, 30, 20}) builder.add_row({1, 1, time, 0, 0});
-    EXPECT_EQ(builder.time_quantile_ms(0.0), 10);
-    EXPECT_EQ(builder.time_quantile_ms(0.25), 11);
-    EXPECT_EQ(builder.time_quantile_ms(0.26), 21);
-    EXPECT_EQ(builder.time_quantile_ms(1.0), 41);
+    EXPECT_THAT(builder.time_quantiles_ms({0.0, 0.25, 0.25, 0.26, 1.0, 1.0}),
+                ElementsAre(10, 11, 11, 21, 41, 41));
+    EXPECT_THAT(builder.time_quantiles_ms({0.0, 0.0}), ElementsAre(10, 10));
+    EXPECT_THROW(builder.time_quantiles_ms({0.5, 0.4}), InternalError);
+    EXPECT_THROW(builder.time_quantiles_ms({1.1}), InternalError);
+    EXPECT_THROW(DatasetBuilder().time_quantiles_ms({0.5}), InternalError);
 }
 
 TEST(DatasetBuilder, RowOrderDoesNotMatterBetweenInstants) {
@@ -181,12 +184,14 @@ TEST(DatasetStatistics, CountRepeatsAndLeaveOutRatesOverNothing) {
 
 TEST(DatasetStatistics, ContextSpread) {
     EXPECT_EQ(
-        describe_context_spread(small(HistoryGrowth::exposures, {}), "tab"),
+        describe_context_spread(small(HistoryGrowth::exposures, {}), "tab", {}),
         "AUC over all impressions mixes scenes: the label rate runs from 0.33 (tab 0) to 1.00 "
         "(tab 1) among the values of tab with at least 1 % of the impressions");
+    EXPECT_THAT(describe_context_spread(small(HistoryGrowth::exposures, {}), "tab", {"x", "y"}),
+                testing::HasSubstr("from 0.33 (tab x) to 1.00 (tab y)"));
     Dataset one = small(HistoryGrowth::exposures, {});
     for (auto& context : one.impression_contexts) context = 0;
-    EXPECT_EQ(describe_context_spread(one, "tab"), "");
+    EXPECT_EQ(describe_context_spread(one, "tab", {}), "");
 }
 
 }  // namespace
