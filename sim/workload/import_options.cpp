@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <chrono>
+#include <functional>
 
 #include "core/error.hpp"
 #include "workload/dataset_statistics.hpp"
@@ -41,6 +41,21 @@ bool take_zone(std::string_view& text, int& minutes) {
         return false;
     minutes = sign * (60 * hour + minute);
     return text.empty() && hour <= 14 && minute < 60;
+}
+
+bool is_leap(int year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar; false when there is no such date.
+bool count_days(int year, int month, int day, std::int64_t& out) {
+    std::array<int, 12> const lengths = {
+        31, is_leap(year) ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    if (year < 1 || month < 1 || month > 12 || day < 1 ||
+        day > lengths[static_cast<std::size_t>(month - 1)])
+        return false;
+    auto const leap_years_to = [](int y) { return y / 4 - y / 100 + y / 400; };
+    out = 365LL * (year - 1970) + leap_years_to(year - 1) - leap_years_to(1969) + day - 1;
+    for (int m = 1; m < month; ++m) out += lengths[static_cast<std::size_t>(m - 1)];
+    return true;
 }
 
 std::vector<std::string> split_list(std::string const& text) {
@@ -112,14 +127,11 @@ bool parse_instant(std::string_view text, std::int64_t& out_ms) {
         return false;
     int zone_minutes = 0;
     if (!take_zone(text, zone_minutes)) return false;
-    namespace chrono = std::chrono;
-    chrono::year_month_day const date{chrono::year(part[0]),
-                                      chrono::month(static_cast<unsigned>(part[1])),
-                                      chrono::day(static_cast<unsigned>(part[2]))};
-    if (!date.ok() || part[3] > 23 || part[4] > 59 || part[5] > 59) return false;
-    auto const days = chrono::sys_days(date).time_since_epoch().count();
-    std::int64_t const minutes =
-        static_cast<std::int64_t>(days) * 1440 + part[3] * 60 + part[4] - zone_minutes;
+    std::int64_t days = 0;
+    if (!count_days(part[0], part[1], part[2], days) || part[3] > 23 || part[4] > 59 ||
+        part[5] > 59)
+        return false;
+    std::int64_t const minutes = days * 1440 + part[3] * 60 + part[4] - zone_minutes;
     out_ms = (minutes * 60 + part[5]) * 1000;
     return true;
 }

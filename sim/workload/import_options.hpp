@@ -43,7 +43,9 @@ std::uint64_t parse_count(std::string const& option, std::string const& text, st
 HistoryGrowth parse_history(std::string const& option, std::string const& text);
 
 /// Checks a dataset just built, fills its statistics and adds the cautions that hold for any
-/// source. Throws DataError(origin) when there are no impressions or all labels are equal.
-void finish_import(Dataset& dataset, std::string const& origin, std::string const& context_name);
+/// source. `context_values` names the contexts; empty = by their numbers. Throws DataError(origin)
+/// when there are no impressions or all labels are equal.
+void finish_import(Dataset& dataset, std::string const& origin, std::string const& context_name,
+                   std::vector<std::string> const& context_values = {});
 
 }  // namespace ckvsim::workload

@@ -75,23 +75,25 @@ TEST_F(LogTest, MovieLensOptions) {
     EXPECT_THAT(movielens(kRatings, options).impression_labels, ElementsAre(1, 0, 0, 0, 0));
     options["positive"] = "4";
     EXPECT_THROW(movielens(kRatings, options), Error);
-    options = {{"split", "0.8,0.8,0.8"}, {"history", "positive"}};
-    std::string const more = std::string(kRatings) + "7,20,5,1005\n";
+    options = {{"split", "0.7,0.7,0.7"}, {"history", "positive"}};
+    std::string const more = std::string(kRatings) + "7,20,5,1005\n2,30,1,1006\n";
     auto data = movielens(more, options);
     EXPECT_THAT(data.history_items, ElementsAre(3, 1, 3)) << "rating 0.5 is no history";
     options["history"] = "all";
     options["max-history"] = "2";
     data = movielens(more, options);
-    EXPECT_THAT(data.history_items, ElementsAre(1, 2, 3)) << "the last two of each user";
+    EXPECT_THAT(data.history_items, ElementsAre(1, 2, 3, 1)) << "the last two of each user";
     EXPECT_THAT(data.notes, testing::Contains(HasSubstr("cut to their last 2 events")));
 }
 
 TEST_F(LogTest, MovieLensTakesFileFolderAndGzip) {
-    auto const reference = digest_dataset(movielens(kRatings));
-    auto const file = folder_.path("ratings.csv");
-    EXPECT_EQ(digest_dataset(import_dataset("movielens", file, {}, {})), reference);
-    auto const packed = folder_.write("other.csv.gz", test::gzip(kRatings));
-    EXPECT_EQ(digest_dataset(import_dataset("movielens", packed, {}, {})), reference);
+    ImportOptions const options = {{"split", "0,0.5,0.8"}};
+    auto const reference = digest_dataset(movielens(kRatings, options));
+    auto const of_file = [&](std::string const& path) {
+        return digest_dataset(import_dataset("movielens", path, options, {}));
+    };
+    EXPECT_EQ(of_file(folder_.path("ratings.csv")), reference);
+    EXPECT_EQ(of_file(folder_.write("other.csv.gz", test::gzip(kRatings))), reference);
 }
 
 ImportOptions const kColumns = {
