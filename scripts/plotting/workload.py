@@ -1,5 +1,6 @@
 """What the users look like: history lengths and how concentrated the items are."""
 import numpy as np
+from matplotlib.lines import Line2D
 
 from . import layout, style, text
 
@@ -124,7 +125,7 @@ def draw(reports, _arms):
     _popularity(grid[1], reports, "share", True)
     _popularity(grid[2], reports, "cumulative", False)
     if several:
-        handles = [grid[0].plot([], [], color=_COLORS[i % len(_COLORS)], linestyle=style.report_line(i),
-                                label=text.clean(r.label, 40))[0] for i, r in enumerate(reports)]
+        handles = [Line2D([], [], color=_COLORS[i % len(_COLORS)], label=text.clean(r.label, 40),
+                          linestyle=style.report_line(i)) for i, r in enumerate(reports)]
         grid[2].legend(handles=handles, loc="lower right", fontsize=8.5)
     return page.figure

@@ -137,11 +137,11 @@ class CommandLine {
             "schema",
             "Print what a report holds or which keys a spec has, as documented in sim/docs");
         schema
-            ->add_option("what", format_,
+            ->add_option("what", schema_,
                          "report or spec: Markdown; spec-json: JSON Schema (default: report)")
             ->check(CLI::IsMember({"report", "spec", "spec-json"}));
         schema->callback(
-            [this] { choose([this] { return ckvsim::app::schema_command(format_); }); });
+            [this] { choose([this] { return ckvsim::app::schema_command(schema_); }); });
         app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")
             ->callback([this] { choose(ckvsim::app::version_command); });
     }
@@ -196,7 +196,7 @@ class CommandLine {
     RunOptions run_;
     SpecOptions spec_;
     ckvsim::app::ImportCommand import_;
-    std::string output_, left_, right_;
+    std::string output_, schema_, left_, right_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;
     bool wall_clock_ = false;

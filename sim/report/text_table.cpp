@@ -194,15 +194,26 @@ std::size_t TextTable::width() const {
     return columns_.empty() ? 0 : span(column_widths(), 0, columns_.size() - 1);
 }
 
-std::string TextTable::group_line(std::vector<std::size_t> const& widths) const {
+std::string TextTable::group_line(std::vector<std::size_t> const& chosen,
+                                  std::vector<std::size_t> const& widths) const {
     std::string line;
-    for (auto const& group : groups_) {
-        std::size_t const start =
-            group.first == 0 ? 0 : span(widths, 0, group.first - 1) + gap_before(group.first);
-        line.resize(std::max(line.size(), start), ' ');
-        if (columns_[group.first].separated) line[start - 2] = '|';
-        line += group.title;
+    std::size_t start = 0;
+    for (std::size_t i = 0; i < chosen.size();) {
+        std::size_t const first = chosen[i];
+        if (i > 0) start += gap_before(first);
+        auto const group = std::find_if(groups_.begin(), groups_.end(), [&](auto const& g) {
+            return g.first <= first && first <= g.last;
+        });
+        std::size_t end = start + widths[first];
+        for (++i; group != groups_.end() && i < chosen.size() && chosen[i] <= group->last; ++i)
+            end += gap_before(chosen[i]) + widths[chosen[i]];
+        line.resize(start, ' ');
+        if (start > 0 && columns_[first].separated) line[start - 2] = '|';
+        if (group != groups_.end()) line += shorten(group->title, end - start);
+        line.resize(end, ' ');
+        start = end;
     }
+    line.erase(line.find_last_not_of(' ') + 1);
     return line + "\n";
 }
 
@@ -222,7 +233,7 @@ void TextTable::append_line(std::string& out, std::vector<std::string> const& ce
 
 void TextTable::append_block(std::string& out, std::vector<std::size_t> const& chosen) const {
     auto const widths = column_widths();
-    if (!groups_.empty() && chosen.size() == columns_.size()) out += group_line(widths);
+    if (!groups_.empty()) out += group_line(chosen, widths);
     for (std::size_t line = 0; line < columns_.front().header.size(); ++line) {
         std::vector<std::string> cells;
         for (auto const& column : columns_) cells.push_back(column.header[line]);

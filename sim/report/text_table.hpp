@@ -60,7 +60,8 @@ class TextTable {
     /// Terminal columns from the start of column `first` to the end of column `last`, in one block.
     [[nodiscard]] std::size_t span(std::vector<std::size_t> const& widths, std::size_t first,
                                    std::size_t last) const;
-    [[nodiscard]] std::string group_line(std::vector<std::size_t> const& widths) const;
+    [[nodiscard]] std::string group_line(std::vector<std::size_t> const& chosen,
+                                         std::vector<std::size_t> const& widths) const;
     void append_line(std::string& out, std::vector<std::string> const& cells,
                      std::vector<std::size_t> const& chosen,
                      std::vector<std::size_t> const& widths) const;

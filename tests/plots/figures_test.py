@@ -192,7 +192,8 @@ class Content(PlotTest):
     def test_verdicts_controls_and_margin(self):
         text = self.text("accuracy_front", "base")
         for words in ("undecided", "equivalent", "worse", "reference", "verdict margin 0.03",
-                      "no loss", "no history", "mean pool", "m1", "random indices", "other history"):
+                      "no loss", "no history", "mean pool", "m1", "random indices",
+                      "other history"):
             self.assertIn(words, " ".join(text.split()))
         self.assertNotIn("No power", text)
 

@@ -100,6 +100,17 @@ TEST(TextTable, FoldsWideTablesAndRepeatsTheKeys) {
               "key  cccccc\n"
               "-----------\n"
               "  k       3\n");
+    table.add_group(1, 3, "group");
+    EXPECT_EQ(table.render(20, 1),
+              "     group\n"
+              "key  aaaaaa  bbbbbb\n"
+              "-------------------\n"
+              "  k       1       2\n"
+              "\n"
+              "     group\n"
+              "key  cccccc\n"
+              "-----------\n"
+              "  k       3\n");
     // Narrower than one column: still one column a block.
     EXPECT_NE(table.render(1, 1).find("key  bbbbbb\n"), std::string::npos);
     EXPECT_EQ(TextTable().render(10, 0), "");
