@@ -212,6 +212,9 @@ int report_error(ckvsim::comm::Communicator const& comm, char const* what, ckvsi
 }  // namespace
 
 int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape): only --help may throw
+    // A file size limit then fails a write with EFBIG, which is reported, instead of killing the
+    // rank.
+    std::signal(SIGXFSZ, SIG_IGN);
     ckvsim::comm::Runtime runtime(argc, argv);
     auto& comm = runtime.world();
     CommandLine line(comm);
