@@ -34,6 +34,17 @@ double middle_of(std::size_t bucket) {
     return low + 0.5 * (width - 1.0);
 }
 
+/// a + b * count of non-negative numbers; sticks at the largest integer instead of overflowing.
+std::int64_t saturating_add(std::int64_t a, std::int64_t b, std::uint64_t count = 1) {
+    constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+    std::int64_t product = 0;
+    std::int64_t sum = 0;
+    if (__builtin_mul_overflow(b, count, &product) || __builtin_add_overflow(a, product, &sum)) {
+        return kMost;
+    }
+    return sum;
+}
+
 }  // namespace
 
 void LatencySketch::add(Nanoseconds value_ns, std::uint64_t count) {
@@ -43,7 +54,7 @@ void LatencySketch::add(Nanoseconds value_ns, std::uint64_t count) {
     if (bucket >= buckets_.size()) buckets_.resize((bucket / kParts + 1) * kParts, 0);
     buckets_[bucket] += count;
     count_ += count;
-    sum_ns_ += value * static_cast<std::int64_t>(count);
+    sum_ns_ = saturating_add(sum_ns_, value, count);
     max_ns_ = std::max(max_ns_, value);
 }
 
@@ -51,7 +62,7 @@ void LatencySketch::merge(LatencySketch const& other) {
     if (other.buckets_.size() > buckets_.size()) buckets_.resize(other.buckets_.size(), 0);
     for (std::size_t i = 0; i < other.buckets_.size(); ++i) buckets_[i] += other.buckets_[i];
     count_ += other.count_;
-    sum_ns_ += other.sum_ns_;
+    sum_ns_ = saturating_add(sum_ns_, other.sum_ns_);
     max_ns_ = std::max(max_ns_, other.max_ns_);
 }
 

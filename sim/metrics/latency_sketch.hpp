@@ -19,7 +19,7 @@ class LatencySketch {
     void add(Nanoseconds value_ns, std::uint64_t count = 1);  ///< negative values count as 0
     void merge(LatencySketch const& other);
     [[nodiscard]] std::uint64_t count() const { return count_; }
-    [[nodiscard]] double mean_ns() const;  ///< exact (integer sum); NaN when empty
+    [[nodiscard]] double mean_ns() const;  ///< exact up to a sum of 292 years; NaN when empty
     [[nodiscard]] Nanoseconds max_ns() const { return max_ns_; }
     /// Value at rank ceil(q * count); NaN when fewer than 10 samples lie beyond it (10 / (1 - q)
     /// samples needed).
