@@ -1,0 +1,83 @@
+// What an eviction policy needs and offers. Policies decide over dense slots and own nothing per
+// entry: the caller's store does. That is why one policy serves a hashed cache
+// (policies/cache.hpp), arrays indexed by user, and tiers that share one array of links.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "node/policies/slot_links.hpp"
+
+namespace ckvsim::node::policies {
+
+/// Where entries keep their state. `bytes` returns what `set_bytes` was last told (or always 1 in a
+/// cache of objects); policies ask for it when an entry enters or leaves a list, never on an LRU
+/// hit. `key` feeds frequency sketches only.
+template <class T>
+concept SlotStore = requires(T& store, Slot slot, std::uint64_t bytes) {
+    { store.links(slot) } -> std::same_as<Links&>;
+    { store.bytes(slot) } -> std::convertible_to<std::uint64_t>;
+    { store.key(slot) } -> std::convertible_to<std::uint64_t>;
+    store.set_bytes(slot, bytes);
+};
+
+/// Told of every eviction, at once, in order. `evict`: the slot is no longer resident (demote or
+/// drop its bytes here; its Links must not be reused yet). `release`: the policy has also forgotten
+/// it, its Links are all-zero but for the neighbours, and the slot may be given to another key.
+template <class T>
+concept EvictionSink = requires(T& sink, Slot slot) {
+    sink.evict(slot);
+    sink.release(slot);
+};
+
+/// Sink of callers that keep a place for every key.
+struct NoSink {
+    void evict(Slot /*slot*/) const {}
+    void release(Slot /*slot*/) const {}
+};
+
+struct ExampleStore {
+    Links& links(Slot slot);
+    [[nodiscard]] std::uint64_t bytes(Slot slot) const;
+    [[nodiscard]] std::uint64_t key(Slot slot) const;
+    void set_bytes(Slot slot, std::uint64_t bytes);
+};
+
+/// A policy over `capacity()` units (bytes or objects).
+///   resident(links)             whether these Links belong to a resident entry
+///   hit(store, slot)            a resident entry was requested
+///   insert(store, slot, bytes, sink)
+///                               a non-resident one was requested and shall be kept; evicts until
+///                               it fits. False: it was not kept (larger than the cache, or the
+///                               policy's own admission refused it). The new slot is resident or
+///                               released on return.
+///   used(), count()             units and entries resident; used() <= capacity() after each call
+template <class P>
+concept EvictionPolicy = requires(P policy, P const& constant, ExampleStore& store, NoSink& sink,
+                                  Links links, Slot slot, std::uint64_t bytes) {
+    { P::kName } -> std::convertible_to<char const*>;
+    { P::kNeedsFuture } -> std::convertible_to<bool>;
+    { P::resident(links) } -> std::same_as<bool>;
+    policy.hit(store, slot);
+    { policy.insert(store, slot, bytes, sink) } -> std::same_as<bool>;
+    { constant.capacity() } -> std::same_as<std::uint64_t>;
+    { constant.used() } -> std::same_as<std::uint64_t>;
+    { constant.count() } -> std::same_as<std::uint64_t>;
+};
+
+/// Also lets the caller remove an entry (expired, invalidated) and change its size in place (a
+/// history that grew; others are evicted, possibly the entry itself: ask resident() afterwards).
+template <class P>
+concept ErasablePolicy = EvictionPolicy<P> &&
+    requires(P policy, ExampleStore& store, NoSink& sink, Slot slot, std::uint64_t bytes) {
+    policy.erase(store, slot);
+    policy.resize(store, slot, bytes, sink);
+};
+
+/// Also names the entry that the next eviction would take (moving a hand there, if it has one).
+template <class P>
+concept PredictablePolicy = EvictionPolicy<P> && requires(P policy, ExampleStore& store) {
+    { policy.victim(store) } -> std::same_as<Slot>;
+};
+
+}  // namespace ckvsim::node::policies

@@ -1,0 +1,164 @@
+// W-TinyLFU (Einziger, Friedman and Manes, ACM Transactions on Storage 2017): newcomers live in an
+// LRU window (1 %); who leaves it enters the main cache (segmented LRU, 80 % protected) only when
+// the frequency sketch has counted it more often than the main cache's victim.
+#pragma once
+
+#include <algorithm>
+
+#include "core/rng.hpp"
+#include "node/policies/eviction_policy.hpp"
+#include "node/policies/frequency_sketch.hpp"
+
+namespace ckvsim::node::policies {
+
+/// Entries of different sizes: a candidate is compared with one victim after the other until it
+/// fits or loses; victims that it beat before losing are gone.
+class WTinyLfu {
+  public:
+    static constexpr char const* kName = "wtinylfu";
+    static constexpr bool kNeedsFuture = false;
+    static constexpr bool kHitMovesNeighbours = true;
+
+    /// `expected_entries` sizes the sketch; it restarts larger when there are more.
+    explicit WTinyLfu(std::uint64_t capacity, std::uint64_t expected_entries = 0)
+        : capacity_(capacity),
+          window_capacity_(std::min(capacity, std::max<std::uint64_t>(capacity / 100, 1))),
+          main_capacity_(capacity - window_capacity_),
+          protected_capacity_(main_capacity_ / 5 * 4 + main_capacity_ % 5 * 4 / 5),
+          sketch_(expected_entries) {}
+
+    [[nodiscard]] static bool resident(Links links) { return links.region != 0; }
+    template <SlotStore Store>
+    void hit(Store& store, Slot slot) {
+        sketch_.increment(mix64(store.key(slot)));
+        switch (store.links(slot).region) {
+            case kWindow:
+                window_.make_newest(store, slot);
+                return;
+            case kProtected:
+                protected_.make_newest(store, slot);
+                return;
+            default:
+                break;
+        }
+        probation_.remove(store, slot);
+        protected_.push_newest(store, slot, kProtected);
+        shrink_protected(store);
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    bool insert(Store& store, Slot slot, std::uint64_t bytes, Sink& sink) {
+        sketch_.ensure(count() + 1);
+        sketch_.increment(mix64(store.key(slot)));
+        if (bytes > capacity_) {
+            sink.release(slot);
+            return false;
+        }
+        store.set_bytes(slot, bytes);
+        // Not resident yet: losing at once is a refusal, not an eviction.
+        Newcomer<Sink> aside{sink, slot};
+        window_.push_newest(store, slot, kWindow);
+        drain_window(store, aside);
+        return !aside.refused;
+    }
+    template <SlotStore Store>
+    void erase(Store& store, Slot slot) {
+        list_of(store.links(slot)).remove(store, slot);
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void resize(Store& store, Slot slot, std::uint64_t bytes, Sink& sink) {
+        list_of(store.links(slot)).rebook(store.bytes(slot), bytes);
+        store.set_bytes(slot, bytes);
+        shrink_protected(store);
+        while (probation_.bytes() + protected_.bytes() > main_capacity_)
+            evict(store, main_victim(), sink);
+        drain_window(store, sink);
+    }
+    void prefetch(std::uint64_t hash) const { sketch_.prefetch(hash); }
+    [[nodiscard]] Slot likely_victim() const { return window_.oldest(); }
+    [[nodiscard]] std::uint64_t capacity() const { return capacity_; }
+    [[nodiscard]] std::uint64_t used() const {
+        return window_.bytes() + probation_.bytes() + protected_.bytes();
+    }
+    [[nodiscard]] std::uint64_t count() const {
+        return window_.count() + probation_.count() + protected_.count();
+    }
+    [[nodiscard]] std::uint64_t sketch_bytes() const { return sketch_.memory_bytes(); }
+
+  private:
+    static constexpr std::uint32_t kWindow = 1;
+    static constexpr std::uint32_t kProbation = 2;
+    static constexpr std::uint32_t kProtected = 3;
+
+    template <class Sink>
+    struct Newcomer {
+        Sink& sink;
+        Slot slot;
+        bool refused = false;
+        void evict(Slot out) {
+            if (out == slot) {
+                refused = true;
+            } else {
+                sink.evict(out);
+            }
+        }
+        void release(Slot out) { sink.release(out); }
+    };
+
+    SlotList& list_of(Links links) {
+        return links.region == kWindow      ? window_
+               : links.region == kProbation ? probation_
+                                            : protected_;
+    }
+    [[nodiscard]] Slot main_victim() const {
+        return probation_.empty() ? protected_.oldest() : probation_.oldest();
+    }
+    template <SlotStore Store>
+    void shrink_protected(Store& store) {
+        while (protected_.bytes() > protected_capacity_) {
+            Slot const slot = protected_.oldest();
+            protected_.remove(store, slot);
+            probation_.push_newest(store, slot, kProbation);
+        }
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void evict(Store& store, Slot slot, Sink& sink) {
+        list_of(store.links(slot)).remove(store, slot);
+        sink.evict(slot);
+        sink.release(slot);
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void drain_window(Store& store, Sink& sink) {
+        while (window_.bytes() > window_capacity_) {
+            Slot const candidate = window_.oldest();
+            if (beats_victims(store, candidate, sink)) {
+                window_.remove(store, candidate);
+                probation_.push_newest(store, candidate, kProbation);
+            } else {
+                evict(store, candidate, sink);
+            }
+        }
+    }
+    /// Whether the candidate now fits into main.
+    template <SlotStore Store, EvictionSink Sink>
+    bool beats_victims(Store& store, Slot candidate, Sink& sink) {
+        std::uint64_t const bytes = store.bytes(candidate);
+        if (bytes > main_capacity_) return false;
+        if (probation_.bytes() + protected_.bytes() + bytes <= main_capacity_) return true;
+        std::uint32_t const frequency = sketch_.frequency(mix64(store.key(candidate)));
+        while (probation_.bytes() + protected_.bytes() + bytes > main_capacity_) {
+            Slot const victim = main_victim();
+            if (frequency <= sketch_.frequency(mix64(store.key(victim)))) return false;
+            evict(store, victim, sink);
+        }
+        return true;
+    }
+
+    SlotList window_, probation_, protected_;
+    std::uint64_t capacity_;
+    std::uint64_t window_capacity_;
+    std::uint64_t main_capacity_;
+    std::uint64_t protected_capacity_;
+    FrequencySketch sketch_;
+};
+
+}  // namespace ckvsim::node::policies
