@@ -1,6 +1,4 @@
 """What the latency figures share: two panels (executed here, simulated fleet) and their rows."""
-import numpy as np
-
 from . import layout, style, text
 
 STAGE_TABLES = {"executed": "executed_latency", "simulated": "simulated_latency"}
@@ -61,10 +59,3 @@ def latency_row(report, panel, arm, stage):
             continue
         return row
     return {}
-
-
-def stage_share_ns(row, total):
-    """A stage's part of the mean request: its mean over the requests that had it, weighted."""
-    if not row or not total or not np.isfinite(row["mean_ns"]) or not total["count"] > 0:
-        return np.nan
-    return row["mean_ns"] * row["count"] / total["count"]

@@ -3,7 +3,8 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from . import layout, style, text
-from .serving import STAGE_TABLES, latency_row, panel_claims, panels, stage_share_ns
+from .serving import STAGE_TABLES, latency_row, panel_claims, panels
+from .shares import stage_share_ns
 
 NAME = "stages"
 TITLE = "Where does the time of a mean request go?"

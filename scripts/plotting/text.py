@@ -50,7 +50,8 @@ def count(value, digits=3):
 def percent(share, digits=3):
     if share is None or not math.isfinite(share):
         return MISSING
-    return f"{100 * share:.{digits}g} %"
+    shown = f"{100 * share:.{digits}g}"
+    return f"{100 * share:,.0f} %" if "e+" in shown else f"{shown} %"
 
 
 def signed_percent(share):
