@@ -19,8 +19,9 @@ struct SpecOptions {
 };
 
 struct RunOptions : SpecOptions {
-    std::string output;         ///< empty: the spec's
-    std::string perturb_token;  ///< "user,position": self-check of the hashes
+    std::string output;           ///< empty: the spec's
+    std::string record_requests;  ///< empty: requests are not recorded
+    std::string perturb_token;    ///< "user,position": self-check of the hashes
 };
 
 struct ImportCommand {

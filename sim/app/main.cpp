@@ -71,6 +71,9 @@ class CommandLine {
         add_spec_options(*run, run_);
         run->add_option("-o,--output", run_.output,
                         "Report file (default: files.output of the spec)");
+        run->add_option("--record-requests", run_.record_requests,
+                        "Record the request streams in this file; replay it with traffic of kind "
+                        "recorded (sim/docs/traffic.md)");
         run->add_option(
             "--perturb-token", run_.perturb_token,
             "Self-check: replace history token 'user,position' and watch the logical hash change");

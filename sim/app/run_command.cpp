@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
@@ -15,6 +16,28 @@
 namespace ckvsim::app {
 
 namespace {
+
+bool serves(config::Spec const& spec) { return spec.executed.enabled || spec.simulated.enabled; }
+
+void require_recordable(config::Spec const& spec, RunOptions const& options) {
+    if (options.record_requests.empty() || serves(spec)) return;
+    throw Error(ExitCode::usage,
+                "--record-requests " + options.record_requests +
+                    ": executed and simulated runs are off, there are no requests. "
+                    "switch one on in /measurements");
+}
+
+/// Files of recorded requests that do not exist.
+std::set<std::string> missing_recordings(config::Spec const& spec) {
+    std::set<std::string> missing;
+    if (!serves(spec)) return missing;
+    for (auto const* traffic : {&spec.executed.traffic, &spec.simulated.traffic}) {
+        if (traffic->kind == workload::ArrivalKind::recorded &&
+            !std::filesystem::exists(traffic->path))
+            missing.insert(traffic->path);
+    }
+    return missing;
+}
 
 /// Everything the run will read must exist before any work starts; one message names all that is
 /// missing.
@@ -32,13 +55,15 @@ void require_inputs(config::Spec const& spec, std::string const& spec_path) {
             }
         }
     }
-    if (spec.executed.enabled || spec.simulated.enabled) {
+    if (serves(spec)) {
         if (!std::filesystem::exists(calibration_path(spec))) {
             calibration_missing = true;
             missing.push_back(calibration_path(spec));
         }
         if (!std::filesystem::exists(spec.platform_path)) missing.push_back(spec.platform_path);
     }
+    auto const recordings = missing_recordings(spec);
+    missing.insert(missing.end(), recordings.begin(), recordings.end());
     if (missing.empty()) return;
     std::string message = "missing input, nothing was run:";
     for (auto const& path : missing) message += "\n  " + path;
@@ -49,6 +74,11 @@ void require_inputs(config::Spec const& spec, std::string const& spec_path) {
     }
     if (calibration_missing)
         message += "\nmake the calibration with:\n  ckvsim calibrate " + spec_path;
+    if (!recordings.empty()) {
+        message +=
+            "\nrecord requests with:\n  ckvsim run SPEC --record-requests FILE\nwhere SPEC makes "
+            "its own traffic";
+    }
     throw DataError(spec_path, 0, message);
 }
 
@@ -180,10 +210,12 @@ int run_command(comm::Communicator& comm, RunOptions const& options) {
         spec = config::load_spec(options.spec, options.overrides);
         require_inputs(spec, options.spec);
         require_memory(spec);
+        require_recordable(spec, options);
     });
     auto const text = config::dump_spec(spec);
     comm.require_equal(hash_bytes(text.data(), text.size()), "the resolved spec");
     RunContext context(spec, comm, options.quiet);
+    context.record_requests = options.record_requests;
     comm.run_phase("opening the workload",
                    [&] { context.population = make_run_population(spec, options.perturb_token); });
     comm.require_equal(context.population->digest(), "the workload");

@@ -32,6 +32,7 @@ struct RunContext {
     UnorderedHash scores_hash;
     metrics::Report report;  ///< meaningful on rank 0
     std::vector<report::BulkArray> bulk;
+    std::string record_requests;  ///< file to record the request streams in; empty: none
     std::map<std::string, double> bytes_per_interaction;  ///< by arm, set by the memory phase
 
     RunContext(config::Spec s, comm::Communicator& c, bool quiet)

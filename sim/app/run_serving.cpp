@@ -4,10 +4,10 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
-#include <numeric>
 #include <optional>
 
 #include "app/machine.hpp"
+#include "app/request_streams.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
 #include "core/error.hpp"
@@ -20,46 +20,6 @@ namespace {
 using engine::ServingArm;
 using engine::ServingResult;
 using engine::Stage;
-
-/// This rank's logical nodes and their request streams.
-struct NodeStreams {
-    std::vector<std::uint32_t> ids;
-    std::vector<std::vector<workload::Request>> requests;
-    [[nodiscard]] std::uint64_t total() const {
-        return std::accumulate(requests.begin(), requests.end(), std::uint64_t{0},
-                               [](auto sum, auto const& stream) { return sum + stream.size(); });
-    }
-};
-
-NodeStreams make_streams(RunContext const& context,
-                         std::vector<std::vector<UserId>> const& shard_users,
-                         workload::TrafficParams const& traffic) {
-    NodeStreams streams;
-    auto const nodes = context.spec.fleet.nodes;
-    std::vector<std::vector<std::uint32_t>> shards(nodes);
-    for (std::uint32_t shard = 0; shard < context.spec.shards; ++shard) {
-        shards[to_int(node_of_shard(ShardId{shard}, nodes))].push_back(shard);
-    }
-    for (std::uint32_t node = 0; node < nodes; ++node) {
-        if (rank_of_node(NodeId{node}, context.comm.size()) != context.comm.rank()) continue;
-        streams.ids.push_back(node);
-        streams.requests.push_back(
-            workload::make_requests(*context.population, traffic, context.spec.seed, shards[node],
-                                    shard_users, context.spec.model.max_tokens));
-    }
-    return streams;
-}
-
-void hash_streams(RunContext& context, NodeStreams const& streams) {
-    for (auto const& stream : streams.requests) {
-        for (auto const& request : stream) {
-            auto const id = (static_cast<std::uint64_t>(request.shard) << 32) | request.sequence;
-            context.logical_hash.add(
-                id, mix64(request.user) ^ static_cast<std::uint64_t>(request.intended_start_ns) ^
-                        (static_cast<std::uint64_t>(request.candidates) << 40) ^ request.tokens);
-        }
-    }
-}
 
 ServingResult reduce(comm::Communicator& comm, ServingResult const& mine) {
     auto sums = engine::sum_part(mine);
@@ -218,11 +178,15 @@ class ServingPhase {
             platform_ = config::load_platform(spec.platform_path);
             auto const shard_users =
                 workload::users_by_shard(context.population->users(), spec.shards);
-            executed_streams_ = make_streams(context, shard_users, spec.executed.traffic);
-            fleet_streams_ = make_streams(context, shard_users, spec.simulated.traffic);
+            executed_streams_ =
+                make_streams(context, shard_users, workload::RequestStream::executed);
+            fleet_streams_ = make_streams(context, shard_users, workload::RequestStream::simulated);
         });
         hash_streams(context, executed_streams_);
         hash_streams(context, fleet_streams_);
+        report_sources(context, executed_streams_, fleet_streams_);
+        if (!context.record_requests.empty())
+            record_requests(context, executed_streams_, fleet_streams_);
         not_comparable_ = why_not_comparable(context);
         context.report.provenance["calibration"] = calibration_.name + " " + calibration_.digest;
         context.report.provenance["platform"] = platform_.name + " " + platform_.digest;

@@ -1,6 +1,7 @@
 #include "config/spec_checks.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "config/key_text.hpp"
 #include "config/spec_keys.hpp"
@@ -111,10 +112,47 @@ void check_arm(Checker& checker, Spec const& spec, std::size_t index) {
                     refused.value_or(""), "");
 }
 
+void check_shape(Checker& checker, std::string const& traffic,
+                 workload::TrafficParams const& params) {
+    auto const& shape = params.shape;
+    std::string const duration = traffic + "/duration_s";
+    std::string const kind = traffic + "/kind";
+    double shares = 0.0;
+    for (auto const& zone : shape.diurnal.zones) shares += zone.share;
+    std::string const zones = traffic + "/diurnal/zones";
+    checker.require(shape.diurnal.zones.empty() || std::abs(shares - 1.0) < 1e-6,
+                    {zones, traffic + "/diurnal/amplitude", kind},
+                    "the shares add up to " + text(shares), "they must add up to 1");
+    auto const& bursts = shape.bursts;
+    std::string const burst = traffic + "/bursts";
+    checker.require(bursts.multiplier == 1.0 ||
+                        2.0 * params.duration_s <=
+                            workload::kMostBurstPhases * (bursts.mean_burst_s + bursts.mean_gap_s),
+                    {burst + "/mean_burst_s", burst + "/mean_gap_s", duration, kind},
+                    text(bursts.mean_burst_s) + " s and mean_gap_s " + text(bursts.mean_gap_s) +
+                        " make more than 500000 bursts in " + text(params.duration_s) + " s",
+                    "raise them or lower duration_s");
+    for (std::size_t i = 0; i < shape.flash_crowds.size(); ++i) {
+        auto const start = traffic + "/flash_crowds/" + std::to_string(i) + "/start_s";
+        checker.require(shape.flash_crowds[i].start_s < params.duration_s, {start, duration, kind},
+                        text(shape.flash_crowds[i].start_s) + " s is after the traffic's end",
+                        "allowed: below duration_s " + text(params.duration_s));
+    }
+}
+
+/// Mean over the run; flash crowds in full, however they are placed.
+double expected_requests(workload::TrafficParams const& params) {
+    double seconds = params.duration_s;
+    for (auto const& crowd : params.shape.flash_crowds)
+        seconds += (crowd.multiplier - 1.0) * std::min(crowd.duration_s, params.duration_s);
+    return params.requests_per_second * seconds;
+}
+
 void check_traffic(Checker& checker, Spec const& spec, std::string const& section,
                    workload::TrafficParams const& traffic, double warmup_s) {
     std::string const at = "/measurements/" + section;
     std::string const kind = at + "/traffic/kind";
+    if (traffic.kind == workload::ArrivalKind::recorded) return;
     if (traffic.kind == workload::ArrivalKind::original) {
         checker.require(spec.workload.kind != WorkloadKind::synthetic, {kind, "/workload/kind"},
                         "\"original\" needs a dataset: synthetic users have no arrival times",
@@ -127,11 +165,14 @@ void check_traffic(Checker& checker, Spec const& spec, std::string const& sectio
                     text(warmup_s) + " s of warm-up leave nothing of duration_s " +
                         text(traffic.duration_s) + " to measure",
                     "allowed: below " + text(traffic.duration_s));
-    checker.require(traffic.requests_per_second * traffic.duration_s <= kMostRequests,
-                    {rate, duration, kind},
-                    text(traffic.requests_per_second) + " requests/s over " +
-                        text(traffic.duration_s) + " s are more than 1e9 requests",
-                    "lower one of them");
+    checker.require(
+        expected_requests(traffic) <= kMostRequests,
+        {rate, duration, at + "/traffic/flash_crowds", kind},
+        text(traffic.requests_per_second) + " requests/s over " + text(traffic.duration_s) +
+            " s are more than 1e9 requests",
+        "lower one of them" +
+            std::string(traffic.shape.flash_crowds.empty() ? "" : ", or the flash crowds"));
+    check_shape(checker, at + "/traffic", traffic);
 }
 
 void check_serving(Checker& checker, Spec const& spec) {

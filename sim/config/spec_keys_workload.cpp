@@ -1,4 +1,4 @@
-// Keys of the generator, of traffic and of nodes.
+// Keys of the generator and of nodes.
 #include "config/spec_key_parts.hpp"
 #include "config/spec_keys.hpp"
 
@@ -9,9 +9,6 @@ namespace {
 constexpr RealRange kShare = {.low = 0, .high = 1};
 constexpr RealRange kLabelWeight = {.low = -100, .high = 100};
 constexpr std::uint32_t kMostInterests = 64;  ///< workload/synthetic.cpp keeps them in an array
-
-constexpr std::pair<workload::ArrivalKind, char const*> kArrivals[] = {
-    {workload::ArrivalKind::poisson, "poisson"}, {workload::ArrivalKind::original, "original"}};
 
 void describe_population(KeyVisitor& v, workload::SyntheticParams& p) {
     v.integer({.name = "seed", .meaning = "seed of the population"}, p.seed, {});
@@ -120,55 +117,6 @@ void describe_expansion(KeyVisitor& v, workload::ExpansionParams& p) {
     v.real({.name = "foreign_share",
             .meaning = "grown catalogue: items met in another community's variant"},
            p.foreign_share, kShare);
-}
-
-void describe_traffic(KeyVisitor& v, workload::TrafficParams& traffic) {
-    bool const known = v.choice<workload::ArrivalKind>(
-        {.name = "kind",
-         .meaning = "open-loop arrivals: Poisson, or a dataset's test impressions at their own "
-                    "times"},
-        traffic.kind, kArrivals);
-    bool const poisson = !known || traffic.kind == workload::ArrivalKind::poisson;
-    bool const original = !known || traffic.kind == workload::ArrivalKind::original;
-    std::string const if_poisson = "kind = poisson";
-    v.real({.name = "requests_per_second",
-            .meaning = "rate over all nodes",
-            .unit = "requests/s",
-            .applies = poisson,
-            .only_if = if_poisson},
-           traffic.requests_per_second, {.low = 0, .high = 1e9, .above_low = true});
-    v.real({.name = "duration_s",
-            .meaning = "seconds of traffic",
-            .unit = "s",
-            .applies = poisson,
-            .only_if = if_poisson},
-           traffic.duration_s, {.low = 0, .high = 1e7, .above_low = true});
-    v.real({.name = "speed_factor",
-            .meaning = "original times are divided by this",
-            .applies = original,
-            .only_if = "kind = original"},
-           traffic.speed_factor, {.low = 0, .high = 1e9, .above_low = true});
-    v.integer({.name = "candidates",
-               .meaning = "candidates C of a request",
-               .applies = poisson,
-               .only_if = if_poisson},
-              traffic.candidates, {.low = 1, .high = 65536});
-    v.real({.name = "activity_sigma",
-            .meaning = "log-normal spread of user activity",
-            .applies = poisson,
-            .only_if = if_poisson},
-           traffic.activity_sigma, {.low = 0, .high = 10});
-    v.real({.name = "revisit_probability",
-            .meaning = "a request is a short return of a recent user of its shard",
-            .applies = poisson,
-            .only_if = if_poisson},
-           traffic.revisit_probability, kShare);
-    v.integer({.name = "revisit_window",
-               .meaning = "... chosen among the shard's last so many requests, geometrically",
-               .unit = "requests",
-               .applies = poisson,
-               .only_if = if_poisson},
-              traffic.revisit_window, {.low = 1, .high = 1'000'000});
 }
 
 void describe_node(KeyVisitor& v, node::NodeParams& node) {

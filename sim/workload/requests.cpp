@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "core/rng.hpp"
 #include "core/shards.hpp"
+#include "workload/audience.hpp"
 
 namespace ckvsim::workload {
 
@@ -15,44 +16,36 @@ namespace {
 /// Mean step back of a returning user, as a share of the window: the geometric tail beyond the
 /// window is e^-4 = 2 %.
 constexpr double kMeanRevisitShare = 0.25;
-constexpr std::uint32_t kActivityStream = 1;  ///< sub-stream beside the shard's own (sub-id 0)
+/// Sub-streams of Purpose::arrivals of a shard: the first four belong to everyday traffic, the next
+/// four to the first flash crowd and so on.
+constexpr std::uint32_t kSteps = 0;
+constexpr std::uint32_t kThinning = 1;
+constexpr std::uint32_t kZones = 2;
+constexpr std::uint32_t kUsers = 3;
+constexpr std::uint32_t kStreamsPerSource = 4;
 
-/// Draws users of one shard in proportion to their log-normal activity.
-class ActivityTable {
+/// Users of a shard's last everyday requests; as many as a return can reach.
+class RecentUsers {
   public:
-    ActivityTable(std::vector<UserId> const& users, double sigma, std::uint64_t seed)
-        : users_(users), mean_activity_(std::exp(0.5 * sigma * sigma)) {
-        if (sigma == 0.0) return;  // everybody alike: no table
-        cumulative_.reserve(users.size());
-        double sum = 0.0;
-        for (UserId const user : users) {
-            sum += std::exp(
-                sigma * CounterRng(seed, Purpose::arrival_user, user, kActivityStream).normal());
-            cumulative_.push_back(sum);
-        }
-    }
-    UserId draw(double u) const {
-        std::size_t index = 0;
-        if (cumulative_.empty()) {
-            index = static_cast<std::size_t>(u * static_cast<double>(users_.size()));
+    explicit RecentUsers(std::size_t window) : window_(window) {}
+    void push(UserId user) {
+        if (users_.size() < window_) {
+            users_.push_back(user);
         } else {
-            auto const at =
-                std::upper_bound(cumulative_.begin(), cumulative_.end(), u * cumulative_.back());
-            index = static_cast<std::size_t>(at - cumulative_.begin());
+            users_[next_] = user;
         }
-        return users_[std::min(index, users_.size() - 1)];
+        next_ = next_ + 1 == window_ ? 0 : next_ + 1;
     }
-
-    /// The shard's activity, counted in users of mean activity.
-    double weight() const {
-        return cumulative_.empty() ? static_cast<double>(users_.size())
-                                   : cumulative_.back() / mean_activity_;
+    [[nodiscard]] std::size_t size() const { return users_.size(); }
+    /// steps = 1: the last one; at most size().
+    [[nodiscard]] UserId back(std::size_t steps) const {
+        return users_[next_ >= steps ? next_ - steps : next_ + window_ - steps];
     }
 
   private:
-    std::vector<UserId> const& users_;
-    double mean_activity_;  ///< of a log-normal with median 1
-    std::vector<double> cumulative_;
+    std::size_t window_;
+    std::size_t next_ = 0;
+    std::vector<UserId> users_;
 };
 
 /// Steps back, 1 .. reach, geometric with the given mean before truncation.
@@ -74,38 +67,120 @@ void check_traffic(TrafficParams const& params) {
             params.requests_per_second > 0.0 && params.duration_s > 0.0 && params.candidates >= 1,
             "make_requests: requests_per_second, duration_s and candidates must be positive");
     } else {
+        validate(params.kind == ArrivalKind::original,
+                 "make_requests: recorded requests are read by RequestFile");
         validate(params.speed_factor > 0.0, "make_requests: speed_factor must be positive");
     }
 }
 
-void add_poisson_requests(Population const& population, TrafficParams const& params,
-                          std::uint64_t seed, std::uint32_t shard, std::vector<UserId> const& users,
-                          std::uint32_t max_tokens, std::vector<Request>& out) {
-    if (users.empty()) return;
-    ActivityTable const activity(users, params.activity_sigma, seed);
-    double const rate =
-        params.requests_per_second * activity.weight() / static_cast<double>(population.users());
-    CounterRng arrivals(seed, Purpose::arrivals, shard);
-    CounterRng choices(seed, Purpose::arrival_user, shard);
-    double const mean_step = kMeanRevisitShare * params.revisit_window;
-    std::size_t const first = out.size();
-    for (double time_s = arrivals.exponential(1.0 / rate); time_s < params.duration_s;
-         time_s += arrivals.exponential(1.0 / rate)) {
-        std::size_t const sequence = out.size() - first;
+/// Requests of one shard that come from one source: everyday traffic, or one flash crowd.
+class Source {
+  public:
+    /// `user_rate`: requests/s of a user of mean activity at the relative rate 1, times `users`.
+    Source(ArrivalRate const& rate, Audience audience, double user_rate, std::uint64_t users,
+           std::uint64_t seed, std::uint32_t shard, std::uint32_t first_stream, double start_s,
+           double end_s)
+        : audience_(std::move(audience)),
+          times_(rate,
+                 {user_rate * audience_.weight() / static_cast<double>(users),
+                  audience_.empty() ? DayCurve{} : audience_.curve(rate), start_s, end_s},
+                 CounterRng(seed, Purpose::arrivals, shard, first_stream + kSteps),
+                 CounterRng(seed, Purpose::arrivals, shard, first_stream + kThinning)),
+          zones_(seed, Purpose::arrivals, shard, first_stream + kZones),
+          next_s_(times_.next()) {}
+
+    [[nodiscard]] double next_s() const { return next_s_; }
+    void advance() { next_s_ = times_.next(); }
+    /// User of the request at next_s().
+    UserId draw_user(double u, ArrivalRate const& rate) {
+        double const u_zone = audience_.zones() == 1 ? 0.0 : zones_.uniform();
+        return audience_.draw(u, audience_.draw_zone(u_zone, next_s_, rate));
+    }
+
+  private:
+    Audience audience_;
+    ArrivalTimes times_;
+    CounterRng zones_;
+    double next_s_;
+};
+
+/// Draws the users of one shard's requests.
+class UserChooser {
+  public:
+    UserChooser(TrafficParams const& params, std::uint64_t seed, std::uint32_t shard)
+        : revisit_probability_(params.revisit_probability),
+          mean_step_(kMeanRevisitShare * params.revisit_window),
+          recent_(params.revisit_window),
+          everyday_(seed, Purpose::arrival_user, shard) {
+        for (std::uint32_t crowd = 1; crowd <= params.shape.flash_crowds.size(); ++crowd) {
+            crowds_.emplace_back(seed, Purpose::arrivals, shard,
+                                 crowd * kStreamsPerSource + kUsers);
+        }
+    }
+    /// Source 0 is everyday traffic, where a user of a recent request may return; source i the
+    /// flash crowd i - 1.
+    UserId draw(std::size_t index, Source& source, ArrivalRate const& rate) {
+        if (index > 0) return source.draw_user(crowds_[index - 1].uniform(), rate);
+        bool const returns = everyday_.uniform() < revisit_probability_ && recent_.size() > 0;
+        double const u = everyday_.uniform();
+        UserId const user = returns ? recent_.back(steps_back(u, mean_step_, recent_.size()))
+                                    : source.draw_user(u, rate);
+        recent_.push(user);
+        return user;
+    }
+
+  private:
+    double revisit_probability_;
+    double mean_step_;
+    RecentUsers recent_;
+    CounterRng everyday_;
+    std::vector<CounterRng> crowds_;
+};
+
+/// Everyday traffic and flash crowds of a shard. `users`: of the population.
+std::vector<Source> make_sources(TrafficParams const& params, ArrivalRate const& rate,
+                                 std::uint64_t users, std::uint64_t seed, std::uint32_t shard,
+                                 std::vector<UserId> const& shard_users) {
+    std::vector<Source> sources;
+    sources.reserve(1 + rate.crowds().size());
+    sources.emplace_back(rate, Audience(shard_users, rate, params.activity_sigma, seed),
+                         params.requests_per_second, users, seed, shard, 0U, 0.0,
+                         params.duration_s);
+    for (std::uint32_t crowd = 0; crowd < rate.crowds().size(); ++crowd) {
+        auto const& flash = rate.crowds()[crowd];
+        sources.emplace_back(rate, Audience(shard_users, rate, params.activity_sigma, seed, crowd),
+                             params.requests_per_second * rate.crowd_boost(crowd), users, seed,
+                             shard, (crowd + 1) * kStreamsPerSource, flash.start_s,
+                             std::min(flash.start_s + flash.duration_s, params.duration_s));
+    }
+    return sources;
+}
+
+void add_generated_requests(Population const& population, TrafficParams const& params,
+                            ArrivalRate const& rate, std::uint64_t seed, std::uint32_t shard,
+                            std::vector<UserId> const& shard_users, std::uint32_t max_tokens,
+                            std::vector<Request>& out) {
+    if (shard_users.empty()) return;
+    auto sources = make_sources(params, rate, population.users(), seed, shard, shard_users);
+    UserChooser chooser(params, seed, shard);
+    Request request;
+    request.shard = shard;
+    request.candidates = params.candidates;
+    for (std::uint32_t sequence = 0;; ++sequence) {
+        std::size_t earliest = 0;
+        for (std::size_t i = 1; i < sources.size(); ++i) {
+            if (sources[i].next_s() < sources[earliest].next_s()) earliest = i;
+        }
+        Source& source = sources[earliest];
+        if (std::isinf(source.next_s())) return;
         validate(sequence < std::numeric_limits<std::uint32_t>::max(),
                  "make_requests: more than 2^32 per shard");
-        bool const returns = choices.uniform() < params.revisit_probability && sequence > 0;
-        double const u = choices.uniform();
-        std::size_t const reach = std::min<std::size_t>(sequence, params.revisit_window);
-        Request request;
-        request.intended_start_ns = static_cast<Nanoseconds>(time_s * 1e9);
-        request.user =
-            returns ? out[out.size() - steps_back(u, mean_step, reach)].user : activity.draw(u);
-        request.shard = shard;
-        request.sequence = static_cast<std::uint32_t>(sequence);
-        request.candidates = params.candidates;
+        request.intended_start_ns = static_cast<Nanoseconds>(source.next_s() * 1e9);
+        request.user = chooser.draw(earliest, source, rate);
+        request.sequence = sequence;
         request.tokens = std::min(population.history_length(request.user), max_tokens);
         out.push_back(request);
+        source.advance();
     }
 }
 
@@ -177,6 +252,14 @@ std::vector<std::vector<UserId>> users_by_shard(std::uint64_t users, std::uint32
     return result;
 }
 
+void sort_requests(std::vector<Request>& requests) {
+    std::sort(requests.begin(), requests.end(), [](Request const& a, Request const& b) {
+        if (a.intended_start_ns != b.intended_start_ns)
+            return a.intended_start_ns < b.intended_start_ns;
+        return a.shard != b.shard ? a.shard < b.shard : a.sequence < b.sequence;
+    });
+}
+
 std::vector<Request> make_requests(Population const& population, TrafficParams const& params,
                                    std::uint64_t seed, std::vector<std::uint32_t> const& shards,
                                    std::vector<std::vector<UserId>> const& shard_users,
@@ -186,6 +269,7 @@ std::vector<Request> make_requests(Population const& population, TrafficParams c
     validate(!original || !population.has_true_logits(),
              "make_requests: original arrivals need the timestamps of a dataset");
     std::int64_t const origin_ms = original ? first_test_time_ms(population) : 0;
+    ArrivalRate const rate(original ? ArrivalShape{} : params.shape, seed, params.duration_s);
     std::vector<Request> requests;
     for (std::uint32_t const shard : shards) {
         validate(shard < shard_users.size(), "make_requests: the shard does not exist");
@@ -193,15 +277,11 @@ std::vector<Request> make_requests(Population const& population, TrafficParams c
             add_original_requests(population, params, origin_ms, shard, shard_users[shard],
                                   max_tokens, requests);
         } else {
-            add_poisson_requests(population, params, seed, shard, shard_users[shard], max_tokens,
-                                 requests);
+            add_generated_requests(population, params, rate, seed, shard, shard_users[shard],
+                                   max_tokens, requests);
         }
     }
-    std::sort(requests.begin(), requests.end(), [](Request const& a, Request const& b) {
-        if (a.intended_start_ns != b.intended_start_ns)
-            return a.intended_start_ns < b.intended_start_ns;
-        return a.shard != b.shard ? a.shard < b.shard : a.sequence < b.sequence;
-    });
+    sort_requests(requests);
     return requests;
 }
 

@@ -2,14 +2,16 @@
 // logical shard, so that any rank can make its own part; merged by (time, shard, sequence).
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "core/ids.hpp"
+#include "workload/arrival_rate.hpp"
 #include "workload/population.hpp"
 
 namespace ckvsim::workload {
 
-enum class ArrivalKind : std::uint8_t { poisson, original };
+enum class ArrivalKind : std::uint8_t { poisson, original, recorded };
 
 struct TrafficParams {
     ArrivalKind kind = ArrivalKind::poisson;
@@ -18,7 +20,9 @@ struct TrafficParams {
     /// sqrt((exp(sigma^2) - 1) / U): 1 % for 20,000 users and sigma = 1.
     double requests_per_second = 1000.0;
     double duration_s = 10.0;   ///< virtual seconds of traffic (poisson)
-    double speed_factor = 1.0;  ///< original timestamps are divided by this (original)
+    ArrivalShape shape;         ///< time of day, bursts, flash crowds (poisson)
+    double speed_factor = 1.0;  ///< times are divided by this (original, recorded)
+    std::string path;           ///< recording or request log (recorded); workload/request_file.hpp
     /// C. For original timestamps 0 takes as many as the data show: the user's test impressions
     /// within the second.
     std::uint32_t candidates = 128;
@@ -50,11 +54,18 @@ std::vector<std::vector<UserId>> users_by_shard(std::uint64_t users, std::uint32
 /// its arguments; the result for a set of shards does not depend on which other shards are asked
 /// for. `max_tokens` caps Request::tokens. For ArrivalKind::original the population must be a
 /// dataset: the test impressions become requests at their own times, one per user and second, the
-/// first of all at 0.
+/// first of all at 0. Recorded requests are read by RequestFile instead.
+///
+/// ArrivalKind::poisson with a shape: user u makes a_u * requests_per_second / users * r(t)
+/// requests/s, r(t) as in workload/arrival_rate.hpp, an exact nonhomogeneous Poisson process; short
+/// returns replace the user of a request, never its time, and return to everyday requests only.
 std::vector<Request> make_requests(Population const& population, TrafficParams const& params,
                                    std::uint64_t seed, std::vector<std::uint32_t> const& shards,
                                    std::vector<std::vector<UserId>> const& shard_users,
                                    std::uint32_t max_tokens);
+
+/// By (intended_start_ns, shard, sequence).
+void sort_requests(std::vector<Request>& requests);
 
 /// Candidate items of a request: uniform over the catalogue, keyed by (seed, shard, sequence).
 void candidate_items(std::uint64_t seed, Request const& request, std::uint32_t catalogue_items,

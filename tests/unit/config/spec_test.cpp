@@ -148,6 +148,30 @@ TEST(Spec, EveryEnumValueSurvives) {
     EXPECT_NE(reread(dataset), base());
 }
 
+TEST(Spec, EveryShapeOfTrafficSurvives) {
+    auto const shaped =
+        base({"/measurements/executed/traffic/diurnal={\"amplitude\":0.7,\"start_hour\":20.5,"
+              "\"day_s\":60,\"zones\":[{\"utc_offset_h\":-5.5,\"share\":0.25},"
+              "{\"utc_offset_h\":8,\"share\":0.75}]}",
+              "/measurements/executed/traffic/bursts={\"multiplier\":4,\"mean_burst_s\":0.5,"
+              "\"mean_gap_s\":3}",
+              "/measurements/executed/traffic/flash_crowds=[{\"start_s\":1,\"duration_s\":0.5,"
+              "\"multiplier\":6,\"user_share\":0.02}]"});
+    auto const& shape = shaped.executed.traffic.shape;
+    EXPECT_EQ(shape.diurnal, (workload::DiurnalParams{0.7, 20.5, 60, {{-5.5, 0.25}, {8, 0.75}}}));
+    EXPECT_EQ(shape.bursts, (workload::BurstParams{4, 0.5, 3}));
+    EXPECT_EQ(shape.flash_crowds, (std::vector<workload::FlashCrowd>{{1, 0.5, 6, 0.02}}));
+    EXPECT_EQ(shaped.simulated.traffic.shape, workload::ArrivalShape{});
+    EXPECT_EQ(reread(shaped), shaped);
+    auto const recorded =
+        base({"/measurements/simulated/traffic={\"kind\":\"recorded\",\"path\":\"r.bin\","
+              "\"speed_factor\":2}"});
+    EXPECT_EQ(recorded.simulated.traffic.kind, workload::ArrivalKind::recorded);
+    EXPECT_EQ(recorded.simulated.traffic.path, "r.bin");
+    EXPECT_EQ(recorded.simulated.traffic.speed_factor, 2.0);
+    EXPECT_EQ(reread(recorded), recorded);
+}
+
 TEST(Spec, NumbersSurviveExactly) {
     CounterRng rng(1, Purpose::test, 0);
     for (int i = 0; i < 300; ++i) {
