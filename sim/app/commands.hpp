@@ -33,6 +33,8 @@ struct ImportCommand {
 };
 
 int run_command(comm::Communicator& comm, RunOptions const& options);  ///< collective
+/// A spec with "study": "fleet"; called by run_command(). Collective.
+int fleet_command(comm::Communicator& comm, RunOptions const& options);
 int validate_command(SpecOptions const& options, std::vector<std::string> const& print);
 int prepare_command(SpecOptions const& options, std::string const& output);
 int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);

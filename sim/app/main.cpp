@@ -67,7 +67,8 @@ class CommandLine {
             app_.add_subcommand("run", "Run a spec and write its report (under mpirun or alone)");
         run->footer(
             "Example: mpirun -n 2 ckvsim run workloads/specs/quickstart.json -o "
-            "results/local/quickstart.h5");
+            "results/local/quickstart.h5\n"
+            "         mpirun -n 2 ckvsim run workloads/specs/fleet-ci.json      (a fleet study)");
         add_spec_options(*run, run_);
         run->add_option("-o,--output", run_.output,
                         "Report file (default: files.output of the spec)");

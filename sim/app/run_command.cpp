@@ -9,6 +9,7 @@
 #include "app/machine.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
+#include "config/fleet_spec.hpp"
 #include "core/error.hpp"
 #include "report/report_show.hpp"
 #include "workload/perturbed.hpp"
@@ -205,6 +206,7 @@ void finish_report(RunContext& context, RunOptions const& options) {
 }  // namespace
 
 int run_command(comm::Communicator& comm, RunOptions const& options) {
+    if (config::is_fleet_study_file(options.spec)) return fleet_command(comm, options);
     config::Spec spec;
     comm.run_phase("reading the spec", [&] {
         spec = config::load_spec(options.spec, options.overrides);

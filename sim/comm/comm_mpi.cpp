@@ -92,6 +92,34 @@ class MpiCommunicator final : public Communicator {
         return values;
     }
 
+    std::vector<std::byte> exchange(std::vector<std::vector<std::byte>> const& to) override {
+        auto const ranks = static_cast<std::size_t>(size_);
+        validate(to.size() == ranks, "communicator: exchange needs one part per rank");
+        std::vector<int> out(ranks), in(ranks), out_at(ranks), in_at(ranks);
+        std::size_t sent = 0;
+        for (std::size_t r = 0; r < ranks; ++r) {
+            out[r] = static_cast<int>(to[r].size());
+            out_at[r] = static_cast<int>(sent);
+            sent += to[r].size();
+        }
+        check(MPI_Alltoall(out.data(), 1, MPI_INT, in.data(), 1, MPI_INT, comm_), "MPI_Alltoall");
+        std::size_t came = 0;
+        for (std::size_t r = 0; r < ranks; ++r) {
+            in_at[r] = static_cast<int>(came);
+            came += static_cast<std::size_t>(in[r]);
+        }
+        validate(sent <= kPieceBytes && came <= kPieceBytes,
+                 "communicator: more than 1 GiB in one exchange");
+        std::vector<std::byte> packed;
+        packed.reserve(sent);
+        for (auto const& part : to) packed.insert(packed.end(), part.begin(), part.end());
+        std::vector<std::byte> all(came);
+        check(MPI_Alltoallv(packed.data(), out.data(), out_at.data(), MPI_BYTE, all.data(),
+                            in.data(), in_at.data(), MPI_BYTE, comm_),
+              "MPI_Alltoallv");
+        return all;
+    }
+
     [[nodiscard]] void const* native_handle() const override { return &comm_; }
 
   private:

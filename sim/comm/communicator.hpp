@@ -51,6 +51,9 @@ class Communicator {
     /// Concatenation in rank order on `root`, empty elsewhere; beyond 2 GiB in pieces.
     virtual std::vector<std::byte> gather(std::span<std::byte const> part, int root = 0) = 0;
     virtual std::vector<std::uint64_t> all_gather(std::uint64_t value) = 0;
+    /// Sends `to[r]` to rank r, everybody to everybody; returns what came, in rank order. At most
+    /// 1 GiB per rank and call.
+    virtual std::vector<std::byte> exchange(std::vector<std::vector<std::byte>> const& to) = 0;
     /// Native handle for parallel HDF5 (MPI_Comm*), nullptr when serial.
     [[nodiscard]] virtual void const* native_handle() const = 0;
 

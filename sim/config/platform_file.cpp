@@ -39,6 +39,10 @@ std::vector<std::string> const kConstants = {"gpus",
                                              "efficiency",
                                              "batch_overhead_ns",
                                              "fetch_overlaps_decode"};
+/// ... and those that a platform may leave out.
+std::vector<std::string> const kOptionalConstants = {
+    "nvme_bytes",      "nvme_devices",    "nvme_read_bytes_per_s", "nvme_write_bytes_per_s",
+    "nvme_latency_ns", "nic_bytes_per_s", "nic_latency_ns"};
 
 constexpr RealRange kPositive = {.low = 0, .above_low = true};
 constexpr RealRange kNotNegative = {.low = 0};
@@ -95,6 +99,23 @@ void describe_constants(KeyVisitor& v, node::Platform& p) {
          {.low = 0, .high = 1, .above_low = true});
     real("batch_overhead_ns", "launches per batch and stage", "ns", p.batch_overhead_ns,
          kNotNegative);
+    auto const optional = [&](char const* name, char const* meaning, char const* unit,
+                              double& value, RealRange const& range) {
+        v.real({.name = name, .meaning = meaning, .unit = unit}, value, range);
+    };
+    optional("nvme_bytes", "flash of a node, all devices; 0 = none", "bytes", p.nvme_bytes,
+             kNotNegative);
+    v.integer({.name = "nvme_devices", .meaning = "flash devices that share it"}, p.nvme_devices,
+              {.low = 1, .high = 1024});
+    optional("nvme_read_bytes_per_s", "reading, all devices together", "bytes/s",
+             p.nvme_read_bytes_per_s, kNotNegative);
+    optional("nvme_write_bytes_per_s", "writing, all devices together", "bytes/s",
+             p.nvme_write_bytes_per_s, kNotNegative);
+    optional("nvme_latency_ns", "of one read", "ns", p.nvme_latency_ns, kNotNegative);
+    optional("nic_bytes_per_s", "network of a node, one direction", "bytes/s", p.nic_bytes_per_s,
+             kPositive);
+    optional("nic_latency_ns", "of one request over the network", "ns", p.nic_latency_ns,
+             kNotNegative);
     v.integer({.name = "workers",
                .meaning = "requests of a batch that a server works on side by side: threads of a "
                           "calibrated machine, 1 for a GPU"},
@@ -156,6 +177,9 @@ void check_sources(node::Platform const& platform, Problems& problems) {
     auto const& sources = platform.constant_sources;
     for (auto const& [name, source] : sources) {
         if (std::find(kConstants.begin(), kConstants.end(), name) != kConstants.end()) continue;
+        if (std::find(kOptionalConstants.begin(), kOptionalConstants.end(), name) !=
+            kOptionalConstants.end())
+            continue;
         auto const close = nearest(name, kConstants);
         problems.add(join_pointer("/constant_sources", name), "names no constant of a platform",
                      close.empty() ? "remove it" : "did you mean \"" + close + "\"?");
@@ -167,6 +191,16 @@ void check_sources(node::Platform const& platform, Problems& problems) {
                          "missing: every constant of a nominal platform names its source",
                          "say which data sheet or assumption it comes from");
         }
+    }
+}
+
+void check_nvme(node::Platform const& platform, Problems& problems) {
+    if (platform.nvme_bytes <= 0.0) return;
+    for (auto const& [name, value] :
+         {std::pair{"/nvme_read_bytes_per_s", platform.nvme_read_bytes_per_s},
+          std::pair{"/nvme_write_bytes_per_s", platform.nvme_write_bytes_per_s}}) {
+        if (value <= 0.0 && !problems.touches(name))
+            problems.add(name, "0 although nvme_bytes is not", "give the data sheet's rate");
     }
 }
 
@@ -218,6 +252,7 @@ node::Platform parse_platform(std::string const& text, std::string const& origin
     describe_platform(reader, format, platform);
     reader.finish();
     check_sources(platform, problems);
+    check_nvme(platform, problems);
     check_costs(platform, problems);
     problems.throw_if_any(origin);
     platform.digest = to_hex(hash_bytes(text.data(), text.size()));

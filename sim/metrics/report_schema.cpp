@@ -83,7 +83,8 @@ std::vector<TableSchema> const& table_schemas() {
     static std::vector<TableSchema> const kTables = [] {
         std::vector<TableSchema> all;
         for (auto* part : {&schema::memory_tables, &schema::accuracy_tables,
-                           &schema::serving_tables, &schema::context_tables}) {
+                           &schema::serving_tables, &schema::fleet_tables,
+                           &schema::context_tables}) {
             auto tables = part();
             all.insert(all.end(), std::make_move_iterator(tables.begin()),
                        std::make_move_iterator(tables.end()));

@@ -33,6 +33,7 @@ inline Column arm_key() { return key_text("arm", "name of the arm in the spec");
 std::vector<TableSchema> memory_tables();
 std::vector<TableSchema> accuracy_tables();
 std::vector<TableSchema> serving_tables();
+std::vector<TableSchema> fleet_tables();
 std::vector<TableSchema> context_tables();
 
 }  // namespace ckvsim::metrics::schema

@@ -46,6 +46,13 @@ struct Platform {
     double dram_bytes_per_s = 300e9;
     double link_bytes_per_s = 64e9;  ///< host to device, one direction
     double link_latency_ns = 10000.0;
+    double nvme_bytes = 0.0;  ///< local flash of a node, all devices; 0 = none
+    std::uint32_t nvme_devices = 1;
+    double nvme_read_bytes_per_s = 0.0;  ///< all devices together
+    double nvme_write_bytes_per_s = 0.0;
+    double nvme_latency_ns = 0.0;
+    double nic_bytes_per_s = 50e9;  ///< network of a node, one direction
+    double nic_latency_ns = 20000.0;
     double flops_per_s = 400e12;         ///< dense, the type the kernels use
     double efficiency = 0.7;             ///< share of nominal bandwidth and flops assumed reached
     double batch_overhead_ns = 20000.0;  ///< launches per batch and stage

@@ -19,6 +19,8 @@ inline constexpr std::size_t kTextWidth = 160;
 /// only where the report names model and scope. Executed figures that the report calls not
 /// comparable are starred, with the reason below.
 std::string comparison_table(metrics::Report const& report);
+/// The same of a fleet study: one line a case; comparison_table() gives it for such reports.
+std::string fleet_summary(metrics::Report const& report);
 
 /// The named tables in full; further names: summary, notes, hash, provenance, spec. Without names:
 /// summary, notes, hashes, provenance and every table, long ones cut. Bytes and times are scaled

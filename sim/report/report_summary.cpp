@@ -264,6 +264,9 @@ class Summary {
 
 }  // namespace
 
-std::string comparison_table(metrics::Report const& report) { return Summary(report).render(); }
+std::string comparison_table(metrics::Report const& report) {
+    if (report.tables.contains("fleet_cases")) return fleet_summary(report);
+    return Summary(report).render();
+}
 
 }  // namespace ckvsim::report

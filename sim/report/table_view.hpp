@@ -1,4 +1,4 @@
-// Reading one table of a report by column name. Internal to this folder.
+// Reading one table of a report by column name.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,68 @@
+// The cases of a fleet study and their results: what `ckvsim run` does with "study": "fleet".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/fleet_spec.hpp"
+#include "fleet/fleet_run.hpp"
+#include "node/platform.hpp"
+
+namespace ckvsim::app {
+
+/// One point of the sweep served by one strategy.
+struct FleetCase {
+    std::size_t number = 0;
+    fleet::ServingModel model;
+    config::FleetArm arm;
+    fleet::FleetParams fleet;
+    double catalogue_items = 0.0;
+    std::uint32_t candidates = 0;
+    config::FleetTiers tiers = config::FleetTiers::hbm_dram_nvme;
+    fleet::EvictionPolicy policy = fleet::EvictionPolicy::lru;
+    double efficiency = 1.0;
+    std::optional<std::string> refusal;
+};
+
+struct FleetOutcome {
+    fleet::FleetResult result;
+    fleet::NodeSetup setup;
+    bool exact = false;
+    double mean_entry_bytes = 0.0;
+    std::uint64_t simulated_requests = 0;  ///< of all runs of a search
+    std::string search;                    ///< what the search found, in words; empty without one
+    double requests_per_second = 0.0;      ///< of the last good run
+    std::uint32_t nodes = 0;
+    std::uint32_t simulated_nodes = 0;
+    bool feasible = true;
+};
+
+/// The product of the sweep's axes with models and strategies, in a fixed order. Strategies that do
+/// not apply are cases, too, with their reason.
+std::vector<FleetCase> fleet_cases(config::FleetStudy const& study, node::Platform const& platform);
+
+/// Setup and costs of a case; ConfigError when weights and pools do not fit a GPU.
+struct FleetCaseSetup {
+    fleet::ServingCosts costs;
+    fleet::NodeSetup setup;
+    FleetCaseSetup(config::FleetStudy const& study, node::Platform platform,
+                   std::vector<double> const& noise, FleetCase const& item);
+};
+
+/// One run of the case, this rank's part. Collective where `peers` has several ranks.
+fleet::FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
+                            FleetCaseSetup const& setup, fleet::FleetPeers const& peers,
+                            fleet::FleetProgress const& progress);
+
+/// The case with its search, on this process alone.
+FleetOutcome search_case(config::FleetStudy const& study, FleetCase const& item,
+                         FleetCaseSetup const& setup);
+
+bool meets_slo(config::FleetStudy const& study, fleet::FleetResult const& result);
+/// Fills in what a result says about its case.
+FleetOutcome outcome_of(FleetCase const& item, FleetCaseSetup const& setup,
+                        fleet::FleetResult result);
+
+}  // namespace ckvsim::app

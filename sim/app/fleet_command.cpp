@@ -1,0 +1,288 @@
+// `ckvsim run` with a fleet study: cases over ranks, or one case over all ranks, then the report.
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+
+#include "app/commands.hpp"
+#include "app/fleet_cases.hpp"
+#include "app/fleet_rows.hpp"
+#include "app/machine.hpp"
+#include "app/progress.hpp"
+#include "app/row.hpp"
+#include "config/spec.hpp"
+#include "core/error.hpp"
+#include "core/hash.hpp"
+#include "report/report_file.hpp"
+#include "report/report_show.hpp"
+
+namespace ckvsim::app {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+struct Study {
+    config::FleetStudy spec;
+    node::Platform platform;
+    std::vector<double> noise = {1.0};
+    std::vector<FleetCase> cases;
+};
+
+/// Ratios of measured decode times to their mean, from the first strategy that has them.
+std::vector<double> load_noise(std::string const& path) {
+    if (path.empty()) return {1.0};
+    auto const platform = config::load_platform(path);
+    for (auto const& [key, stages] : platform.costs) {
+        auto const decode = stages.find("decode");
+        if (decode != stages.end()) return decode->second.noise_quantiles;
+    }
+    throw DataError(path, 0,
+                    "the platform has no measured decode costs to take variability from; measure "
+                    "them with: ckvsim calibrate <spec>");
+}
+
+/// Cases are dealt to ranks when each simulates few nodes; else every case is split by nodes.
+bool cases_by_rank(config::FleetStudy const& spec) {
+    return spec.search != config::FleetSearch::none || spec.fleet.sampled_nodes > 0;
+}
+
+/// Everything that can fail for its input fails before the first case runs.
+Study load_study(RunOptions const& options, int ranks) {
+    Study study;
+    study.spec = config::load_fleet_study(options.spec, options.overrides);
+    study.platform = config::load_platform(study.spec.platform_path);
+    study.noise = load_noise(study.spec.noise_path);
+    study.cases = fleet_cases(study.spec, study.platform);
+    for (auto const& item : study.cases) {
+        if (item.refusal) continue;
+        FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
+        auto const threads = omp_get_max_threads();
+        auto need =
+            fleet::state_bytes_needed(item.fleet, cases_by_rank(study.spec) ? 1 : ranks, threads);
+        need *= cases_by_rank(study.spec) ? static_cast<std::uint64_t>(threads) : 1U;
+        if (need * static_cast<std::uint64_t>(ranks) > available_memory_bytes()) {
+            throw ConfigError(
+                options.spec,
+                {{"/fleet/users",
+                  std::to_string(item.fleet.users) + " users on " +
+                      std::to_string(item.fleet.nodes) + " nodes need " + std::to_string(need) +
+                      " bytes of state on each of " + std::to_string(ranks) +
+                      " ranks at once, but this machine has " +
+                      std::to_string(available_memory_bytes()) + " available",
+                  "fewer users, more nodes (a node's state lives while it is simulated), fewer "
+                  "threads, or sampled_nodes"}});
+        }
+    }
+    return study;
+}
+
+fleet::FleetPeers peers_of(comm::Communicator& comm) {
+    fleet::FleetPeers peers;
+    peers.rank = comm.rank();
+    peers.ranks = comm.size();
+    peers.exchange = [&comm](auto const& to) { return comm.exchange(to); };
+    peers.max = [&comm](std::vector<std::int64_t>& values) {
+        comm.max(std::span<std::int64_t>(values));
+    };
+    return peers;
+}
+
+void add_speed(metrics::Report& report, FleetCase const& item, double seconds,
+               std::uint64_t requests, int cores) {
+    Row(report.table("fleet_speed"))
+        .set("case", item.number)
+        .set("seconds", seconds)
+        .set("requests", requests)
+        .set("requests_per_core_s", static_cast<double>(requests) / (seconds * cores))
+        .set("resident_bytes", resident_set_bytes())
+        .add();
+}
+
+/// Dealt to ranks and their threads; every case on one thread.
+void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
+               metrics::Report& report) {
+    progress.begin("cases", "cases of rank 0");
+    std::vector<FleetCase const*> mine;
+    for (auto const& item : study.cases)
+        if (static_cast<int>(item.number % static_cast<std::size_t>(comm.size())) == comm.rank())
+            mine.push_back(&item);
+    metrics::Report rows;
+    comm.run_phase("simulating the cases", [&] {
+        std::mutex mutex;
+        std::exception_ptr failure;
+        std::size_t done = 0;
+#pragma omp parallel for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < mine.size(); ++i) {
+            try {
+                FleetCase const& item = *mine[i];
+                if (item.refusal) {
+                    std::lock_guard const lock(mutex);
+                    report_refused_case(rows, study.spec, item);
+                    ++done;
+                    continue;
+                }
+                auto const begin = Clock::now();
+                FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
+                auto const outcome = search_case(study.spec, item, setup);
+                std::lock_guard const lock(mutex);
+                report_case(rows, study.spec, item, outcome);
+                add_speed(rows, item, seconds_since(begin), outcome.simulated_requests, 1);
+                ++done;
+                if (omp_get_thread_num() == 0) progress.update(done, mine.size());
+            } catch (...) {
+                std::lock_guard const lock(mutex);
+                failure = std::current_exception();
+            }
+        }
+        if (failure) std::rethrow_exception(failure);
+    });
+    auto const packed = pack_rows(rows);
+    auto const all = comm.gather(std::span<std::byte const>(packed));
+    if (comm.is_root()) {
+        unpack_rows(report, all);
+        sort_by_case(report);
+    }
+    progress.end();
+}
+
+/// Case after case, each split by nodes over all ranks.
+void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
+               metrics::Report& report) {
+    auto const peers = peers_of(comm);
+    for (auto const& item : study.cases) {
+        if (item.refusal) {
+            if (comm.is_root()) report_refused_case(report, study.spec, item);
+            continue;
+        }
+        progress.begin("case " + std::to_string(item.number + 1) + " of " +
+                           std::to_string(study.cases.size()) + ": " + item.model.name + " " +
+                           item.arm.name,
+                       "requests of rank 0");
+        auto const begin = Clock::now();
+        FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
+        fleet::FleetResult mine;
+        comm.run_phase("simulating " + item.arm.name, [&] {
+            mine = run_case(
+                study.spec, item, setup, peers,
+                [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); });
+        });
+        auto sums = fleet::sum_part(mine);
+        auto maxima = fleet::max_part(mine);
+        comm.sum(std::span<std::int64_t>(sums));
+        comm.max(std::span<std::int64_t>(maxima));
+        if (comm.is_root()) {
+            auto const outcome = outcome_of(item, setup, fleet::from_parts(sums, maxima));
+            report_case(report, study.spec, item, outcome);
+            add_speed(report, item, seconds_since(begin), outcome.simulated_requests,
+                      comm.size() * std::min(omp_get_max_threads(), online_cores()));
+        }
+        progress.end();
+    }
+}
+
+void add_notes(Study const& study, metrics::Report& report) {
+    if (study.platform.kind == node::PlatformKind::nominal) {
+        report.notes.push_back(
+            "Nominal platform: rates come from data sheets times the stated efficiency; nothing "
+            "was measured on such a node.");
+    }
+    if (study.noise.size() == 1)
+        report.notes.push_back("Service times do not vary (files.noise is empty).");
+    auto const found = report.tables.find("fleet");
+    if (found == report.tables.end()) return;
+    auto const& columns = found->second.schema().columns;
+    auto const column = [&](char const* name) {
+        return static_cast<std::size_t>(
+            std::find_if(columns.begin(), columns.end(),
+                         [&](auto const& c) { return c.name == name; }) -
+            columns.begin());
+    };
+    std::size_t drifting = 0;
+    for (auto const& row : found->second.rows()) {
+        double const drift = std::abs(std::get<double>(row[column("drift")]));
+        if (drift > std::max(std::get<double>(row[column("drift_error")]), 0.005)) ++drifting;
+    }
+    if (drifting > 0) {
+        report.notes.push_back(std::to_string(drifting) + " of " +
+                               std::to_string(found->second.rows().size()) +
+                               " cases drift: their hit ratio still changes after the warm-up "
+                               "(columns drift, drift_error); give them more requests.");
+    }
+}
+
+std::uint64_t logical_hash(metrics::Report const& report) {
+    UnorderedHash hash;
+    auto const found = report.tables.find("fleet");
+    if (found == report.tables.end()) return 0;
+    for (auto const& row : found->second.rows()) {
+        auto const& text = std::get<std::string>(row.back());
+        hash.add(static_cast<std::uint64_t>(std::get<std::int64_t>(row.front())),
+                 hash_bytes(text.data(), text.size()));
+    }
+    return hash.value();
+}
+
+void finish(Study const& study, comm::Communicator& comm, Progress& progress,
+            metrics::Report& report, std::string const& output) {
+    if (comm.is_root()) {
+        report_regimes(report, study.spec);
+        add_notes(study, report);
+        report.table("fleet").attributes["platform"] =
+            study.platform.name + " (" +
+            (study.platform.kind == node::PlatformKind::nominal ? "nominal" : "measured") + ")";
+        report.table("fleet").attributes["calibration"] = study.platform.digest;
+        for (auto const& [phase, seconds] : progress.phases())
+            Row(report.table("phases")).set("phase", phase).set("seconds", seconds).add();
+        report.logical_hash = to_hex(logical_hash(report));
+    }
+    report.scores_hash = to_hex(0);
+    report.spec_json = config::dump_fleet_study(study.spec);
+    for (auto& [key, value] : machine_provenance()) report.provenance[key] = value;
+    report.provenance["ranks"] = std::to_string(comm.size());
+    report.provenance["mpi"] = comm::Runtime::library_version();
+    report.provenance["seed"] = std::to_string(study.spec.fleet.seed);
+    report.provenance["platform"] = study.platform.name + " " + study.platform.digest;
+    progress.begin("write " + output);
+    report::write_report(comm, output, report, {});
+    progress.end();
+}
+
+}  // namespace
+
+int fleet_command(comm::Communicator& comm, RunOptions const& options) {
+    Study study;
+    comm.run_phase("reading the fleet study", [&] {
+        if (!options.perturb_token.empty())
+            throw Error(ExitCode::usage, "--perturb-token: a fleet study has no tokens to change");
+        study = load_study(options, comm.size());
+    });
+    auto const text = config::dump_fleet_study(study.spec);
+    comm.require_equal(hash_bytes(text.data(), text.size()), "the resolved fleet study");
+    Progress progress(options.quiet || !comm.is_root());
+    metrics::Report report;
+    if (cases_by_rank(study.spec)) {
+        run_dealt(study, comm, progress, report);
+    } else {
+        run_split(study, comm, progress, report);
+    }
+    auto const output = options.output.empty() ? study.spec.output : options.output;
+    finish(study, comm, progress, report, output);
+    if (comm.is_root()) {
+        std::printf("%s", report::fleet_summary(report).c_str());
+        for (auto const& note : report.notes) std::printf("note: %s\n", note.c_str());
+        std::printf("hash/logical %s\nreport       %s\n", report.logical_hash.c_str(),
+                    output.c_str());
+    }
+    return 0;
+}
+
+}  // namespace ckvsim::app

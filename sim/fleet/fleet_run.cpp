@@ -1,0 +1,262 @@
+#include "fleet/fleet_run.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <memory>
+
+#include "core/error.hpp"
+
+namespace ckvsim::fleet {
+
+namespace {
+
+constexpr std::size_t kBlock = 4096;  ///< requests made at once: 130 kB
+
+Nanoseconds in_ns(double seconds) { return static_cast<Nanoseconds>(std::llround(seconds * 1e9)); }
+
+NodeRun node_run(FleetParams const& params) {
+    NodeRun run;
+    run.seed = params.seed;
+    run.warmup_ns = in_ns(params.warmup_s);
+    run.duration_ns = in_ns(params.traffic.duration_s);
+    run.slo_ns = in_ns(params.slo_ms * 1e-3);
+    run.prefetch_lead_ns = in_ns(params.prefetch_lead_ms * 1e-3);
+    return run;
+}
+
+/// One node with its requests.
+struct Running {
+    ArrivalStream stream;
+    NodeSim sim;
+    Running(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
+            ServingCosts const& costs, std::uint32_t node)
+        : stream(users, params.traffic, params.seed, node),
+          sim(setup, costs, node_run(params), node, users.places(node)) {
+        std::vector<double> rates;
+        for (std::size_t k = 0; k < users.classes().size(); ++k)
+            rates.push_back(stream.session_rate(k));
+        start_node(sim.tiers(), users, node, rates, setup.tiers, params.start, params.seed);
+    }
+};
+
+/// Counts requests over threads; reports from the calling thread only.
+class Counter {
+  public:
+    Counter(FleetProgress const& report, std::uint64_t total) : report_(report), total_(total) {}
+    void add(std::uint64_t requests) {
+        auto const done = done_.fetch_add(requests, std::memory_order_relaxed) + requests;
+        if (report_ && omp_get_thread_num() == 0) report_(done, total_);
+    }
+
+  private:
+    FleetProgress const& report_;
+    std::uint64_t total_;
+    std::atomic<std::uint64_t> done_{0};
+};
+
+FleetResult run_alone(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
+                      ServingCosts const& costs, std::uint32_t node, Counter& counter) {
+    auto const running = std::make_unique<Running>(params, users, setup, costs, node);
+    std::vector<Arrival> block;
+    block.reserve(kBlock);
+    Nanoseconds const end = in_ns(params.traffic.duration_s);
+    do {
+        running->stream.next(end, kBlock, block);
+        running->sim.serve(block);
+        counter.add(block.size());
+    } while (block.size() == kBlock);
+    return running->sim.finish();
+}
+
+/// A request on its way to another node.
+struct Parcel {
+    Arrival arrival;
+    std::uint32_t home = 0;
+    std::uint32_t node = 0;
+    std::uint32_t events = 0;  ///< of the user's history before it
+    std::uint32_t pad = 0;
+};
+static_assert(std::is_trivially_copyable_v<Parcel>);
+
+/// All nodes of a rank in step, window by window.
+class Windowed {
+  public:
+    Windowed(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
+             ServingCosts const& costs, FleetPeers const& peers)
+        : params_(params),
+          peers_(peers),
+          ids_(nodes_of_rank(params, peers.rank, peers.ranks)),
+          router_(params.routing, params.nodes, setup.gpus, params.seed),
+          inbox_(ids_.size()),
+          running_(ids_.size()) {
+#pragma omp parallel for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < ids_.size(); ++i)
+            running_[i] = std::make_unique<Running>(params, users, setup, costs, ids_[i]);
+    }
+
+    FleetResult run(Counter& counter) {
+        Nanoseconds const end = in_ns(params_.traffic.duration_s);
+        Nanoseconds const window =
+            std::max<Nanoseconds>(in_ns(params_.routing.window_ms * 1e-3), 1);
+        for (Nanoseconds from = 0; from < end; from += window) {
+            if (!see_load(from)) break;  // a rank failed: the others stop with it
+            route(std::min(from + window, end));
+            counter.add(serve());
+        }
+        see_load(end);
+        if (failure_) std::rethrow_exception(failure_);
+        FleetResult result;
+        for (auto& running : running_) merge(result, running->sim.finish());
+        return result;
+    }
+
+  private:
+    /// Collective. False when a rank has failed.
+    bool see_load(Nanoseconds now) {
+        std::vector<std::int64_t> load(params_.nodes + 1, 0);
+        load.back() = failure_ ? 1 : 0;
+        for (std::size_t i = 0; i < ids_.size(); ++i)
+            load[ids_[i]] = running_[i]->sim.backlog_ns(now);
+        if (peers_.ranks > 1) peers_.max(load);
+        bool const good = load.back() == 0;
+        load.pop_back();
+        router_.see(load);
+        return good;
+    }
+    void route(Nanoseconds until) {
+        for (auto& box : inbox_) box.clear();
+        std::vector<std::vector<std::byte>> to(static_cast<std::size_t>(peers_.ranks));
+        std::vector<Arrival> block;
+        for (std::size_t i = 0; i < ids_.size(); ++i) {
+            auto& running = *running_[i];
+            do {
+                running.stream.next(until, kBlock, block);
+                for (auto const& arrival : block) {
+                    Parcel parcel{arrival, ids_[i],
+                                  router_.route(arrival.user, ids_[i], arrival.time_ns), 0, 0};
+                    if (parcel.node != ids_[i]) parcel.events = running.sim.send_away(arrival);
+                    auto const rank =
+                        static_cast<int>(parcel.node % static_cast<std::uint32_t>(peers_.ranks));
+                    if (rank == peers_.rank) {
+                        keep(parcel);
+                        continue;
+                    }
+                    auto& out = to[static_cast<std::size_t>(rank)];
+                    auto const* bytes = reinterpret_cast<std::byte const*>(&parcel);
+                    out.insert(out.end(), bytes, bytes + sizeof parcel);
+                }
+            } while (block.size() == kBlock);
+        }
+        if (peers_.ranks == 1) return;
+        auto const came = peers_.exchange(to);
+        for (std::size_t at = 0; at < came.size(); at += sizeof(Parcel)) {
+            Parcel parcel;
+            std::memcpy(&parcel, came.data() + at, sizeof parcel);
+            keep(parcel);
+        }
+    }
+    void keep(Parcel const& parcel) {
+        inbox_[parcel.node / static_cast<std::uint32_t>(peers_.ranks)].push_back(parcel);
+    }
+    std::uint64_t serve() {
+        std::uint64_t served = 0;
+#pragma omp parallel for schedule(dynamic, 1) reduction(+ : served)
+        for (std::size_t i = 0; i < ids_.size(); ++i) {
+            served += inbox_[i].size();
+            try {
+                serve_node(i);
+            } catch (...) {
+#pragma omp critical(ckvsim_fleet_failure)
+                failure_ = std::current_exception();
+            }
+        }
+        return served;
+    }
+    void serve_node(std::size_t i) {
+        auto& box = inbox_[i];
+        std::sort(box.begin(), box.end(), [](Parcel const& a, Parcel const& b) {
+            if (a.arrival.time_ns != b.arrival.time_ns)
+                return a.arrival.time_ns < b.arrival.time_ns;
+            return a.home != b.home ? a.home < b.home : a.arrival.user < b.arrival.user;
+        });
+        for (auto const& parcel : box) {
+            if (parcel.home == ids_[i]) {
+                running_[i]->sim.serve({&parcel.arrival, 1});
+            } else {
+                running_[i]->sim.serve_guest(parcel.arrival, parcel.events);
+            }
+        }
+    }
+
+    FleetParams const& params_;
+    FleetPeers const& peers_;
+    std::vector<std::uint32_t> ids_;
+    Router router_;
+    std::vector<std::vector<Parcel>> inbox_;
+    std::vector<std::unique_ptr<Running>> running_;
+    std::exception_ptr failure_;
+};
+
+std::uint64_t expected_requests(FleetParams const& params, FleetUsers const& users,
+                                std::vector<std::uint32_t> const& nodes) {
+    double share = 0.0;
+    for (auto const node : nodes) share += users.share_of(node);
+    return static_cast<std::uint64_t>(params.traffic.requests_per_second *
+                                      params.traffic.duration_s * share);
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, int ranks) {
+    std::vector<std::uint32_t> mine;
+    std::uint32_t const count =
+        params.sampled_nodes == 0 ? params.nodes : std::min(params.sampled_nodes, params.nodes);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (static_cast<int>(i % static_cast<std::uint32_t>(ranks)) != rank) continue;
+        mine.push_back(static_cast<std::uint32_t>(std::uint64_t{i} * params.nodes / count));
+    }
+    return mine;
+}
+
+std::uint64_t state_bytes_needed(FleetParams const& params, int ranks, int threads) {
+    std::uint64_t const per_node = (params.users / params.nodes + 1) * sizeof(UserState);
+    std::uint64_t const mine = nodes_of_rank(params, 0, ranks).size();
+    // Alone, a node's state lives while it is simulated; in windows all live at once.
+    bool const alone = params.routing.kind == RoutingKind::home;
+    return per_node *
+           (alone ? std::min<std::uint64_t>(mine, static_cast<std::uint64_t>(threads)) : mine);
+}
+
+FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, ServingCosts const& costs,
+                      FleetPeers const& peers, FleetProgress const& progress) {
+    validate(params.sampled_nodes == 0 || params.routing.kind == RoutingKind::home,
+             "run_fleet: nodes are independent only where users stay at home");
+    FleetUsers const users(params.users, params.nodes, params.activity, params.history,
+                           params.seed);
+    auto const ids = nodes_of_rank(params, peers.rank, peers.ranks);
+    Counter counter(progress, expected_requests(params, users, ids));
+    if (params.routing.kind != RoutingKind::home)
+        return Windowed(params, users, setup, costs, peers).run(counter);
+    std::vector<FleetResult> results(ids.size());
+    std::vector<std::exception_ptr> failures(ids.size());
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        try {
+            results[i] = run_alone(params, users, setup, costs, ids[i], counter);
+        } catch (...) {
+            failures[i] = std::current_exception();
+        }
+    }
+    for (auto const& failure : failures)
+        if (failure) std::rethrow_exception(failure);
+    FleetResult merged;
+    for (auto const& result : results) merge(merged, result);
+    return merged;
+}
+
+}  // namespace ckvsim::fleet

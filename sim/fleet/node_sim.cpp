@@ -1,0 +1,373 @@
+#include "fleet/node_sim.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.hpp"
+#include "core/rng.hpp"
+
+namespace ckvsim::fleet {
+
+namespace {
+
+constexpr std::uint64_t kIdBytes = 4;
+constexpr std::uint64_t kNoUser = std::numeric_limits<std::uint64_t>::max();
+constexpr std::size_t kFirstRing = 256;
+constexpr std::uint64_t kNoiseSalt = 0x5E1EC7ED0D15EA5EULL;
+
+Nanoseconds rounded(double ns) { return static_cast<Nanoseconds>(ns + 0.5); }
+
+}  // namespace
+
+NodeSim::NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun const& run,
+                 std::uint32_t node, std::uint64_t users)
+    : setup_(setup),
+      costs_(costs),
+      run_(run),
+      node_(node),
+      users_(users),
+      tiers_(users, setup.gpus, setup.tiers, costs),
+      gpus_(setup.gpus),
+      nvme_(setup.nvme_devices),
+      max_wait_ns_(rounded(setup.batching.max_wait_us * 1e3)),
+      guests_(1024, {kNoUser, kNoPlace}) {
+    for (auto& gpu : gpus_) gpu.ready.resize(kFirstRing);
+}
+
+SeriesBin& NodeSim::bin(Nanoseconds start_ns) {
+    auto const at = static_cast<std::size_t>(
+        static_cast<double>(start_ns) /
+        static_cast<double>(std::max<Nanoseconds>(run_.duration_ns, 1)) * kSeriesBins);
+    return result_.series[std::min(at, kSeriesBins - 1)];
+}
+
+void NodeSim::serve(std::span<Arrival const> arrivals) {
+    // First the state, then its neighbours in the list: two steps, each far enough ahead for main
+    // memory to answer.
+    constexpr std::size_t kFar = 24;
+    constexpr std::size_t kNear = 12;
+    for (std::size_t i = 0; i < arrivals.size(); ++i) {
+        if (i + kFar < arrivals.size()) tiers_.prefetch(arrivals[i + kFar].place);
+        if (i + kNear < arrivals.size()) tiers_.prefetch_neighbours(arrivals[i + kNear].place);
+        arrive(arrivals[i], arrivals[i].place);
+    }
+}
+
+void NodeSim::arrive(Arrival const& arrival, std::uint32_t place) {
+    Nanoseconds const now = arrival.time_ns;
+    while (!hops_.empty() && hops_.top().at_ns <= now) {
+        Hop const hop = hops_.top();
+        hops_.pop();
+        Pending request = hop.request;
+        request.ready_ns =
+            std::max(request.ready_ns, over_link(hop.gpu, hop.at_ns, hop.link_bytes));
+        gpus_[hop.gpu].coming.push(request);
+    }
+    std::uint32_t const index = tiers_.gpu_of(place);
+    advance(index, now);
+    Gpu& gpu = gpus_[index];
+    bool const counts = measured(now);
+    auto& slot = bin(now);
+    ++slot.requests;
+    ++(counts ? result_.offered : result_.warmup_requests);
+    if (gpu.count + gpu.coming.size() >= setup_.batching.max_queue) {
+        ++slot.shed;
+        if (counts) ++result_.shed;
+        return;
+    }
+    Residence const found = tiers_.look_up(place, tick_of(now));
+    std::uint64_t const held_bytes = costs_.entry_bytes(tiers_.interactions(tiers_.state(place)));
+    Moves moves;
+    tiers_.serve(place, arrival.appended, tick_of(now), moves);
+    std::uint32_t const n = tiers_.interactions(tiers_.state(place));
+    Transfer const transfer = move(arrival, index, n, found, held_bytes, moves);
+    Pending request;
+    request.ready_ns = transfer.ready_ns;
+    request.start_ns = now;
+    request.user = arrival.user;
+    request.order = order_++;
+    request.interactions = static_cast<std::uint16_t>(n);
+    request.appended = found == Residence::none ? std::uint16_t{0} : arrival.appended;
+    request.found = found;
+    slot.hbm_hits += found == Residence::hbm ? 1 : 0;
+    slot.hits += found == Residence::none ? 0 : 1;
+    if (counts) {
+        ++result_.found[static_cast<std::size_t>(found)];
+        result_.evictions += moves.evictions;
+        result_.dropped += moves.dropped;
+        result_.appended_events += request.appended;
+        if (found == Residence::none) result_.prefilled_interactions += n;
+    }
+    if (transfer.hop) {
+        hops_.push({transfer.hop_ns, index, transfer.link_bytes, request});
+    } else if (request.ready_ns <= now) {
+        push_ready(gpu, request);
+    } else {
+        gpu.coming.push(request);
+    }
+}
+
+Nanoseconds NodeSim::over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64_t bytes) {
+    Nanoseconds const busy = rounded(static_cast<double>(bytes) * setup_.ns_per_link_byte);
+    auto const slot = gpus_[gpu].link_in.serve(at_ns, busy);
+    if (measured(at_ns))
+        result_.busy_ns[static_cast<std::size_t>(Device::link_in)] +=
+            static_cast<std::uint64_t>(busy);
+    return slot.end_ns + rounded(setup_.link_latency_ns);
+}
+
+NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
+                                std::uint32_t interactions, Residence found,
+                                std::uint64_t entry_bytes, Moves const& moves) {
+    Nanoseconds const now = arrival.time_ns;
+    bool const counts = measured(now);
+    auto const busy = [&](Device device, Nanoseconds ns) {
+        if (counts)
+            result_.busy_ns[static_cast<std::size_t>(device)] += static_cast<std::uint64_t>(ns);
+    };
+    Transfer transfer;
+    transfer.ready_ns = now;
+    // A session's first request was announced.
+    Nanoseconds const from =
+        arrival.returning ? now : std::max<Nanoseconds>(now - run_.prefetch_lead_ns, 0);
+    if (moves.hbm_to_dram > 0) {
+        Nanoseconds const ns =
+            rounded(static_cast<double>(moves.hbm_to_dram) * setup_.ns_per_link_byte);
+        transfer.ready_ns =
+            std::max(transfer.ready_ns, gpus_[index].link_out.serve(from, ns).end_ns);
+        busy(Device::link_out, ns);
+    }
+    if (moves.dram_to_nvme > 0) {
+        Nanoseconds const ns =
+            rounded(static_cast<double>(moves.dram_to_nvme) * setup_.ns_per_nvme_write_byte);
+        nvme_.serve(from, ns);
+        busy(Device::nvme, ns);
+    }
+    double const encoded = found == Residence::none ? interactions : arrival.appended;
+    double const table_link = setup_.link_bytes_per_candidate * costs_.candidates() +
+                              setup_.link_bytes_per_interaction * interactions +
+                              setup_.link_bytes_per_encoded * encoded;
+    double nic = setup_.nic_bytes_per_candidate * costs_.candidates() +
+                 setup_.nic_bytes_per_interaction * interactions +
+                 setup_.nic_bytes_per_encoded * encoded;
+    // Without an entry the ids come from the history store.
+    if (found == Residence::none) nic += static_cast<double>(kIdBytes) * interactions;
+    if (nic > 0.0) {
+        Nanoseconds const ns = rounded(nic * setup_.ns_per_nic_byte);
+        transfer.ready_ns = std::max(transfer.ready_ns,
+                                     nic_.serve(from, ns).end_ns + rounded(setup_.nic_latency_ns));
+        busy(Device::nic, ns);
+    }
+    bool const fetched = found == Residence::dram || found == Residence::nvme;
+    transfer.link_bytes = static_cast<std::uint64_t>(table_link) + (fetched ? entry_bytes : 0);
+    if (counts) {
+        result_.write_back_bytes += moves.hbm_to_dram;
+        result_.nvme_write_bytes += moves.dram_to_nvme;
+        result_.nic_bytes += static_cast<std::uint64_t>(nic);
+        result_.link_table_bytes += static_cast<std::uint64_t>(table_link);
+        if (fetched) result_.link_entry_bytes += entry_bytes;
+        if (found == Residence::nvme) result_.nvme_read_bytes += entry_bytes;
+    }
+    if (found == Residence::nvme) {
+        Nanoseconds const ns =
+            rounded(static_cast<double>(entry_bytes) * setup_.ns_per_nvme_read_byte);
+        transfer.hop = true;
+        transfer.hop_ns = nvme_.serve(from, ns).end_ns + rounded(setup_.nvme_latency_ns);
+        busy(Device::nvme, ns);
+    } else if (transfer.link_bytes > 0) {
+        transfer.ready_ns =
+            std::max(transfer.ready_ns, over_link(index, from, transfer.link_bytes));
+    }
+    return transfer;
+}
+
+void NodeSim::push_ready(Gpu& gpu, Pending const& request) {
+    if (gpu.count == gpu.ready.size()) {
+        std::rotate(gpu.ready.begin(), gpu.ready.begin() + static_cast<std::ptrdiff_t>(gpu.head),
+                    gpu.ready.end());
+        gpu.head = 0;
+        gpu.ready.resize(2 * gpu.ready.size());
+    }
+    gpu.ready[(gpu.head + gpu.count) & (gpu.ready.size() - 1)] = request;
+    ++gpu.count;
+}
+
+/// Runs every batch of a GPU that starts at or before `now`.
+void NodeSim::advance(std::uint32_t index, Nanoseconds now) {
+    Gpu& gpu = gpus_[index];
+    while (!gpu.coming.empty() && gpu.coming.top().ready_ns <= now) {
+        push_ready(gpu, gpu.coming.top());
+        gpu.coming.pop();
+    }
+    std::size_t const most = setup_.batching.max_batch;
+    std::size_t const mask = gpu.ready.size() - 1;
+    while (gpu.count > 0) {
+        Nanoseconds close = gpu.ready[gpu.head].ready_ns + max_wait_ns_;
+        if (gpu.count >= most)
+            close = std::min(close, gpu.ready[(gpu.head + most - 1) & mask].ready_ns);
+        close = std::max(close, gpu.free_ns);
+        if (close > now) return;
+        run_batch(index, close);
+    }
+}
+
+Nanoseconds NodeSim::stage_ns(StageWork const& work, double noise) const {
+    return rounded(std::max(work.bytes * setup_.ns_per_byte, work.flops * setup_.ns_per_flop) *
+                       noise +
+                   setup_.batch_overhead_ns);
+}
+
+void NodeSim::run_batch(std::uint32_t index, Nanoseconds start_ns) {
+    Gpu& gpu = gpus_[index];
+    std::size_t const mask = gpu.ready.size() - 1;
+    StageWork prefill, append, decode, score;
+    bool prefills = false, appends = false;
+    std::size_t size = 0;
+    std::size_t const most = std::min<std::size_t>(setup_.batching.max_batch, gpu.count);
+    auto const add = [](StageWork& sum, StageWork const& work) {
+        sum.bytes += work.bytes;
+        sum.flops += work.flops;
+    };
+    for (; size < most; ++size) {
+        Pending const& request = gpu.ready[(gpu.head + size) & mask];
+        if (request.ready_ns > start_ns) break;
+        if (request.found == Residence::none) {
+            add(prefill, costs_.prefill(request.interactions));
+            prefills = true;
+        } else if (request.appended > 0) {
+            add(append, costs_.append(request.interactions, request.appended));
+            appends = true;
+        }
+        add(decode, costs_.decode(request.interactions));
+        add(score, costs_.score());
+    }
+    decode.bytes += costs_.batch_bytes();
+    double noise = 1.0;
+    if (setup_.noise.size() > 1) {
+        std::uint64_t const key = mix64(run_.seed ^ kNoiseSalt ^ (std::uint64_t{node_} << 40) ^
+                                        (std::uint64_t{index} << 32)) +
+                                  gpu.batches;
+        noise = setup_.noise[mix64(key) % setup_.noise.size()];
+    }
+    std::array<Nanoseconds, 4> const stages = {
+        prefills ? stage_ns(prefill, noise) : 0,
+        appends && (append.bytes > 0.0 || append.flops > 0.0) ? stage_ns(append, noise) : 0,
+        stage_ns(decode, noise), stage_ns(score, noise)};
+    Nanoseconds busy = 0;
+    for (auto const ns : stages) busy += ns;
+    Nanoseconds const end_ns = start_ns + busy;
+    std::uint64_t counted = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+        Pending const& request = gpu.ready[(gpu.head + i) & mask];
+        counted += measured(request.start_ns) ? 1 : 0;
+        complete(request, start_ns, end_ns);
+    }
+    if (counted > 0) {
+        for (std::size_t s = 0; s < stages.size(); ++s)
+            result_.latency[static_cast<std::size_t>(FleetStage::prefill) + s].add(stages[s],
+                                                                                   counted);
+    }
+    if (measured(start_ns)) {
+        ++result_.batches;
+        result_.busy_ns[static_cast<std::size_t>(Device::gpu)] += static_cast<std::uint64_t>(busy);
+    }
+    gpu.head = (gpu.head + size) & mask;
+    gpu.count -= size;
+    gpu.free_ns = end_ns;
+    ++gpu.batches;
+}
+
+void NodeSim::complete(Pending const& request, Nanoseconds start_ns, Nanoseconds end_ns) {
+    Nanoseconds const total = end_ns - request.start_ns;
+    bool const good = run_.slo_ns == 0 || total <= run_.slo_ns;
+    auto& slot = bin(request.start_ns);
+    slot.latency_ns += static_cast<std::uint64_t>(total);
+    slot.good += good ? 1 : 0;
+    hash_.add(request.user ^ (static_cast<std::uint64_t>(request.start_ns) << 20),
+              static_cast<std::uint64_t>(end_ns) * 4 + static_cast<std::uint64_t>(request.found));
+    if (!measured(request.start_ns)) return;
+    ++result_.served;
+    result_.good += good ? 1 : 0;
+    result_.latency[static_cast<std::size_t>(FleetStage::fetch)].add(request.ready_ns -
+                                                                     request.start_ns);
+    result_.latency[static_cast<std::size_t>(FleetStage::queue)].add(start_ns - request.ready_ns);
+    result_.latency[static_cast<std::size_t>(FleetStage::total)].add(total);
+}
+
+Nanoseconds NodeSim::backlog_ns(Nanoseconds now) const {
+    Nanoseconds sum = 0;
+    for (auto const& gpu : gpus_) {
+        sum += std::max<Nanoseconds>(gpu.free_ns - now, 0);
+        // What waits is counted by its number; its work is not known yet.
+        sum += static_cast<Nanoseconds>(gpu.count + gpu.coming.size()) * 1000;
+    }
+    return sum;
+}
+
+std::uint32_t NodeSim::guest_place(std::uint64_t user, std::uint32_t events) {
+    if (2 * (guest_count_ + 1) > guests_.size()) {
+        std::vector<std::pair<std::uint64_t, std::uint32_t>> larger(2 * guests_.size(),
+                                                                    {kNoUser, kNoPlace});
+        for (auto const& guest : guests_) {
+            if (guest.first == kNoUser) continue;
+            std::size_t at = mix64(guest.first) & (larger.size() - 1);
+            while (larger[at].first != kNoUser) at = (at + 1) & (larger.size() - 1);
+            larger[at] = guest;
+        }
+        guests_ = std::move(larger);
+    }
+    std::size_t at = mix64(user) & (guests_.size() - 1);
+    while (guests_[at].first != user && guests_[at].first != kNoUser)
+        at = (at + 1) & (guests_.size() - 1);
+    if (guests_[at].first == kNoUser) {
+        guests_[at] = {user, tiers_.add_place()};
+        ++guest_count_;
+        tiers_.state(guests_[at].second).events =
+            static_cast<std::uint16_t>(std::min<std::uint32_t>(events, 65535));
+    }
+    return guests_[at].second;
+}
+
+void NodeSim::serve_guest(Arrival const& arrival, std::uint32_t events) {
+    std::uint32_t const place = guest_place(arrival.user, events);
+    // What he did since he was last here is appended, too.
+    std::uint32_t const known = tiers_.state(place).events;
+    Arrival here = arrival;
+    here.appended = static_cast<std::uint16_t>(
+        std::min<std::uint32_t>(arrival.appended + (events > known ? events - known : 0), 65535));
+    if (measured(arrival.time_ns)) ++result_.guests;
+    arrive(here, place);
+}
+
+std::uint32_t NodeSim::send_away(Arrival const& arrival) {
+    std::uint32_t const events = tiers_.state(arrival.place).events;
+    Moves moves;
+    tiers_.grow(arrival.place, arrival.appended, moves);
+    return events;
+}
+
+FleetResult NodeSim::finish() {
+    constexpr Nanoseconds kEnd = std::numeric_limits<Nanoseconds>::max() / 4;
+    while (!hops_.empty()) {
+        Hop const hop = hops_.top();
+        hops_.pop();
+        Pending request = hop.request;
+        request.ready_ns =
+            std::max(request.ready_ns, over_link(hop.gpu, hop.at_ns, hop.link_bytes));
+        gpus_[hop.gpu].coming.push(request);
+    }
+    for (std::uint32_t g = 0; g < gpus_.size(); ++g) advance(g, kEnd);
+    for (std::size_t t = 1; t < kResidences; ++t) {
+        auto const tier = static_cast<Residence>(t);
+        result_.entries[t] = tiers_.entries(tier);
+        result_.used_bytes[t] = tiers_.used_bytes(tier);
+        result_.capacity_bytes[t] = tiers_.capacity_bytes(tier);
+    }
+    result_.state_bytes = tiers_.state_bytes();
+    result_.simulated_users = users_;
+    result_.decision_hash = hash_.value();
+    return std::move(result_);
+}
+
+}  // namespace ckvsim::fleet

@@ -1,0 +1,129 @@
+// One GPU server in virtual time: tiers, links, devices and batches, request by request.
+//
+// A request is looked up when it starts. Its entry travels (NVMe -> host -> GPU, each a queue), or
+// its ids come over the network when there is none; table rows beyond GPU memory travel, too. Then
+// it joins its GPU's queue. A batch closes when it is full or its first request has waited long
+// enough, never before the GPU is free; it prefills what was missing, appends what is new, decodes
+// and scores. Room for an entry is made when its request starts, and the entry waits for the
+// write-back that made it.
+#pragma once
+
+#include <cstdint>
+#include <queue>
+#include <span>
+#include <vector>
+
+#include "core/hash.hpp"
+#include "fleet/arrivals.hpp"
+#include "fleet/fleet_result.hpp"
+#include "fleet/node_setup.hpp"
+#include "node/fifo_server.hpp"
+#include "node/server_pool.hpp"
+
+namespace ckvsim::fleet {
+
+struct NodeRun {
+    std::uint64_t seed = 1;
+    Nanoseconds warmup_ns = 0;    ///< requests that start earlier are served, not measured
+    Nanoseconds duration_ns = 0;  ///< for the series
+    Nanoseconds slo_ns = 0;       ///< answers within it are good
+    /// A session's first request is announced so long before it starts; its entry is fetched then.
+    Nanoseconds prefetch_lead_ns = 0;
+};
+
+class NodeSim {
+  public:
+    /// `setup` and `costs` must outlive the simulation.
+    NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun const& run,
+            std::uint32_t node, std::uint64_t users);
+
+    [[nodiscard]] NodeTiers& tiers() { return tiers_; }
+    /// Requests in order of time; calls continue where the last one ended.
+    void serve(std::span<Arrival const> arrivals);
+    /// A request of another node's user who is served here, in order with the others. `events` of
+    /// his history before it, as his home knows them.
+    void serve_guest(Arrival const& arrival, std::uint32_t events);
+    /// A request of a user at home that another node serves: his history grows without being
+    /// served here. Returns the events before it.
+    std::uint32_t send_away(Arrival const& arrival);
+    /// Time until the GPUs have done all that is known at `now`, summed over GPUs.
+    [[nodiscard]] Nanoseconds backlog_ns(Nanoseconds now) const;
+    /// Serves what waits and returns the counters.
+    FleetResult finish();
+
+  private:
+    struct Pending {
+        Nanoseconds ready_ns = 0;
+        Nanoseconds start_ns = 0;  ///< intended
+        std::uint64_t user = 0;
+        std::uint32_t order = 0;  ///< breaks ties
+        std::uint16_t interactions = 0;
+        std::uint16_t appended = 0;
+        Residence found = Residence::none;
+    };
+    struct Later {
+        bool operator()(Pending const& a, Pending const& b) const {
+            return a.ready_ns != b.ready_ns ? a.ready_ns > b.ready_ns : a.order > b.order;
+        }
+    };
+    /// From NVMe in host memory, to go on over the link.
+    struct Hop {
+        Nanoseconds at_ns = 0;
+        std::uint32_t gpu = 0;
+        std::uint64_t link_bytes = 0;
+        Pending request;
+    };
+    struct LaterHop {
+        bool operator()(Hop const& a, Hop const& b) const {
+            return a.at_ns != b.at_ns ? a.at_ns > b.at_ns : a.request.order > b.request.order;
+        }
+    };
+    struct Gpu {
+        node::FifoServer link_in;
+        node::FifoServer link_out;
+        Nanoseconds free_ns = 0;
+        std::uint64_t batches = 0;
+        std::vector<Pending> ready;  ///< ring, ascending in ready_ns
+        std::size_t head = 0;
+        std::size_t count = 0;
+        std::priority_queue<Pending, std::vector<Pending>, Later> coming;
+    };
+    struct Transfer {
+        Nanoseconds ready_ns = 0;
+        bool hop = false;
+        Nanoseconds hop_ns = 0;
+        std::uint64_t link_bytes = 0;
+    };
+
+    void arrive(Arrival const& arrival, std::uint32_t place);
+    Transfer move(Arrival const& arrival, std::uint32_t gpu, std::uint32_t interactions,
+                  Residence found, std::uint64_t entry_bytes, Moves const& moves);
+    Nanoseconds over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64_t bytes);
+    void advance(std::uint32_t gpu, Nanoseconds now);
+    void push_ready(Gpu& gpu, Pending const& request);
+    void run_batch(std::uint32_t index, Nanoseconds start_ns);
+    void complete(Pending const& request, Nanoseconds start_ns, Nanoseconds end_ns);
+    [[nodiscard]] bool measured(Nanoseconds start_ns) const { return start_ns >= run_.warmup_ns; }
+    [[nodiscard]] Nanoseconds stage_ns(StageWork const& work, double noise) const;
+    SeriesBin& bin(Nanoseconds start_ns);
+    std::uint32_t guest_place(std::uint64_t user, std::uint32_t events);
+
+    NodeSetup const& setup_;
+    ServingCosts const& costs_;
+    NodeRun run_;
+    std::uint32_t node_;
+    std::uint64_t users_;
+    NodeTiers tiers_;
+    std::vector<Gpu> gpus_;
+    node::ServerPool nvme_;
+    node::FifoServer nic_;
+    std::priority_queue<Hop, std::vector<Hop>, LaterHop> hops_;
+    std::uint32_t order_ = 0;
+    Nanoseconds max_wait_ns_;
+    FleetResult result_;
+    UnorderedHash hash_;
+    std::vector<std::pair<std::uint64_t, std::uint32_t>> guests_;  ///< open addressing: user, place
+    std::size_t guest_count_ = 0;
+};
+
+}  // namespace ckvsim::fleet

@@ -1,0 +1,87 @@
+#include "fleet/routing.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.hpp"
+#include "core/rng.hpp"
+
+namespace ckvsim::fleet {
+
+namespace {
+constexpr std::uint64_t kRingSalt = 0x9216D5D98979FB1BULL;
+constexpr std::uint64_t kRandomSalt = 0xD1310BA698DFB5ACULL;
+}  // namespace
+
+std::string to_string(RoutingKind value) {
+    switch (value) {
+        case RoutingKind::home:
+            return "home";
+        case RoutingKind::bounded_loads:
+            return "bounded_loads";
+        case RoutingKind::spill_over:
+            return "spill_over";
+        case RoutingKind::two_choices:
+            return "two_choices";
+        case RoutingKind::random:
+            return "random";
+    }
+    throw InternalError("fleet::to_string: unknown routing");
+}
+
+Router::Router(RoutingParams const& params, std::uint32_t nodes, std::uint32_t gpus,
+               std::uint64_t seed)
+    : params_(params),
+      nodes_(nodes),
+      seed_(seed),
+      spill_ns_(static_cast<std::int64_t>(params.spill_ms * 1e6 * gpus)),
+      load_(nodes, 0) {}
+
+void Router::see(std::vector<std::int64_t> const& backlog_ns) {
+    validate(backlog_ns.size() == nodes_, "Router: one load per node");
+    load_ = backlog_ns;
+    double const sum = std::accumulate(load_.begin(), load_.end(), 0.0);
+    // A millisecond of work is no imbalance: below it everybody stays at home.
+    bound_ = std::max((1.0 + params_.slack) * sum / nodes_, 1e6);
+}
+
+/// The user's node number `key` on his ring, never home.
+std::uint32_t Router::other(std::uint64_t key, std::uint32_t home) const {
+    if (nodes_ == 1) return home;
+    auto const step = 1 + static_cast<std::uint32_t>(mix64(key ^ seed_ ^ kRingSalt) % (nodes_ - 1));
+    return (home + step) % nodes_;
+}
+
+std::uint32_t Router::route(UserId user, std::uint32_t home, Nanoseconds time_ns) const {
+    switch (params_.kind) {
+        case RoutingKind::home:
+            return home;
+        case RoutingKind::random:
+            return static_cast<std::uint32_t>(
+                mix64(user ^ seed_ ^ kRandomSalt ^ (static_cast<std::uint64_t>(time_ns) << 24)) %
+                nodes_);
+        case RoutingKind::two_choices: {
+            std::uint32_t const second = other(user, home);
+            return load_[second] < load_[home] ? second : home;
+        }
+        case RoutingKind::spill_over: {
+            if (load_[home] <= spill_ns_) return home;
+            std::uint32_t const second = other(user, home);
+            return load_[second] < load_[home] ? second : home;
+        }
+        case RoutingKind::bounded_loads:
+            break;
+    }
+    // Along the user's ring to the first node within the bound.
+    std::uint32_t const first = other(user, home);
+    std::uint32_t const step = (first + nodes_ - home) % nodes_;
+    std::uint32_t node = home;
+    for (std::uint32_t i = 0; i < std::min(nodes_, 8U); ++i) {
+        if (static_cast<double>(load_[node]) <= bound_) return node;
+        node = (node + step) % nodes_;
+    }
+    return home;
+}
+
+}  // namespace ckvsim::fleet
