@@ -41,7 +41,7 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
 int import_command(ImportCommand const& command);
 int show_command(std::string const& report, std::vector<std::string> const& tables);
 int diff_command(std::string const& left, std::string const& right, bool wall_clock);
-/// `what`: report, spec (Markdown both) or spec-json (JSON Schema).
+/// `what`: report, spec, fleet (Markdown) or spec-json, fleet-json (JSON Schema).
 int schema_command(std::string const& what);
 int version_command();
 

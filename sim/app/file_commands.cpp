@@ -7,6 +7,7 @@
 #include "app/machine.hpp"
 #include "app/progress.hpp"
 #include "app/run_context.hpp"
+#include "config/fleet_spec.hpp"
 #include "core/error.hpp"
 #include "report/dataset_file.hpp"
 #include "report/report_diff.hpp"
@@ -34,13 +35,23 @@ std::string resolved_value(nlohmann::json const& spec, std::string const& dotted
 }  // namespace
 
 int validate_command(SpecOptions const& options, std::vector<std::string> const& print) {
-    auto const spec = config::load_spec(options.spec, options.overrides);
-    auto const text = config::dump_spec(spec);
+    std::string text;
+    std::string counts;
+    if (config::is_fleet_study_file(options.spec)) {
+        auto const study = config::load_fleet_study(options.spec, options.overrides);
+        text = config::dump_fleet_study(study);
+        counts = std::to_string(study.models.size()) + " models, " +
+                 std::to_string(study.strategies.size()) + " strategies";
+    } else {
+        auto const spec = config::load_spec(options.spec, options.overrides);
+        text = config::dump_spec(spec);
+        counts = std::to_string(spec.arms.size()) + " arms, " +
+                 std::to_string(config::variants_to_train(spec).size()) + " variants to train, " +
+                 std::to_string(spec.training.seeds.size()) + " seeds";
+    }
     if (print.empty()) {
         std::printf("%s\n", text.c_str());
-        std::fprintf(stderr, "%s: valid; %zu arms, %zu variants to train, %zu seeds\n",
-                     options.spec.c_str(), spec.arms.size(), config::variants_to_train(spec).size(),
-                     spec.training.seeds.size());
+        std::fprintf(stderr, "%s: valid; %s\n", options.spec.c_str(), counts.c_str());
         return 0;
     }
     auto const json = nlohmann::json::parse(text);
@@ -84,7 +95,9 @@ int diff_command(std::string const& left, std::string const& right, bool wall_cl
 
 int schema_command(std::string const& what) {
     auto const text = what == "spec"        ? config::spec_markdown()
-                      : what == "spec-json" ? config::spec_schema_json()
+                      : what == "spec-json"  ? config::spec_schema_json()
+                      : what == "fleet"      ? config::fleet_markdown()
+                      : what == "fleet-json" ? config::fleet_schema_json()
                                             : report::schema_markdown();
     std::printf("%s", text.c_str());
     return 0;

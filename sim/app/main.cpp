@@ -142,8 +142,9 @@ class CommandLine {
             "Print what a report holds or which keys a spec has, as documented in sim/docs");
         schema
             ->add_option("what", schema_,
-                         "report or spec: Markdown; spec-json: JSON Schema (default: report)")
-            ->check(CLI::IsMember({"report", "spec", "spec-json"}));
+                         "report, spec or fleet: Markdown; spec-json, fleet-json: JSON Schema "
+                         "(default: report)")
+            ->check(CLI::IsMember({"report", "spec", "spec-json", "fleet", "fleet-json"}));
         schema->callback(
             [this] { choose([this] { return ckvsim::app::schema_command(schema_); }); });
         app_.add_subcommand("version", "Print version, commit, compiler, MPI and CPU")

@@ -1,4 +1,5 @@
 #include "config/spec.hpp"
+#include "config/fleet_spec.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,12 +18,16 @@ namespace {
 
 std::filesystem::path const kSource = CKVSIM_SOURCE_DIR;
 
-std::vector<std::filesystem::path> committed_specs() {
+/// Specs, or fleet studies, in workloads/specs.
+std::vector<std::filesystem::path> committed(bool fleet_studies) {
     std::vector<std::filesystem::path> paths;
-    for (auto const& entry : std::filesystem::directory_iterator(kSource / "workloads/specs"))
-        paths.push_back(entry.path());
+    for (auto const& entry : std::filesystem::directory_iterator(kSource / "workloads/specs")) {
+        if (is_fleet_study_file(entry.path().string()) == fleet_studies)
+            paths.push_back(entry.path());
+    }
     return paths;
 }
+std::vector<std::filesystem::path> committed_specs() { return committed(false); }
 
 Spec reread(Spec const& spec) { return parse_spec(dump_spec(spec), "dump"); }
 
@@ -59,6 +64,22 @@ TEST(Spec, CommittedPoolsAreSmallEnoughForClaims) {
             EXPECT_LE(arm.weights.m, spec.workload.synthetic.items / 8) << path << arm.name;
         }
     }
+}
+
+TEST(FleetStudy, CommittedStudiesAreReadAndWrittenWithoutLoss) {
+    auto const paths = committed(true);
+    EXPECT_GE(paths.size(), 1U);
+    for (auto const& path : paths) {
+        auto const study = load_fleet_study(path.string());
+        EXPECT_EQ(study.name, path.stem().string());
+        EXPECT_EQ(parse_fleet_study(dump_fleet_study(study), "dump"), study) << path;
+    }
+}
+
+TEST(FleetStudy, GeneratedDocumentsAreCurrent) {
+    EXPECT_EQ(read_file((kSource / "workloads/schema/fleet.schema.json").string()),
+              fleet_schema_json());
+    EXPECT_EQ(read_file((kSource / "sim/docs/fleet_spec.md").string()), fleet_markdown());
 }
 
 TEST(Spec, MillionUsersHaveThreeHundredEventsOnAverage) {
