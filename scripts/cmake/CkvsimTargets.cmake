@@ -1,5 +1,6 @@
 # Helpers that declare one library per layer and one test program per name.
 
+# What the project's own targets are compiled with; not exported, so that users keep their own warnings.
 add_library(ckvsim_flags INTERFACE)
 target_include_directories(ckvsim_flags INTERFACE ${PROJECT_SOURCE_DIR}/sim ${PROJECT_BINARY_DIR}/generated)
 target_include_directories(ckvsim_flags SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR})
@@ -31,10 +32,20 @@ function(ckvsim_add_layer name)
     set(scope INTERFACE)
   endif()
   add_library(ckvsim::${name} ALIAS ckvsim_${name})
-  target_link_libraries(ckvsim_${name} ${scope} ckvsim_flags ${arg_LINK})
+  target_link_libraries(ckvsim_${name} ${scope} $<BUILD_INTERFACE:ckvsim_flags> ${arg_LINK})
   foreach(dep IN LISTS arg_DEPENDS)
     target_link_libraries(ckvsim_${name} ${scope} ckvsim_${dep})
   endforeach()
+  target_compile_features(ckvsim_${name} ${scope} cxx_std_20)
+  # Programs (app) and the trainer are installed as programs only.
+  if(NOT name MATCHES "^(app|train.*)$")
+    target_include_directories(ckvsim_${name} ${scope} $<INSTALL_INTERFACE:include/ckvsim>)
+    set_target_properties(ckvsim_${name} PROPERTIES EXPORT_NAME ${name})
+    install(TARGETS ckvsim_${name} EXPORT ckvsimTargets ARCHIVE DESTINATION lib)
+    string(REPLACE "_" "/" folder ${name})  # device_cpu lives in device/cpu
+    install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/ DESTINATION include/ckvsim/${folder}
+      FILES_MATCHING PATTERN "*.hpp")
+  endif()
 endfunction()
 
 # add_ckvsim_test(NAME n SOURCES f... LINK target... [NP 1 2 4] [LABELS l...] [TIMEOUT s])

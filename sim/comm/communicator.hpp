@@ -32,6 +32,8 @@ class CollectiveError : public Error {
     CollectiveError(ExitCode code, std::string const& message) : Error(code, message) {}
 };
 
+/// The ranks of a job, or one process alone. Collective calls are made by every rank in the same
+/// order.
 class Communicator {
   public:
     virtual ~Communicator() = default;

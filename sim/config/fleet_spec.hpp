@@ -14,6 +14,7 @@
 
 namespace ckvsim::config {
 
+/// A named way of keeping histories.
 struct FleetArm {
     std::string name;
     fleet::KeepingParams keeping;
@@ -48,6 +49,7 @@ struct FleetSweep {
     bool operator==(FleetSweep const&) const = default;
 };
 
+/// A whole fleet study, every default filled in.
 struct FleetStudy {
     int schema_version = 1;
     std::string name = "unnamed";

@@ -15,6 +15,7 @@
 
 namespace ckvsim::config {
 
+/// A parsed JSON value that remembers how its numbers were written.
 struct JsonValue {
     enum class Kind : std::uint8_t { null, boolean, number, text, array, object };
     Kind kind = Kind::null;

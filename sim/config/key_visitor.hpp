@@ -18,6 +18,7 @@
 
 namespace ckvsim::config {
 
+/// What a key of a file is: its name and its description.
 struct Key {
     std::string name = {};
     std::string meaning = {};
@@ -28,6 +29,7 @@ struct Key {
         {};  ///< the condition of `applies` in words, for example "kind = dataset"
 };
 
+/// Allowed real values; both ends are included unless said otherwise.
 struct RealRange {
     double low = -std::numeric_limits<double>::infinity();
     double high = std::numeric_limits<double>::infinity();
@@ -35,18 +37,21 @@ struct RealRange {
     bool below_high = false;  ///< high itself is not allowed
 };
 
+/// Allowed integers, both ends included.
 struct IntegerRange {
     std::uint64_t low = 0;
     std::uint64_t high = std::numeric_limits<std::uint64_t>::max();
     std::vector<std::uint64_t> only = {};  ///< when not empty: exactly these
 };
 
+/// Allowed texts, lengths in bytes.
 struct TextRule {
     std::size_t shortest = 0;
     std::size_t longest = 4096;
     bool name = false;  ///< letters, digits, '_', '.', '-'; used in file names and tables
 };
 
+/// Allowed lists.
 struct ListRule {
     std::size_t fewest = 0;
     std::size_t most = 1000;
@@ -57,6 +62,7 @@ struct ListRule {
 template <class E>
 using Choices = std::span<std::pair<E, char const*> const>;
 
+/// Reads, writes or documents the keys that a description names.
 class KeyVisitor {
   public:
     virtual ~KeyVisitor() = default;

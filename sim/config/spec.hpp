@@ -70,6 +70,7 @@ enum class Control : std::uint8_t {
 };
 std::string to_string(Control control);
 
+/// Accuracy through the cache as served (DESIGN honesty rules 4 and 5).
 struct AccuracySpec {
     bool enabled = true;
     std::uint32_t bootstrap_replicates = 200;
@@ -92,6 +93,7 @@ struct MemorySpec {
     bool operator==(MemorySpec const&) const = default;
 };
 
+/// The executed twin: real caches and kernels by the wall clock.
 struct ExecutedSpec {
     bool enabled = true;
     workload::TrafficParams traffic;
@@ -101,6 +103,7 @@ struct ExecutedSpec {
     bool operator==(ExecutedSpec const&) const = default;
 };
 
+/// The fleet on the platform file, in virtual time.
 struct SimulatedSpec {
     bool enabled = true;
     workload::TrafficParams
@@ -118,6 +121,7 @@ struct FleetSpec {
     bool operator==(FleetSpec const&) const = default;
 };
 
+/// A whole spec, every default filled in.
 struct Spec {
     int schema_version = kSpecSchemaVersion;
     std::string name = "unnamed";

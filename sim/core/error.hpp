@@ -21,6 +21,7 @@ enum class ExitCode : int {
     difference = 6  ///< `ckvsim diff` found a difference beyond tolerance
 };
 
+/// Base of all failures; carries the exit code that the program ends with.
 class Error : public std::runtime_error {
   public:
     Error(ExitCode code, std::string const& message) : std::runtime_error(message), code_(code) {}

@@ -16,6 +16,7 @@
 
 namespace ckvsim {
 
+/// Element types of a tensor file.
 enum class DType : std::uint8_t {
     f32 = 1,
     f16 = 2,

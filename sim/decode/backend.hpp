@@ -43,6 +43,8 @@ class Scratch {
     virtual ~Scratch() = default;
 };
 
+/// Kernels of one device for one arm: encode, serve, score. Thread-safe, read-only after
+/// construction.
 class Backend {
   public:
     virtual ~Backend() = default;

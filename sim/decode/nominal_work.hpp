@@ -25,6 +25,7 @@
 
 namespace ckvsim::decode {
 
+/// Bytes moved and floating-point operations.
 struct Work {
     double bytes = 0.0;
     double flops = 0.0;

@@ -35,6 +35,7 @@ ServingArm make_serving_arm(std::string name, model::SimShape const& shape,
                             model::VariantParams const& variant, kv::StrategyParams const& strategy,
                             workload::Catalogue const& catalogue, std::uint32_t context_vocabulary);
 
+/// What a serving run needs besides its arm and its requests.
 struct ServingRunParams {
     node::NodeParams node;
     std::uint32_t nodes = 1;

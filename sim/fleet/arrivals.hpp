@@ -20,6 +20,7 @@ struct FleetTraffic {
     bool operator==(FleetTraffic const&) const = default;
 };
 
+/// One request of a user at his home node.
 struct Arrival {
     Nanoseconds time_ns = 0;
     std::uint64_t user = 0;
@@ -28,6 +29,7 @@ struct Arrival {
     bool returning = false;      ///< within a session
 };
 
+/// One node's requests, made on the fly; not shared between threads.
 class ArrivalStream {
   public:
     ArrivalStream(FleetUsers const& users, FleetTraffic const& traffic, std::uint64_t seed,

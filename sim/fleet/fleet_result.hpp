@@ -34,6 +34,7 @@ std::string to_string(Device device);
 
 inline constexpr std::size_t kSeriesBins = 60;  ///< equal parts of the run, warm-up included
 
+/// Counts of one part of the run, by intended start.
 struct SeriesBin {
     std::uint64_t requests = 0;
     std::uint64_t hbm_hits = 0;

@@ -16,6 +16,7 @@
 
 namespace ckvsim::fleet {
 
+/// Users, traffic and nodes of one run.
 struct FleetParams {
     std::uint64_t users = 1'000'000;
     std::uint32_t nodes = 8;

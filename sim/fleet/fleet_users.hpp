@@ -30,6 +30,7 @@ struct HistoryParams {
     bool operator==(HistoryParams const&) const = default;
 };
 
+/// Users who are equally active; ids first .. end - 1.
 struct ActivityClass {
     UserId first = 0;
     UserId end = 0;

@@ -25,6 +25,7 @@ struct NodeBudget {
     bool operator==(NodeBudget const&) const = default;
 };
 
+/// Dynamic batching and shedding of one GPU.
 struct Batching {
     std::uint32_t max_batch = 64;
     double max_wait_us = 500.0;

@@ -44,6 +44,7 @@ struct Site {
     bool operator==(Site const&) const = default;
 };
 
+/// Shape of a model that is served.
 struct ServingModel {
     std::string name = "twin";
     ModelClass model_class = ModelClass::item;

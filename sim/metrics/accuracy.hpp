@@ -43,6 +43,7 @@ struct ArmSamples {
     std::vector<ReplicateMetrics> replicates;  ///< [seeds]
 };
 
+/// A value with its 95 % interval.
 struct Interval {
     double value = 0;
     double low = 0;

@@ -53,6 +53,7 @@
 namespace ckvsim::model {
 
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
+/// Attention sites with pools.
 enum class Scope : std::uint8_t {
     released,
     all

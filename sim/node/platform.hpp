@@ -9,6 +9,7 @@
 
 namespace ckvsim::node {
 
+/// Where the rates of a platform come from.
 enum class PlatformKind : std::uint8_t {
     measured,
     nominal
@@ -34,6 +35,7 @@ struct CostGrid {
 /// other workers are idle (memory bandwidth to itself).
 using StrategyCosts = std::map<std::string, CostGrid>;
 
+/// A kind of serving node.
 struct Platform {
     std::string name;
     PlatformKind kind = PlatformKind::nominal;

@@ -25,6 +25,7 @@ enum class Tier : std::uint8_t { hbm, dram, none };
 /// Where a request's entry was found.
 enum class Outcome : std::uint8_t { hbm_hit, dram_hit, miss };
 
+/// One user's entry in the two tiers.
 struct CacheEntry {
     UserId user = 0;
     std::uint64_t bytes : 62 = 0;

@@ -47,6 +47,7 @@ struct FlashCrowd {
     bool operator==(FlashCrowd const&) const = default;
 };
 
+/// How the rate of requests changes over time.
 struct ArrivalShape {
     DiurnalParams diurnal;
     BurstParams bursts;

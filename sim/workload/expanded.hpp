@@ -15,6 +15,7 @@
 
 namespace ckvsim::workload {
 
+/// How recorded users are multiplied (sim/docs/expansion.md).
 struct ExpansionParams {
     std::uint64_t seed = 1;
     std::uint64_t users = 1000000;

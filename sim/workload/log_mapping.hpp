@@ -19,6 +19,7 @@ struct LabelRule {
     double threshold = 0.0;
 };
 
+/// Which columns of a log mean what.
 struct LogMapping {
     std::string user;
     std::string item;

@@ -23,6 +23,7 @@ struct SideTables {
     std::size_t pool_step_bytes = 0;
 };
 
+/// Pools or item tables of one attention site.
 struct SiteTables {
     SideTables k;
     SideTables v;

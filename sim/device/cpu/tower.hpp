@@ -9,6 +9,7 @@
 
 namespace ckvsim::device::cpu {
 
+/// Working memory of one thread.
 struct TowerScratch {
     std::array<AlignedVector<float>, 2> rows;
 };

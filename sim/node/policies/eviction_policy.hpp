@@ -36,6 +36,7 @@ struct NoSink {
     void release(Slot /*slot*/) const {}
 };
 
+/// What a store offers a policy.
 struct ExampleStore {
     Links& links(Slot slot);
     [[nodiscard]] std::uint64_t bytes(Slot slot) const;

@@ -1,0 +1,35 @@
+# What `cmake --install` puts besides programs, libraries and headers, and the Debian package.
+include(CMakePackageConfigHelpers)
+
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/ckvsimConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/generated/ckvsimConfig.cmake INSTALL_DESTINATION lib/cmake/ckvsim)
+# Interfaces may change with every minor version before 1.0.
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/ckvsimConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(EXPORT ckvsimTargets NAMESPACE ckvsim:: DESTINATION lib/cmake/ckvsim)
+install(FILES ${PROJECT_BINARY_DIR}/generated/ckvsimConfig.cmake
+  ${PROJECT_BINARY_DIR}/generated/ckvsimConfigVersion.cmake DESTINATION lib/cmake/ckvsim)
+
+# Specs, platforms and schemas under the paths that specs use: run from share/ckvsim.
+install(DIRECTORY workloads/specs workloads/platforms workloads/calibration workloads/schema
+  DESTINATION share/ckvsim/workloads FILES_MATCHING PATTERN "*.json")
+install(PROGRAMS scripts/plot scripts/report DESTINATION share/ckvsim/scripts)
+install(DIRECTORY scripts/plotting DESTINATION share/ckvsim/scripts PATTERN "__pycache__" EXCLUDE)
+install(DIRECTORY sim/docs/ DESTINATION share/doc/ckvsim/docs FILES_MATCHING PATTERN "*.md")
+install(FILES README.md CHANGELOG.md LICENSE NOTICE DESTINATION share/doc/ckvsim)
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_NAME ckvsim)
+set(CPACK_PACKAGE_VENDOR "ckvsim authors")
+set(CPACK_PACKAGE_CONTACT "ckvsim authors <ckvsim@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # libraries of the programs, from dpkg-shlibdeps
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3-h5py, python3-numpy, python3-matplotlib, python3-xxhash")
+if(CKVSIM_HAVE_MPI)
+  set(CPACK_DEBIAN_PACKAGE_DEPENDS "openmpi-bin")
+endif()
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+include(CPack)

@@ -1,0 +1,28 @@
+# cmake -DBUILD=... -DSOURCE=... -DWORK=... -DCOMPILER=... -P consumer_test.cmake
+# Installs the build, moves the tree (it must not remember its place), builds the consumer and runs it.
+function(must)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "failed (${status}): ${ARGN}\n${output}")
+  endif()
+  message(STATUS "${output}")
+endfunction()
+
+file(REMOVE_RECURSE ${WORK})
+must(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/first)
+file(RENAME ${WORK}/first ${WORK}/moved)
+file(GLOB_RECURSE headers ${WORK}/moved/include/*.hpp)
+list(LENGTH headers count)
+if(count LESS 50)
+  message(FATAL_ERROR "only ${count} headers were installed")
+endif()
+file(READ ${WORK}/moved/lib/cmake/ckvsim/ckvsimTargets.cmake targets)
+string(FIND "${targets}" "${SOURCE}" place)
+if(NOT place EQUAL -1)
+  message(FATAL_ERROR "the exported targets name the source folder ${SOURCE}")
+endif()
+must(${CMAKE_COMMAND} -S ${SOURCE}/tests/consumer -B ${WORK}/build -DCMAKE_PREFIX_PATH=${WORK}/moved
+  -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=${COMPILER})
+must(${CMAKE_COMMAND} --build ${WORK}/build)
+must(${WORK}/build/consumer)
+file(REMOVE_RECURSE ${WORK})
