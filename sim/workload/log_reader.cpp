@@ -164,8 +164,9 @@ Dataset read_movielens(std::string const& path, ImportOptions const& options,
         "labels are stated preferences (rating" + options.at("positive") +
         "), not clicks: every item was chosen by the user, nothing was merely shown");
     shell.notes.emplace_back("ratings come in bursts: the order inside a burst means little");
-    std::string const file =
-        std::filesystem::is_directory(path) ? find_table(path, "ratings.csv") : path;
+    std::error_code unreadable;  // reported when the file is opened
+    bool const folder = std::filesystem::is_directory(path, unreadable);
+    std::string const file = folder ? find_table(path, "ratings.csv") : path;
     return read_log(file, make_plan(std::move(mapping), options), std::move(shell), progress);
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -108,6 +109,13 @@ char const* const kLog =
     "list\t1\t6\t20\t0\taction\n"
     "home\t2\t5\t30\t0\tcomedy\n"
     "home\t2\t7\t40\t1\t\n";
+
+TEST_F(LogTest, MovieLensRefusesALinkToItself) {
+    auto const path = folder_.path("loop.csv");
+    std::filesystem::create_symlink(path, path);
+    EXPECT_THAT(refusal([&] { import_dataset("movielens", path, {}, {}); }),
+                HasSubstr("loop.csv: cannot be opened"));
+}
 
 TEST_F(LogTest, CategoriesAndContexts) {
     auto const data = log(kLog, kColumns);
