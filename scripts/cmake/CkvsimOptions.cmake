@@ -14,6 +14,7 @@ foreach(part MPI HDF5 TORCH CUDA)
 endforeach()
 option(CKVSIM_BUILD_TESTS "Build the test programs" ON)
 option(CKVSIM_BUILD_BENCH "Build the benchmark programs" OFF)
+option(CKVSIM_BUILD_FUZZ "Add the fuzz programs (clang only)" OFF)
 option(CKVSIM_WARNINGS_AS_ERRORS "Treat warnings as errors" OFF)
 set(CKVSIM_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined")
 
