@@ -182,14 +182,18 @@ FleetCaseSetup::FleetCaseSetup(config::FleetStudy const& study, node::Platform p
     setup.noise = noise;
 }
 
-FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
-                     FleetCaseSetup const& setup, fleet::FleetPeers const& peers,
-                     fleet::FleetProgress const& progress) {
+fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& item) {
     auto params = item.fleet;
     double const share = static_cast<double>(simulated_nodes(params)) / params.nodes;
     params.traffic.duration_s = study.requests / (params.traffic.requests_per_second * share);
     params.warmup_s = params.traffic.duration_s * study.warmup_share;
-    return fleet::run_fleet(params, setup.setup, setup.costs, peers, progress);
+    return params;
+}
+
+FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
+                     FleetCaseSetup const& setup, fleet::FleetPeers const& peers,
+                     fleet::FleetProgress const& progress) {
+    return fleet::run_fleet(run_params(study, item), setup.setup, setup.costs, peers, progress);
 }
 
 bool meets_slo(config::FleetStudy const& study, FleetResult const& result) {

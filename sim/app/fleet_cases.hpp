@@ -51,6 +51,9 @@ struct FleetCaseSetup {
                    std::vector<double> const& noise, FleetCase const& item);
 };
 
+/// The case's parameters with the virtual time that its expected requests take.
+fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& item);
+
 /// One run of the case, this rank's part. Collective where `peers` has several ranks.
 fleet::FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
                             FleetCaseSetup const& setup, fleet::FleetPeers const& peers,

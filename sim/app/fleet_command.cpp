@@ -55,6 +55,34 @@ bool cases_by_rank(config::FleetStudy const& spec) {
     return spec.search != config::FleetSearch::none || spec.fleet.sampled_nodes > 0;
 }
 
+/// An SLO that no request can meet, and more virtual time than visits have ticks for.
+void require_possible(config::FleetStudy const& spec, std::string const& file,
+                      FleetCase const& item, FleetCaseSetup const& setup) {
+    auto const& node = setup.setup;
+    auto const stage_ms = [&](fleet::StageWork const& work) {
+        return (std::max(work.bytes * node.ns_per_byte, work.flops * node.ns_per_flop) +
+                node.batch_overhead_ns) *
+               1e-6;
+    };
+    double const least_ms = stage_ms(setup.costs.decode(0)) + stage_ms(setup.costs.score());
+    if (spec.fleet.slo_ms < least_ms) {
+        throw ConfigError(
+            file, {{"/fleet/slo_ms",
+                    std::to_string(spec.fleet.slo_ms) + " ms, but " + item.model.name + " with " +
+                        item.arm.name + " takes " + std::to_string(least_ms) +
+                        " ms for a request without history on an idle GPU",
+                    "a longer SLO, fewer candidates or a faster platform"}});
+    }
+    double const seconds = run_params(spec, item).traffic.duration_s;
+    if (seconds > 2e6 && spec.search == config::FleetSearch::none) {
+        throw ConfigError(
+            file, {{"/traffic/requests",
+                    std::to_string(spec.requests) + " requests at this rate take " +
+                        std::to_string(seconds) + " s of virtual time; visits are kept for 2e6 s",
+                    "fewer requests or a higher rate"}});
+    }
+}
+
 /// Everything that can fail for its input fails before the first case runs.
 Study load_study(RunOptions const& options, int ranks) {
     Study study;
@@ -65,9 +93,10 @@ Study load_study(RunOptions const& options, int ranks) {
     for (auto const& item : study.cases) {
         if (item.refusal) continue;
         FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
+        require_possible(study.spec, options.spec, item, setup);
         auto const threads = omp_get_max_threads();
-        auto need =
-            fleet::state_bytes_needed(item.fleet, cases_by_rank(study.spec) ? 1 : ranks, threads);
+        auto need = fleet::state_bytes_needed(run_params(study.spec, item),
+                                              cases_by_rank(study.spec) ? 1 : ranks, threads);
         need *= cases_by_rank(study.spec) ? static_cast<std::uint64_t>(threads) : 1U;
         if (need * static_cast<std::uint64_t>(ranks) > available_memory_bytes()) {
             throw ConfigError(
@@ -103,7 +132,7 @@ void add_speed(metrics::Report& report, FleetCase const& item, double seconds,
         .set("seconds", seconds)
         .set("requests", requests)
         .set("requests_per_core_s", static_cast<double>(requests) / (seconds * cores))
-        .set("resident_bytes", resident_set_bytes())
+        .set("resident_bytes", peak_resident_bytes())
         .add();
 }
 

@@ -121,6 +121,7 @@ void add_main(metrics::Report& report, config::FleetStudy const& study, FleetCas
     row.set("case", item.number)
         .set("offered", r.offered)
         .set("shed", r.shed)
+        .set("abandoned", r.abandoned)
         .set("hit_ratio", 1.0 - ratio(found(r, Residence::none), looked))
         .set("hbm_ratio", ratio(found(r, Residence::hbm), looked))
         .set("dram_ratio", ratio(found(r, Residence::dram), looked))

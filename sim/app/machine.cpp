@@ -2,6 +2,7 @@
 
 #include <omp.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -37,6 +38,12 @@ std::int64_t resident_set_bytes() {
     std::int64_t resident_pages = 0;
     input >> total_pages >> resident_pages;
     return resident_pages * ::sysconf(_SC_PAGESIZE);
+}
+
+std::int64_t peak_resident_bytes() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return std::int64_t{usage.ru_maxrss} * 1024;  // kernel unit: KiB
 }
 
 std::uint64_t physical_memory_bytes() { return proc_kilobytes("/proc/meminfo", "MemTotal:"); }

@@ -8,6 +8,7 @@
 namespace ckvsim::app {
 
 std::int64_t resident_set_bytes();      ///< of this process, now
+std::int64_t peak_resident_bytes();     ///< of this process, the most so far
 std::uint64_t physical_memory_bytes();  ///< of this machine
 std::uint64_t available_memory_bytes();
 std::string cpu_model();

@@ -95,21 +95,33 @@ class MpiCommunicator final : public Communicator {
     std::vector<std::byte> exchange(std::vector<std::vector<std::byte>> const& to) override {
         auto const ranks = static_cast<std::size_t>(size_);
         validate(to.size() == ranks, "communicator: exchange needs one part per rank");
+        std::vector<std::uint64_t> out_bytes(ranks), in_bytes(ranks);
+        for (std::size_t r = 0; r < ranks; ++r) out_bytes[r] = to[r].size();
+        check(MPI_Alltoall(out_bytes.data(), 1, MPI_UINT64_T, in_bytes.data(), 1, MPI_UINT64_T,
+                           comm_),
+              "MPI_Alltoall");
         std::vector<int> out(ranks), in(ranks), out_at(ranks), in_at(ranks);
-        std::size_t sent = 0;
+        std::uint64_t sent = 0;
+        std::uint64_t came = 0;
         for (std::size_t r = 0; r < ranks; ++r) {
-            out[r] = static_cast<int>(to[r].size());
-            out_at[r] = static_cast<int>(sent);
-            sent += to[r].size();
+            sent += out_bytes[r];
+            came += in_bytes[r];
         }
-        check(MPI_Alltoall(out.data(), 1, MPI_INT, in.data(), 1, MPI_INT, comm_), "MPI_Alltoall");
-        std::size_t came = 0;
-        for (std::size_t r = 0; r < ranks; ++r) {
-            in_at[r] = static_cast<int>(came);
-            came += static_cast<std::size_t>(in[r]);
-        }
-        validate(sent <= kPieceBytes && came <= kPieceBytes,
+        // All ranks find out together: none waits for one that threw.
+        std::int64_t most = static_cast<std::int64_t>(std::max(sent, came));
+        max(std::span<std::int64_t>(&most, 1));
+        validate(most <= static_cast<std::int64_t>(kPieceBytes),
                  "communicator: more than 1 GiB in one exchange");
+        int sent_before = 0;
+        int came_before = 0;
+        for (std::size_t r = 0; r < ranks; ++r) {
+            out[r] = static_cast<int>(out_bytes[r]);
+            in[r] = static_cast<int>(in_bytes[r]);
+            out_at[r] = sent_before;
+            in_at[r] = came_before;
+            sent_before += out[r];
+            came_before += in[r];
+        }
         std::vector<std::byte> packed;
         packed.reserve(sent);
         for (auto const& part : to) packed.insert(packed.end(), part.begin(), part.end());

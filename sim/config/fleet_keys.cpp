@@ -302,6 +302,12 @@ void describe_fleet(KeyVisitor& v, FleetStudy& study) {
                study.batching.max_wait_us, {.low = 0, .high = 1e7});
         b.integer({.name = "max_queue", .meaning = "requests waiting at a GPU; more are shed"},
                   study.batching.max_queue, {.low = 1, .high = 1U << 24});
+        b.real(
+            {.name = "fetch_patience_ms",
+             .meaning = "an entry in host memory or on flash that would take longer to arrive is "
+                        "made from ids instead; 0 = always waited for",
+             .unit = "ms"},
+            study.batching.fetch_patience_ms, {.low = 0, .high = 1e6});
     });
     v.object({.name = "tiers", .meaning = "where entries live"},
              [&](KeyVisitor& t) { describe_tiers(t, study); });

@@ -55,6 +55,18 @@ void check_fleet(FleetStudy const& study, Problems& problems) {
                      "a sample of nodes stands for the fleet only where users stay at home",
                      "set sampled_nodes to 0 or routing to home");
     }
+    if (users / f.nodes > 4.0e9) {
+        problems.add(std::vector<std::string>{"/fleet/users", "/fleet/nodes"},
+                     "more than 4e9 users on a node", "more nodes");
+    }
+    bool const no_lower_tier =
+        !study.budget.dram_tier && !study.budget.nvme_tier && study.sweep.tiers.empty();
+    if (study.tiers.admission == fleet::Admission::second_visit && no_lower_tier) {
+        problems.add(std::vector<std::string>{"/fleet/tiers/admission", "/fleet/tiers/dram"},
+                     "\"second_visit\" needs a tier below GPU memory for the first visit: nothing "
+                     "would ever be kept",
+                     "use \"all\" or switch a tier on");
+    }
     if (f.history.shortest > f.history.longest) {
         problems.add(std::vector<std::string>{"/users/history/shortest", "/users/history/longest"},
                      "shortest is above longest", "swap them");

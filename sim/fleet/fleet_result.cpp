@@ -13,11 +13,26 @@ constexpr std::uint64_t kLow = 0xFFFFFFFFULL;
 /// Visits every plain counter in one order.
 template <class Result, class Visit>
 void for_each_counter(Result& r, Visit&& visit) {
-    for (auto* value :
-         {&r.offered, &r.warmup_requests, &r.shed, &r.served, &r.good, &r.guests,
-          &r.prefilled_interactions, &r.appended_events, &r.evictions, &r.dropped, &r.batches,
-          &r.link_entry_bytes, &r.link_table_bytes, &r.write_back_bytes, &r.nvme_read_bytes,
-          &r.nvme_write_bytes, &r.nic_bytes, &r.state_bytes, &r.simulated_users})
+    for (auto* value : {&r.offered,
+                        &r.warmup_requests,
+                        &r.shed,
+                        &r.served,
+                        &r.good,
+                        &r.abandoned,
+                        &r.guests,
+                        &r.prefilled_interactions,
+                        &r.appended_events,
+                        &r.evictions,
+                        &r.dropped,
+                        &r.batches,
+                        &r.link_entry_bytes,
+                        &r.link_table_bytes,
+                        &r.write_back_bytes,
+                        &r.nvme_read_bytes,
+                        &r.nvme_write_bytes,
+                        &r.nic_bytes,
+                        &r.state_bytes,
+                        &r.simulated_users})
         visit(*value);
     for (auto* list : {&r.found, &r.entries, &r.used_bytes, &r.capacity_bytes})
         for (auto& value : *list) visit(value);

@@ -51,7 +51,8 @@ struct FleetResult {
     std::uint64_t served = 0;
     std::uint64_t good = 0;                          ///< answered within the SLO
     std::array<std::uint64_t, kResidences> found{};  ///< served requests by where the entry was
-    std::uint64_t guests = 0;                        ///< served away from the user's home node
+    std::uint64_t abandoned = 0;  ///< entries below GPU memory that were made from ids instead
+    std::uint64_t guests = 0;     ///< served away from the user's home node
     std::uint64_t prefilled_interactions = 0;
     std::uint64_t appended_events = 0;
     std::uint64_t evictions = 0;

@@ -29,6 +29,13 @@ NodeRun node_run(FleetParams const& params) {
     return run;
 }
 
+/// Address space for guests; they take memory when they come, at most one a request.
+std::uint64_t most_guests(FleetParams const& params) {
+    if (params.routing.kind == RoutingKind::home) return 0;
+    std::uint64_t const others = params.users - params.users / params.nodes;
+    return std::min<std::uint64_t>(others, 0x80000000ULL);
+}
+
 /// One node with its requests.
 struct Running {
     ArrivalStream stream;
@@ -36,7 +43,7 @@ struct Running {
     Running(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
             ServingCosts const& costs, std::uint32_t node)
         : stream(users, params.traffic, params.seed, node),
-          sim(setup, costs, node_run(params), node, users.places(node)) {
+          sim(setup, costs, node_run(params), node, users.places(node), most_guests(params)) {
         std::vector<double> rates;
         for (std::size_t k = 0; k < users.classes().size(); ++k)
             rates.push_back(stream.session_rate(k));
@@ -95,8 +102,11 @@ class Windowed {
           inbox_(ids_.size()),
           running_(ids_.size()) {
 #pragma omp parallel for schedule(dynamic, 1)
-        for (std::size_t i = 0; i < ids_.size(); ++i)
-            running_[i] = std::make_unique<Running>(params, users, setup, costs, ids_[i]);
+        for (std::size_t i = 0; i < ids_.size(); ++i) {
+            guard([&] {
+                running_[i] = std::make_unique<Running>(params, users, setup, costs, ids_[i]);
+            });
+        }
     }
 
     FleetResult run(Counter& counter) {
@@ -121,7 +131,7 @@ class Windowed {
         std::vector<std::int64_t> load(params_.nodes + 1, 0);
         load.back() = failure_ ? 1 : 0;
         for (std::size_t i = 0; i < ids_.size(); ++i)
-            load[ids_[i]] = running_[i]->sim.backlog_ns(now);
+            if (running_[i]) load[ids_[i]] = running_[i]->sim.backlog_ns(now);
         if (peers_.ranks > 1) peers_.max(load);
         bool const good = load.back() == 0;
         load.pop_back();
@@ -132,32 +142,43 @@ class Windowed {
         for (auto& box : inbox_) box.clear();
         std::vector<std::vector<std::byte>> to(static_cast<std::size_t>(peers_.ranks));
         std::vector<Arrival> block;
-        for (std::size_t i = 0; i < ids_.size(); ++i) {
-            auto& running = *running_[i];
-            do {
-                running.stream.next(until, kBlock, block);
-                for (auto const& arrival : block) {
-                    Parcel parcel{arrival, ids_[i],
-                                  router_.route(arrival.user, ids_[i], arrival.time_ns), 0, 0};
-                    if (parcel.node != ids_[i]) parcel.events = running.sim.send_away(arrival);
-                    auto const rank =
-                        static_cast<int>(parcel.node % static_cast<std::uint32_t>(peers_.ranks));
-                    if (rank == peers_.rank) {
-                        keep(parcel);
-                        continue;
-                    }
-                    auto& out = to[static_cast<std::size_t>(rank)];
-                    auto const* bytes = reinterpret_cast<std::byte const*>(&parcel);
-                    out.insert(out.end(), bytes, bytes + sizeof parcel);
-                }
-            } while (block.size() == kBlock);
-        }
+        for (std::size_t i = 0; i < ids_.size(); ++i) guard([&] { send(i, until, block, to); });
         if (peers_.ranks == 1) return;
         auto const came = peers_.exchange(to);
         for (std::size_t at = 0; at < came.size(); at += sizeof(Parcel)) {
             Parcel parcel;
             std::memcpy(&parcel, came.data() + at, sizeof parcel);
             keep(parcel);
+        }
+    }
+    /// A node's next requests on their ways.
+    void send(std::size_t i, Nanoseconds until, std::vector<Arrival>& block,
+              std::vector<std::vector<std::byte>>& to) {
+        auto& running = *running_[i];
+        do {
+            running.stream.next(until, kBlock, block);
+            for (auto const& arrival : block) {
+                Parcel parcel{arrival, ids_[i],
+                              router_.route(arrival.user, ids_[i], arrival.time_ns), 0, 0};
+                if (parcel.node != ids_[i]) parcel.events = running.sim.send_away(arrival);
+                auto const rank = parcel.node % static_cast<std::uint32_t>(peers_.ranks);
+                if (static_cast<int>(rank) == peers_.rank) {
+                    keep(parcel);
+                    continue;
+                }
+                auto const* bytes = reinterpret_cast<std::byte const*>(&parcel);
+                to[rank].insert(to[rank].end(), bytes, bytes + sizeof parcel);
+            }
+        } while (block.size() == kBlock);
+    }
+    /// Keeps the first failure for the next window's edge, where all ranks learn of it.
+    template <class Body>
+    void guard(Body&& body) {
+        try {
+            body();
+        } catch (...) {
+#pragma omp critical(ckvsim_fleet_failure)
+            if (!failure_) failure_ = std::current_exception();
         }
     }
     void keep(Parcel const& parcel) {
@@ -168,18 +189,14 @@ class Windowed {
 #pragma omp parallel for schedule(dynamic, 1) reduction(+ : served)
         for (std::size_t i = 0; i < ids_.size(); ++i) {
             served += inbox_[i].size();
-            try {
-                serve_node(i);
-            } catch (...) {
-#pragma omp critical(ckvsim_fleet_failure)
-                failure_ = std::current_exception();
-            }
+            guard([&] { serve_node(i); });
         }
         return served;
     }
     void serve_node(std::size_t i) {
         auto& box = inbox_[i];
-        std::sort(box.begin(), box.end(), [](Parcel const& a, Parcel const& b) {
+        // Stable: requests of one node come in their order, whoever brought them.
+        std::stable_sort(box.begin(), box.end(), [](Parcel const& a, Parcel const& b) {
             if (a.arrival.time_ns != b.arrival.time_ns)
                 return a.arrival.time_ns < b.arrival.time_ns;
             return a.home != b.home ? a.home < b.home : a.arrival.user < b.arrival.user;
@@ -224,12 +241,17 @@ std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, in
 }
 
 std::uint64_t state_bytes_needed(FleetParams const& params, int ranks, int threads) {
-    std::uint64_t const per_node = (params.users / params.nodes + 1) * sizeof(UserState);
+    std::uint64_t const users = params.users / params.nodes + 1;
     std::uint64_t const mine = nodes_of_rank(params, 0, ranks).size();
-    // Alone, a node's state lives while it is simulated; in windows all live at once.
-    bool const alone = params.routing.kind == RoutingKind::home;
-    return per_node *
-           (alone ? std::min<std::uint64_t>(mine, static_cast<std::uint64_t>(threads)) : mine);
+    // Alone, a node's state lives while it is simulated; in windows all live at once, with what
+    // other nodes served and with guests: at most one a request, 16 bytes and twice 16 of index.
+    if (params.routing.kind == RoutingKind::home)
+        return users * sizeof(UserState) *
+               std::min<std::uint64_t>(mine, static_cast<std::uint64_t>(threads));
+    double const requests = params.traffic.requests_per_second * params.traffic.duration_s;
+    double const guests = std::min(requests / params.nodes,
+                                   static_cast<double>(params.users - params.users / params.nodes));
+    return mine * (users * (sizeof(UserState) + 2) + static_cast<std::uint64_t>(guests * 48.0));
 }
 
 FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, ServingCosts const& costs,

@@ -62,11 +62,17 @@ FleetUsers::FleetUsers(std::uint64_t users, std::uint32_t nodes, ActivityParams 
         next.end = edge >= 1.0
                        ? users
                        : static_cast<UserId>(std::llround(edge * static_cast<double>(users)));
+        // A class of a small fleet that rounds to nobody joins the next one.
+        if (next.end <= next.first) continue;
         next.relative_rate = (activity_share - below_activity) / (edge - below);
         below = edge;
         below_activity = activity_share;
-        if (next.end > next.first) classes_.push_back(next);
+        classes_.push_back(next);
     }
+    // Rounding moved users between classes: the mean over users stays 1.
+    double sum = 0.0;
+    for (auto const& c : classes_) sum += static_cast<double>(c.end - c.first) * c.relative_rate;
+    for (auto& c : classes_) c.relative_rate *= static_cast<double>(users) / sum;
     lengths_.resize(kLengthQuantiles);
     for (std::size_t i = 0; i < kLengthQuantiles; ++i) {
         double const p = (static_cast<double>(i) + 0.5) / kLengthQuantiles;

@@ -106,6 +106,16 @@ NodeSetup make_node_setup(node::Platform const& platform, NodeBudget const& budg
         budget.dram_tier ? capacity(static_cast<double>(policy.dram_bytes), dram) : 0;
     setup.tiers.nvme_bytes =
         nvme ? capacity(static_cast<double>(policy.nvme_bytes), platform.nvme_bytes) : 0;
+    if (policy.inclusive && setup.tiers.dram_bytes < setup.tiers.hbm_bytes * setup.gpus) {
+        throw ConfigError(
+            platform.name,
+            {{"/fleet/tiers/inclusive",
+              "host memory has " + std::to_string(setup.tiers.dram_bytes) +
+                  " bytes for entries, the GPUs hold " +
+                  std::to_string(setup.tiers.hbm_bytes * setup.gpus) +
+                  ": it cannot keep a copy of everything",
+              "set inclusive to false, hbm_bytes lower, or give entries more host memory"}});
+    }
     return setup;
 }
 

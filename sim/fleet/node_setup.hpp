@@ -30,6 +30,8 @@ struct Batching {
     std::uint32_t max_batch = 64;
     double max_wait_us = 500.0;
     std::uint32_t max_queue = 4096;  ///< requests waiting at one GPU; more are shed
+    /// An entry that would take longer to arrive is made from ids instead; 0 = always waited for.
+    double fetch_patience_ms = 10.0;
 
     bool operator==(Batching const&) const = default;
 };

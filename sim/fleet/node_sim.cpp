@@ -21,16 +21,17 @@ Nanoseconds rounded(double ns) { return static_cast<Nanoseconds>(ns + 0.5); }
 }  // namespace
 
 NodeSim::NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun const& run,
-                 std::uint32_t node, std::uint64_t users)
+                 std::uint32_t node, std::uint64_t users, std::uint64_t most_guests)
     : setup_(setup),
       costs_(costs),
       run_(run),
       node_(node),
       users_(users),
-      tiers_(users, setup.gpus, setup.tiers, costs),
+      tiers_(users, most_guests, setup.gpus, setup.tiers, costs),
       gpus_(setup.gpus),
       nvme_(setup.nvme_devices),
       max_wait_ns_(rounded(setup.batching.max_wait_us * 1e3)),
+      patience_ns_(rounded(setup.batching.fetch_patience_ms * 1e6)),
       guests_(1024, {kNoUser, kNoPlace}) {
     for (auto& gpu : gpus_) gpu.ready.resize(kFirstRing);
 }
@@ -50,19 +51,22 @@ void NodeSim::serve(std::span<Arrival const> arrivals) {
     for (std::size_t i = 0; i < arrivals.size(); ++i) {
         if (i + kFar < arrivals.size()) tiers_.prefetch(arrivals[i + kFar].place);
         if (i + kNear < arrivals.size()) tiers_.prefetch_neighbours(arrivals[i + kNear].place);
-        arrive(arrivals[i], arrivals[i].place);
+        Arrival const& arrival = arrivals[i];
+        std::uint32_t lacking = arrival.appended;
+        if (!owed_.empty()) {
+            lacking += owed_[arrival.place];
+            owed_[arrival.place] = 0;
+        }
+        arrive(arrival, arrival.place, lacking);
     }
 }
 
-void NodeSim::arrive(Arrival const& arrival, std::uint32_t place) {
+void NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking) {
     Nanoseconds const now = arrival.time_ns;
     while (!hops_.empty() && hops_.top().at_ns <= now) {
         Hop const hop = hops_.top();
         hops_.pop();
-        Pending request = hop.request;
-        request.ready_ns =
-            std::max(request.ready_ns, over_link(hop.gpu, hop.at_ns, hop.link_bytes));
-        gpus_[hop.gpu].coming.push(request);
+        land(hop);
     }
     std::uint32_t const index = tiers_.gpu_of(place);
     advance(index, now);
@@ -71,13 +75,17 @@ void NodeSim::arrive(Arrival const& arrival, std::uint32_t place) {
     auto& slot = bin(now);
     ++slot.requests;
     ++(counts ? result_.offered : result_.warmup_requests);
-    if (gpu.count + gpu.coming.size() >= setup_.batching.max_queue) {
+    if (gpu.count + gpu.coming.size() + gpu.hopping >= setup_.batching.max_queue) {
         ++slot.shed;
         if (counts) ++result_.shed;
         return;
     }
-    Residence const found = tiers_.look_up(place, tick_of(now));
+    Residence found = tiers_.look_up(place, tick_of(now));
     std::uint64_t const held_bytes = costs_.entry_bytes(tiers_.interactions(tiers_.state(place)));
+    if (too_slow(index, found, held_bytes, now)) {
+        found = Residence::none;
+        if (counts) ++result_.abandoned;
+    }
     Moves moves;
     tiers_.serve(place, arrival.appended, tick_of(now), moves);
     std::uint32_t const n = tiers_.interactions(tiers_.state(place));
@@ -88,24 +96,48 @@ void NodeSim::arrive(Arrival const& arrival, std::uint32_t place) {
     request.user = arrival.user;
     request.order = order_++;
     request.interactions = static_cast<std::uint16_t>(n);
-    request.appended = found == Residence::none ? std::uint16_t{0} : arrival.appended;
+    request.appended = found == Residence::none
+                           ? std::uint16_t{0}
+                           : static_cast<std::uint16_t>(std::min<std::uint32_t>(lacking, 65535));
     request.found = found;
     slot.hbm_hits += found == Residence::hbm ? 1 : 0;
     slot.hits += found == Residence::none ? 0 : 1;
     if (counts) {
         ++result_.found[static_cast<std::size_t>(found)];
-        result_.evictions += moves.evictions;
-        result_.dropped += moves.dropped;
         result_.appended_events += request.appended;
         if (found == Residence::none) result_.prefilled_interactions += n;
     }
     if (transfer.hop) {
+        ++gpu.hopping;
         hops_.push({transfer.hop_ns, index, transfer.link_bytes, request});
     } else if (request.ready_ns <= now) {
         push_ready(gpu, request);
     } else {
         gpu.coming.push(request);
     }
+}
+
+/// Whether the entry would arrive later than anybody waits for it.
+bool NodeSim::too_slow(std::uint32_t gpu, Residence found, std::uint64_t entry_bytes,
+                       Nanoseconds now) const {
+    if (patience_ns_ == 0 || (found != Residence::dram && found != Residence::nvme)) return false;
+    double const bytes = static_cast<double>(entry_bytes);
+    Nanoseconds at = now;
+    if (found == Residence::nvme) {
+        at = nvme_.start_of(now) +
+             rounded(bytes * setup_.ns_per_nvme_read_byte + setup_.nvme_latency_ns);
+    }
+    at = std::max(at, gpus_[gpu].link_in.free_ns()) +
+         rounded(bytes * setup_.ns_per_link_byte + setup_.link_latency_ns);
+    return at - now > patience_ns_;
+}
+
+/// An entry has reached host memory from flash: on to its GPU.
+void NodeSim::land(Hop const& hop) {
+    Pending request = hop.request;
+    request.ready_ns = std::max(request.ready_ns, over_link(hop.gpu, hop.at_ns, hop.link_bytes));
+    --gpus_[hop.gpu].hopping;
+    gpus_[hop.gpu].coming.push(request);
 }
 
 Nanoseconds NodeSim::over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64_t bytes) {
@@ -115,6 +147,35 @@ Nanoseconds NodeSim::over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64
         result_.busy_ns[static_cast<std::size_t>(Device::link_in)] +=
             static_cast<std::uint64_t>(busy);
     return slot.end_ns + rounded(setup_.link_latency_ns);
+}
+
+/// What an admission or a growth pushed down; returns when GPU memory has room again.
+Nanoseconds NodeSim::write_back(std::uint32_t gpu, Nanoseconds from, Moves const& moves,
+                                bool counts) {
+    Nanoseconds done_ns = 0;
+    auto const busy = [&](Device device, Nanoseconds ns) {
+        if (counts)
+            result_.busy_ns[static_cast<std::size_t>(device)] += static_cast<std::uint64_t>(ns);
+    };
+    if (moves.hbm_to_dram > 0) {
+        Nanoseconds const ns =
+            rounded(static_cast<double>(moves.hbm_to_dram) * setup_.ns_per_link_byte);
+        done_ns = gpus_[gpu].link_out.serve(from, ns).end_ns;
+        busy(Device::link_out, ns);
+    }
+    if (moves.dram_to_nvme > 0) {
+        Nanoseconds const ns =
+            rounded(static_cast<double>(moves.dram_to_nvme) * setup_.ns_per_nvme_write_byte);
+        nvme_.serve(from, ns);
+        busy(Device::nvme, ns);
+    }
+    if (counts) {
+        result_.write_back_bytes += moves.hbm_to_dram;
+        result_.nvme_write_bytes += moves.dram_to_nvme;
+        result_.evictions += moves.evictions;
+        result_.dropped += moves.dropped;
+    }
+    return done_ns;
 }
 
 NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
@@ -131,19 +192,7 @@ NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
     // A session's first request was announced.
     Nanoseconds const from =
         arrival.returning ? now : std::max<Nanoseconds>(now - run_.prefetch_lead_ns, 0);
-    if (moves.hbm_to_dram > 0) {
-        Nanoseconds const ns =
-            rounded(static_cast<double>(moves.hbm_to_dram) * setup_.ns_per_link_byte);
-        transfer.ready_ns =
-            std::max(transfer.ready_ns, gpus_[index].link_out.serve(from, ns).end_ns);
-        busy(Device::link_out, ns);
-    }
-    if (moves.dram_to_nvme > 0) {
-        Nanoseconds const ns =
-            rounded(static_cast<double>(moves.dram_to_nvme) * setup_.ns_per_nvme_write_byte);
-        nvme_.serve(from, ns);
-        busy(Device::nvme, ns);
-    }
+    transfer.ready_ns = std::max(now, write_back(index, from, moves, counts));
     double const encoded = found == Residence::none ? interactions : arrival.appended;
     double const table_link = setup_.link_bytes_per_candidate * costs_.candidates() +
                               setup_.link_bytes_per_interaction * interactions +
@@ -162,8 +211,6 @@ NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
     bool const fetched = found == Residence::dram || found == Residence::nvme;
     transfer.link_bytes = static_cast<std::uint64_t>(table_link) + (fetched ? entry_bytes : 0);
     if (counts) {
-        result_.write_back_bytes += moves.hbm_to_dram;
-        result_.nvme_write_bytes += moves.dram_to_nvme;
         result_.nic_bytes += static_cast<std::uint64_t>(nic);
         result_.link_table_bytes += static_cast<std::uint64_t>(table_link);
         if (fetched) result_.link_entry_bytes += entry_bytes;
@@ -333,17 +380,21 @@ void NodeSim::serve_guest(Arrival const& arrival, std::uint32_t events) {
     std::uint32_t const place = guest_place(arrival.user, events);
     // What he did since he was last here is appended, too.
     std::uint32_t const known = tiers_.state(place).events;
+    std::uint32_t const lacking = arrival.appended + (events > known ? events - known : 0);
     Arrival here = arrival;
-    here.appended = static_cast<std::uint16_t>(
-        std::min<std::uint32_t>(arrival.appended + (events > known ? events - known : 0), 65535));
+    here.appended = static_cast<std::uint16_t>(std::min<std::uint32_t>(lacking, 65535));
     if (measured(arrival.time_ns)) ++result_.guests;
-    arrive(here, place);
+    arrive(here, place, lacking);
 }
 
 std::uint32_t NodeSim::send_away(Arrival const& arrival) {
     std::uint32_t const events = tiers_.state(arrival.place).events;
     Moves moves;
     tiers_.grow(arrival.place, arrival.appended, moves);
+    write_back(tiers_.gpu_of(arrival.place), arrival.time_ns, moves, measured(arrival.time_ns));
+    if (owed_.empty()) owed_.resize(users_, 0);
+    auto& owed = owed_[arrival.place];
+    owed = static_cast<std::uint16_t>(std::min<std::uint32_t>(owed + arrival.appended, 65535));
     return events;
 }
 
@@ -352,10 +403,7 @@ FleetResult NodeSim::finish() {
     while (!hops_.empty()) {
         Hop const hop = hops_.top();
         hops_.pop();
-        Pending request = hop.request;
-        request.ready_ns =
-            std::max(request.ready_ns, over_link(hop.gpu, hop.at_ns, hop.link_bytes));
-        gpus_[hop.gpu].coming.push(request);
+        land(hop);
     }
     for (std::uint32_t g = 0; g < gpus_.size(); ++g) advance(g, kEnd);
     for (std::size_t t = 1; t < kResidences; ++t) {

@@ -35,7 +35,7 @@ class NodeSim {
   public:
     /// `setup` and `costs` must outlive the simulation.
     NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun const& run,
-            std::uint32_t node, std::uint64_t users);
+            std::uint32_t node, std::uint64_t users, std::uint64_t most_guests = 0);
 
     [[nodiscard]] NodeTiers& tiers() { return tiers_; }
     /// Requests in order of time; calls continue where the last one ended.
@@ -44,7 +44,8 @@ class NodeSim {
     /// his history before it, as his home knows them.
     void serve_guest(Arrival const& arrival, std::uint32_t events);
     /// A request of a user at home that another node serves: his history grows without being
-    /// served here. Returns the events before it.
+    /// served here; what the entry here lacks is appended at his next visit. Returns the events
+    /// before it.
     std::uint32_t send_away(Arrival const& arrival);
     /// Time until the GPUs have done all that is known at `now`, summed over GPUs.
     [[nodiscard]] Nanoseconds backlog_ns(Nanoseconds now) const;
@@ -83,6 +84,7 @@ class NodeSim {
         node::FifoServer link_out;
         Nanoseconds free_ns = 0;
         std::uint64_t batches = 0;
+        std::size_t hopping = 0;     ///< requests whose entry is on its way from flash to the host
         std::vector<Pending> ready;  ///< ring, ascending in ready_ns
         std::size_t head = 0;
         std::size_t count = 0;
@@ -95,9 +97,14 @@ class NodeSim {
         std::uint64_t link_bytes = 0;
     };
 
-    void arrive(Arrival const& arrival, std::uint32_t place);
+    /// `lacking`: events that the entry does not hold yet, the arrival's own included.
+    void arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking);
+    Nanoseconds write_back(std::uint32_t gpu, Nanoseconds from, Moves const& moves, bool counts);
     Transfer move(Arrival const& arrival, std::uint32_t gpu, std::uint32_t interactions,
                   Residence found, std::uint64_t entry_bytes, Moves const& moves);
+    [[nodiscard]] bool too_slow(std::uint32_t gpu, Residence found, std::uint64_t entry_bytes,
+                                Nanoseconds now) const;
+    void land(Hop const& hop);
     Nanoseconds over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64_t bytes);
     void advance(std::uint32_t gpu, Nanoseconds now);
     void push_ready(Gpu& gpu, Pending const& request);
@@ -120,10 +127,12 @@ class NodeSim {
     std::priority_queue<Hop, std::vector<Hop>, LaterHop> hops_;
     std::uint32_t order_ = 0;
     Nanoseconds max_wait_ns_;
+    Nanoseconds patience_ns_;
     FleetResult result_;
     UnorderedHash hash_;
     std::vector<std::pair<std::uint64_t, std::uint32_t>> guests_;  ///< open addressing: user, place
     std::size_t guest_count_ = 0;
+    std::vector<std::uint16_t> owed_;  ///< by place: events that other nodes served; 2 bytes a user
 };
 
 }  // namespace ckvsim::fleet

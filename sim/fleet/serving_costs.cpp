@@ -151,10 +151,6 @@ ServingCosts::ServingCosts(ServingModel const& model, KeepingParams const& keepi
         prefill_[n].bytes += payload[n];  // written once
     }
     for (auto const& site : model.sites) add_site(model, keeping, site);
-    // A model over the sequence runs its layers again at every request when nothing is kept.
-    if (keeping.keeping == Keeping::recompute && model.model_class == ModelClass::sequence) {
-        for (std::uint32_t n = 0; n <= max_; ++n) decode_[n].flops += prefill_[n].flops;
-    }
     double in = 3.0 * model.embedding_dim;
     score_.bytes = candidates * kEmbeddingValueBytes * model.embedding_dim;
     for (std::uint32_t const width : model.tower) {
@@ -199,12 +195,12 @@ void ServingCosts::add_site(ServingModel const& model, KeepingParams const& keep
         } else if (keeping.keeping != Keeping::recompute) {
             decode.bytes += layers * (tokens + read_rows) * (side + code + pool_row);
         }
-        auto& prefill = prefill_[n];
-        if (!keeps_ids(keeping.keeping) || sequence) {
-            prefill.bytes += tokens * kEmbeddingValueBytes * model.embedding_dim / tpi;
-            prefill.flops += layers * tokens * (make + layer_rest);
-            if (sequence) prefill.flops += layers * 2.0 * d * tokens * tokens;  // causal half
-        }
+        if (keeps_ids(keeping.keeping) && !sequence) continue;
+        // Where nothing is kept of a model over the sequence, its layers run at every request.
+        auto& encode = keeping.keeping == Keeping::recompute ? decode : prefill_[n];
+        encode.bytes += tokens * kEmbeddingValueBytes * model.embedding_dim / tpi;
+        encode.flops += layers * tokens * (make + layer_rest);
+        if (sequence) encode.flops += layers * 2.0 * d * tokens * tokens;  // causal half
     }
     if (!keeps_ids(keeping.keeping)) {
         append_event_.bytes +=

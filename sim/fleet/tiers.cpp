@@ -9,8 +9,11 @@ namespace ckvsim::fleet {
 
 namespace {
 
-/// Guests that a node may keep beside its own users: an eighth of them, at least a few.
-std::size_t guest_room(std::uint64_t users) { return users / 8 + 65536; }
+/// At least one tick where there is a limit at all.
+std::uint32_t ticks_to_live(double ttl_s) {
+    double const ticks = ttl_s * 1e9 / static_cast<double>(1 << 20);
+    return ttl_s <= 0.0 ? 0 : static_cast<std::uint32_t>(std::clamp(ticks, 1.0, 2147483647.0));
+}
 
 }  // namespace
 
@@ -30,16 +33,15 @@ std::string to_string(EvictionPolicy value) {
 
 std::string to_string(Admission value) { return value == Admission::all ? "all" : "second_visit"; }
 
-NodeTiers::NodeTiers(std::uint64_t users, std::uint32_t gpus, TierParams const& params,
-                     ServingCosts const& costs)
-    : states_(users, users + guest_room(users)),
+NodeTiers::NodeTiers(std::uint64_t users, std::uint64_t most_guests, std::uint32_t gpus,
+                     TierParams const& params, ServingCosts const& costs)
+    : states_(users, users + most_guests),
       gpus_(gpus),
       max_(costs.max_interactions()),
       params_(params),
-      ttl_ticks_(static_cast<std::uint32_t>(
-          std::min(params.ttl_s * 1e9 / static_cast<double>(1 << 20), 2147483647.0))),
+      ttl_ticks_(ticks_to_live(params.ttl_s)),
       lists_(gpus + 2) {
-    validate(gpus >= 1 && users < kNoPlace, "NodeTiers: gpus and users");
+    validate(gpus >= 1 && users + most_guests < kNoPlace, "NodeTiers: gpus and users");
     validate(!params.inclusive || params.dram_bytes >= params.hbm_bytes * gpus,
              "NodeTiers: inclusive host memory must hold what the GPUs hold");
     for (std::uint32_t n = 0; n <= max_; ++n) entry_bytes_.push_back(costs.entry_bytes(n));
@@ -135,11 +137,12 @@ void NodeTiers::push_down(Residence from, std::uint32_t place, Moves& moves) {
 void NodeTiers::settle(std::uint32_t place, Residence tier, Moves& moves) {
     UserState& s = states_[place];
     std::uint64_t const size = bytes(s);
+    bool const kept = static_cast<Residence>(s.residence) != Residence::none;
     s.visited = 0;
     s.residence = static_cast<std::uint8_t>(Residence::none);
     if (tier == Residence::hbm && size <= params_.hbm_bytes &&
-        (!params_.inclusive || make_room(Residence::dram, place, size, moves)) &&
-        make_room(Residence::hbm, place, size, moves)) {
+        make_room(Residence::hbm, place, size, moves) &&
+        (!params_.inclusive || make_room(Residence::dram, place, size, moves))) {
         if (params_.inclusive) lists_[gpus_].used += size;
     } else if (make_room(Residence::dram, place, size, moves)) {
         tier = Residence::dram;
@@ -149,6 +152,7 @@ void NodeTiers::settle(std::uint32_t place, Residence tier, Moves& moves) {
         moves.hbm_to_dram += size;
         moves.dram_to_nvme += size;
     } else {
+        if (kept) ++moves.dropped;  // it has outgrown every tier
         return;
     }
     List& l = list(tier, place);

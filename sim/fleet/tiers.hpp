@@ -70,9 +70,10 @@ struct Moves {
 
 class NodeTiers {
   public:
-    /// `users`: states of the node's own users; guests (see add_place) come behind them.
-    NodeTiers(std::uint64_t users, std::uint32_t gpus, TierParams const& params,
-              ServingCosts const& costs);
+    /// `users`: states of the node's own users; at most `most_guests` (see add_place) come behind
+    /// them and take memory when they come.
+    NodeTiers(std::uint64_t users, std::uint64_t most_guests, std::uint32_t gpus,
+              TierParams const& params, ServingCosts const& costs);
 
     [[nodiscard]] UserState& state(std::uint32_t place) { return states_[place]; }
     [[nodiscard]] UserState const& state(std::uint32_t place) const { return states_[place]; }
@@ -95,8 +96,7 @@ class NodeTiers {
     Residence serve(std::uint32_t place, std::uint32_t appended, std::uint32_t now_tick,
                     Moves& moves);
 
-    /// The history grew by events that another node served: the entry here takes their room (and
-    /// what it lacks is appended with the next visit's own events).
+    /// The history grew by events that another node served: the entry here takes their room.
     void grow(std::uint32_t place, std::uint32_t appended, Moves& moves);
 
     [[nodiscard]] std::uint64_t used_bytes(Residence tier) const;

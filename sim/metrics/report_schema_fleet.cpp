@@ -57,6 +57,10 @@ TableSchema fleet() {
         case_key(),
         counted("offered", "requests", "measured requests, warm-up excluded"),
         counted("shed", "requests", "refused because a GPU's queue was full"),
+        counted(
+            "abandoned", "requests",
+            "entry was below GPU memory but would have taken longer than fetch_patience_ms: made "
+            "from ids"),
         modelled("hit_ratio", "1", "served requests whose entry was in any tier"),
         modelled("hbm_ratio", "1", "... in GPU memory"),
         modelled("dram_ratio", "1", "... in host memory"),
@@ -185,7 +189,7 @@ TableSchema fleet_speed() {
              {"seconds", real, "s", measured, "slowest rank, start state included", kNoisy},
              {"requests", integer, "requests", measured, "simulated, searches included", kNoisy},
              {"requests_per_core_s", real, "1/s", derived, "requests / (seconds * cores)", kNoisy},
-             {"resident_bytes", integer, "bytes", measured, "largest resident set of a rank so far",
+             {"resident_bytes", integer, "bytes", measured, "largest resident set of rank 0 so far",
               kNoisy}}};
 }
 

@@ -23,6 +23,11 @@ class ServerPool {
         return {start, *first};
     }
 
+    /// When a job that is ready at `ready_ns` would start.
+    [[nodiscard]] Nanoseconds start_of(Nanoseconds ready_ns) const {
+        return std::max(ready_ns, *std::min_element(free_ns_.begin(), free_ns_.end()));
+    }
+
   private:
     std::vector<Nanoseconds> free_ns_;
 };
