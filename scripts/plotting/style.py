@@ -4,7 +4,7 @@ import math
 import matplotlib
 import matplotlib.ticker
 
-from .palette import CONTROL, FAINT, GREY, INK, STAGES, WARNING, Arms  # noqa: F401
+from .palette import CONTROL, FAINT, FAMILIES, GREY, INK, STAGES, WARNING, Arms, Look  # noqa: F401
 
 REPORT_LINES = ["-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2))]
 
