@@ -116,7 +116,7 @@ def _run(options):
         raise PlotError(USAGE, "no report given. scripts/plot --help shows examples")
     formats = _split(options.format, FORMATS, "--format")
     names = [n for group in options.only for n in _split(group, list(figures.BY_NAME), "--only")]
-    chosen = [figures.BY_NAME[n] for n in dict.fromkeys(names)] or figures.ALL
+    chosen = [figures.BY_NAME[n] for n in dict.fromkeys(names)]
     if options.columns and not (options.csv or options.latex_table):
         raise PlotError(USAGE, "--columns: needs --csv or --latex-table")
     reports = load_reports(options.reports)
@@ -126,7 +126,7 @@ def _run(options):
         _export(options, reports)
     else:
         style.apply()
-        _draw(options, reports, formats, chosen)
+        _draw(options, reports, formats, chosen or figures.for_reports(reports))
 
 
 def main(arguments):

@@ -47,7 +47,6 @@ def _band(rows):
 
 
 def _panel(axes, rows, arms, slo_ms):
-    limits = []
     for name in dict.fromkeys(row["strategy"] for row in rows):
         mine = [row for row in rows if row["strategy"] == name]
         look = _look(arms, mine[0])
@@ -55,13 +54,11 @@ def _panel(axes, rows, arms, slo_ms):
         axes.plot(loads, middle, color=look.color, marker=look.marker, markersize=5.5,
                   label=text.clean(name, 28))
         axes.fill_between(loads, low, high, color=look.color, alpha=0.15, linewidth=0)
-        within = loads[high <= slo_ms]
-        limits.append((name, within.max() if len(within) else np.nan))
-    axes.axhline(slo_ms, color=style.INK, linewidth=0.9, linestyle=(0, (2, 2)))
-    axes.annotate(f"SLO {slo_ms:g} ms", (0.01, slo_ms), xycoords=axes.get_yaxis_transform(),
-                  xytext=(0, 2), textcoords="offset points", fontsize=8)
+    if np.isfinite(slo_ms):
+        axes.axhline(slo_ms, color=style.INK, linewidth=0.9, linestyle=(0, (2, 2)))
+        axes.annotate(f"SLO {slo_ms:g} ms", (0.01, slo_ms), xycoords=axes.get_yaxis_transform(),
+                      xytext=(0, 2), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="requests per second, whole fleet")
-    return limits
 
 
 def draw(reports, arms):

@@ -106,6 +106,44 @@ class PlotTest(unittest.TestCase):
         self.assertIn(words, result.stderr)
 
 
+class Fleet(PlotTest):
+    """A fleet study has one figure of its own, and a spec with arms has not."""
+
+    def fleet_report(self):
+        def add(file):
+            def table(name, **columns):
+                group = file["tables"].create_group(name)
+                group.attrs["meaning"] = "test"
+                group.attrs["wall_clock"] = 0
+                rows = len(next(iter(columns.values())))
+                group.attrs["rows"] = rows
+                for column, values in columns.items():
+                    text = isinstance(values[0], str)
+                    data = group.create_dataset(
+                        column, data=values,
+                        dtype=h5py.string_dtype() if text else ("i8" if isinstance(values[0], int) else "f8"))
+                    for attribute in ("unit", "provenance", "meaning"):
+                        data.attrs[attribute] = "1"
+            table("fleet_cases", case=[0, 1, 2, 3], model=["twin"] * 4, model_class=["item"] * 4,
+                  strategy=["full", "full", "<b>pool", "<b>pool"], keeping=["full"] * 2 + ["collective"] * 2,
+                  users=[1e6] * 4, nodes=[2] * 4, requests_per_second=[1e4, 1e5, 1e4, 1e5],
+                  efficiency=[0.7] * 4)
+            table("fleet", case=[0, 1, 2, 3], p99_ns=[1e6, 5e7, 9e5, float("nan")])
+        return self.edited("fleet.h5", add)
+
+    def test_a_fleet_study_gets_its_own_figure(self):
+        folder = os.path.join(self.folder, "fleet-figures")
+        result = run(self.fleet_report(), "-o", folder, "--format", "svg")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(os.listdir(folder), ["fleet_load.svg"])
+        words = svg_text(os.path.join(folder, "fleet_load.svg"))
+        for word in ("twin: K and V depend on the item", "1 M users on 2 nodes", "<b>pool"):
+            self.assertIn(word, words)
+
+    def test_other_reports_say_that_they_are_none(self):
+        self.assertIn("not of a fleet study", self.text("fleet_load", "base"))
+
+
 class Files(PlotTest):
     def test_all_figures_in_both_formats(self):
         folder = os.path.join(self.folder, "both")
