@@ -5,6 +5,7 @@ usage: broken_files.py CKVSIM > sim/docs/refused_inputs.md
 import gzip
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections import namedtuple
 
 EXIT_DATA = 4
 TIMEOUT_S = 20
+SPEC_CASES = "tests/unit/config/broken_specs_test.cpp"
 
 # name: what is wrong. format: of the import. build(folder): writes files, returns the path to import. expected: part of
 # the message: ":LINE: " where there is a line, and the reason.
@@ -192,16 +194,32 @@ def refuse(ckvsim, case, folder, environment=None):
     return done.returncode, message, sorted(entry.name for entry in target.iterdir())
 
 
+def broken_specs():
+    """{kind: [name, ...]} from the tables of SPEC_CASES; the kind "command line" are overrides by --set."""
+    text = (pathlib.Path(__file__).resolve().parents[2] / SPEC_CASES).read_text()
+    tables = re.findall(r"std::vector<BrokenSpec> const k(\w+) = \{\n(.*?)\n\};", text, re.S)
+    found = {kind.lower(): re.findall(r'^    \{"(\w+)",', table, re.M) for kind, table in tables}
+    found["command line"] = re.findall(r'BrokenOverride\{"(\w+)",', text)
+    return found
+
+
 def markdown(results):
     """results: (case, message). The text of sim/docs/refused_inputs.md."""
-    lines = ["# Refused data files", "",
-             "What `ckvsim import` says about each kind of broken file, exit code 4; nothing is written. Made by",
+    lines = ["# Refused inputs", "", "## Data files", "",
+             f"What `ckvsim import` says about each of {len(results)} kinds of broken file, exit code 4; nothing is written. Made by",
              "`tests/endtoend/broken_files.py build/dev/bin/ckvsim`; the test `endtoend_import` keeps it true. Byte order marks,",
              "CRLF and rows in any order of time are accepted; equal rows are kept and counted in the import statistics.", "",
              "| what is wrong | format | message |", "|---|---|---|"]
     for case, message in results:
         shown = message.removeprefix("ckvsim: ").replace("|", "\\|").replace("\n", " ")
         lines.append(f"| {case.name} | {case.format} | `{shown}` |")
+    specs = broken_specs()
+    total = sum(len(names) for names in specs.values())
+    lines += ["", "## Specs", "",
+              f"{total} ways to break a spec, exit code 3; the test `unit_config` demands JSON pointer and reason of each. Their",
+              f"texts and expected messages: [{pathlib.PurePath(SPEC_CASES).name}](../../{SPEC_CASES}).", "",
+              "| kind | number | which |", "|---|---|---|"]
+    lines += [f"| {kind} | {len(names)} | {', '.join(f'`{name}`' for name in names)} |" for kind, names in specs.items()]
     return "\n".join(lines) + "\n"
 
 

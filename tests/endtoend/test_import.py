@@ -30,6 +30,15 @@ class Import(unittest.TestCase):
         stored = (SOURCE / "sim/docs/refused_inputs.md").read_text()
         self.assertEqual(broken_files.markdown(results), stored, "make it anew with tests/endtoend/broken_files.py")
 
+    def test_the_list_of_broken_specs_is_read_from_its_source(self):
+        specs = broken_files.broken_specs()
+        self.assertEqual(sorted(specs), ["command line", "keys", "ranges", "rules", "syntax", "types"])
+        for kind, names in specs.items():
+            self.assertGreaterEqual(len(names), 10, kind)
+            self.assertEqual(len(set(names)), len(names), kind)
+        self.assertIn("trailing_comma_array", specs["syntax"])
+        self.assertIn("no_longer_applies", specs["command line"])
+
     def test_the_same_bytes_for_any_number_of_ranks(self):
         ratings = self.folder / "ratings.csv"
         ratings.write_bytes(RATINGS)
