@@ -13,7 +13,7 @@ install(FILES ${PROJECT_BINARY_DIR}/generated/ckvsimConfig.cmake
 # Specs, platforms and schemas under the paths that specs use: run from share/ckvsim.
 install(DIRECTORY workloads/specs workloads/platforms workloads/calibration workloads/schema
   DESTINATION share/ckvsim/workloads FILES_MATCHING PATTERN "*.json")
-install(PROGRAMS scripts/plot scripts/report scripts/convert_reczoo DESTINATION share/ckvsim/scripts)
+install(PROGRAMS scripts/plot scripts/report scripts/export scripts/convert_reczoo DESTINATION share/ckvsim/scripts)
 install(DIRECTORY scripts/plotting scripts/reporting scripts/converting DESTINATION share/ckvsim/scripts PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY sim/docs/ DESTINATION share/doc/ckvsim/docs FILES_MATCHING PATTERN "*.md")
 install(FILES README.md CHANGELOG.md LICENSE NOTICE DESTINATION share/doc/ckvsim)

@@ -6,11 +6,13 @@ import traceback
 
 from .errors import BACKEND, INTERNAL, OK, USAGE, PlotError
 
-FORMATS = ("png", "svg")
+FORMATS = ("png", "svg", "pdf")
 
 _EXAMPLES = """examples:
   scripts/plot results/local/quickstart.h5
-      all figures, PNG and SVG, into results/local/quickstart-plots/
+      all figures, PNG and SVG, into results/local/quickstart-plots/, with captions.md
+  scripts/plot run.h5 -o paper --paper
+      PDF and SVG without title and provenance, which captions.md and captions.tex hold
   scripts/plot run.h5 -o figures --format svg --only accuracy_front memory_vs_users
   scripts/plot before.h5 after.h5 -o compare
       overlays: colour and marker = arm, line style and label = report (its spec's name)
@@ -28,8 +30,11 @@ def _parser():
     parser.add_argument("reports", nargs="*", metavar="report.h5", help="written by `ckvsim run`")
     parser.add_argument("-o", "--output", metavar="DIR",
                         help="folder for the figures (default: <first report>-plots beside it)")
-    parser.add_argument("--format", default="png,svg", metavar="LIST",
-                        help="comma-separated: png (150 dpi), svg (default: %(default)s)")
+    parser.add_argument("--format", metavar="LIST",
+                        help="comma-separated: png (150 dpi), svg, pdf "
+                             "(default: png,svg; with --paper pdf,svg)")
+    parser.add_argument("--paper", action="store_true",
+                        help="figures for a paper: title and provenance go into the captions")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[],
                         help="only these figures (see --list)")
     parser.add_argument("--list", action="store_true", help="list the figures and exit")
@@ -76,16 +81,33 @@ def _draw(options, reports, formats, chosen):
         raise PlotError(BACKEND, f"{folder}: cannot create folder ({failure.strerror}). "
                                  "give another folder with -o") from failure
     arms = style.Arms(reports)
+    texts = []
     for figure in chosen:
         drawing = figure.draw(reports, arms)
+        texts.append((figure.NAME, drawing.caption))
         layout.freeze(drawing)
         for kind in formats:
             path = os.path.join(folder, f"{figure.NAME}.{kind}")
             # No date: equal reports give equal files; the provenance line holds the run's date.
-            metadata = {"Title": figure.TITLE, "Date": None} if kind == "svg" else {
-                "Title": figure.TITLE}
+            metadata = {"Title": figure.TITLE}
+            metadata.update({"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {}))
             _write(path, lambda partial: drawing.savefig(partial, format=kind,
                                                          metadata=metadata, facecolor="white"))
+            print(path)
+    _write_captions(folder, texts, options.paper)
+
+
+def _write_captions(folder, texts, paper):
+    from . import captions
+    kinds = {"captions.md": captions.as_markdown, "captions.tex": captions.as_latex}
+    for name, build in kinds.items():
+        if paper or name.endswith(".md"):
+            path = os.path.join(folder, name)
+
+            def save(partial, build=build):
+                with open(partial, "w", encoding="utf-8") as file:
+                    file.write(build(texts))
+            _write(path, save)
             print(path)
 
 
@@ -114,7 +136,8 @@ def _run(options):
         return
     if not options.reports:
         raise PlotError(USAGE, "no report given. scripts/plot --help shows examples")
-    formats = _split(options.format, FORMATS, "--format")
+    formats = _split(options.format or ("pdf,svg" if options.paper else "png,svg"), FORMATS,
+                     "--format")
     names = [n for group in options.only for n in _split(group, list(figures.BY_NAME), "--only")]
     chosen = [figures.BY_NAME[n] for n in dict.fromkeys(names)]
     if options.columns and not (options.csv or options.latex_table):
@@ -125,7 +148,7 @@ def _run(options):
     elif options.csv or options.latex_table:
         _export(options, reports)
     else:
-        style.apply()
+        style.apply(options.paper)
         _draw(options, reports, formats, chosen or figures.for_reports(reports))
 
 

@@ -1,8 +1,11 @@
-"""A table of one or more reports as CSV or as a LaTeX tabular. Missing values stay missing: empty
-in CSV, a dash in LaTeX."""
+"""Tables of one or more reports as CSV, JSON or a LaTeX tabular. Missing values stay missing: empty
+in CSV, null in JSON, a dash in LaTeX."""
 import csv
 import io
+import json
 import math
+
+import numpy as np
 
 from .errors import DATA, USAGE, PlotError
 
@@ -54,7 +57,51 @@ def as_csv(reports, name, columns=None):
     return output.getvalue()
 
 
-def _escape(value):
+def as_json(reports, name):
+    """{"table", "meaning", "reports": [{"report", "attributes", "columns": [...]}]}; a column holds
+    name, unit, provenance, meaning and values."""
+    held = [(report, report.tables[name]) for report in reports if name in report.tables]
+    described = [{"report": report.label,
+                  "attributes": {k: v for k, v in table.attributes.items()
+                                 if k not in ("meaning", "rows")},
+                  "columns": [{"name": column, **table.descriptions[column],
+                               "values": _json_values(values)}
+                              for column, values in table.columns.items()]}
+                 for report, table in held]
+    return json.dumps({"table": name, "meaning": held[0][1].attributes.get("meaning", ""),
+                       "reports": described}, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_values(values):
+    if not isinstance(values, np.ndarray):
+        return values
+    return [None if math.isnan(v) else str(v) if math.isinf(v)
+            else int(v) if v.is_integer() and abs(v) < 1e15 else v for v in values.tolist()]
+
+
+def dictionary_csv(reports):
+    """What every column of every table means: the file that makes the others readable."""
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(["table", "column", "unit", "provenance", "meaning"])
+    seen = set()
+    for table in (t for report in reports for _, t in sorted(report.tables.items())):
+        for column, one in table.descriptions.items():
+            if (table.name, column) not in seen:
+                seen.add((table.name, column))
+                writer.writerow([table.name, column, one["unit"], one["provenance"], one["meaning"]])
+    return output.getvalue()
+
+
+def origin_json(reports):
+    """Spec, provenance, notes and hash of every report."""
+    return json.dumps([{"report": r.label, "spec": r.spec, "provenance": r.provenance,
+                        "notes": r.notes, "logical_hash": r.logical_hash} for r in reports],
+                      indent=1, ensure_ascii=False) + "\n"
+
+
+def escape_latex(value):
+    """Text that LaTeX prints as it is."""
     return "".join(_LATEX.get(c, c) for c in value if c in _LATEX or c.isprintable())
 
 
@@ -64,10 +111,10 @@ def as_latex(reports, name, columns=None):
     numeric = [unit != "text" for unit in units]
     lines = [r"% requires \usepackage{booktabs}",
              r"\begin{tabular}{" + "".join("r" if n else "l" for n in numeric) + "}", r"\toprule",
-             " & ".join(map(_escape, header)) + r" \\",
-             " & ".join(_escape(u) if u not in ("text", "1") else "" for u in units) + r" \\",
+             " & ".join(map(escape_latex, header)) + r" \\",
+             " & ".join(escape_latex(u) if u not in ("text", "1") else "" for u in units) + r" \\",
              r"\midrule"]
     for row in rows:
-        cells = [_escape(v) if isinstance(v, str) else _number(v, "--", False) for v in row]
+        cells = [escape_latex(v) if isinstance(v, str) else _number(v, "--", False) for v in row]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join(lines + [r"\bottomrule", r"\end{tabular}", ""])

@@ -1,5 +1,6 @@
 """Page furniture shared by all figures: title, provenance, side tables, labels that keep apart."""
 import textwrap
+from collections import namedtuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,10 @@ _PROVENANCE_LINE_INCHES = 0.125
 _PROVENANCE_SIZE = 6.8
 
 
+# What a figure says besides its axes; cli.py writes it into the captions file.
+Caption = namedtuple("Caption", "title subtitle warnings claims origins")
+
+
 class Page:
     """A figure whose middle is free for axes; head and foot are written on creation.
 
@@ -23,17 +28,22 @@ class Page:
     """
 
     def __init__(self, width, height, title, subtitle, claims, reports, warnings=()):
+        origins = [provenance(report, len(reports) > 1) for report in reports]
+        caption = Caption(title, subtitle, list(warnings), claims, origins)
+        if style.PAPER:  # the caption carries what a paper prints below the figure
+            title, subtitle, claims, origins = "", "", "", []
         characters = int(width * 18.5)
         foot = _wrap(claims, characters)
-        for report in reports:
-            foot += _wrap(provenance(report, len(reports) > 1), characters)
+        for origin in origins:
+            foot += _wrap(origin, characters)
         head = [(line, style.GREY, "normal") for line in textwrap.wrap(subtitle, int(width * 13))]
         head += [(line, style.WARNING, "bold") for warning in warnings
                  for line in textwrap.wrap("! " + warning, int(width * 11.5))]
-        top = _TITLE_INCHES + _SUBTITLE_LINE_INCHES * len(head) + 0.12
+        top = (_TITLE_INCHES if title else 0.07) + _SUBTITLE_LINE_INCHES * len(head) + 0.12
         bottom = _PROVENANCE_LINE_INCHES * len(foot) + 0.14
         self.height = height + top + bottom
         self.figure = Figure(figsize=(width, self.height), layout="constrained")
+        self.figure.caption = caption
         FigureCanvasAgg(self.figure)
         self.figure.get_layout_engine().set(
             rect=(0.004, bottom / self.height, 0.992, 1 - (top + bottom) / self.height),
@@ -42,7 +52,7 @@ class Page:
         self.figure.text(left, 1 - 0.1 / self.height, title, fontsize=13, fontweight="bold",
                          va="top", ha="left")
         for number, (line, color, weight) in enumerate(head):
-            y = 1 - (_TITLE_INCHES + _SUBTITLE_LINE_INCHES * number) / self.height
+            y = 1 - (top - 0.12 - _SUBTITLE_LINE_INCHES * (len(head) - number)) / self.height
             self.figure.text(left, y, line, fontsize=9, color=color, fontweight=weight, va="top",
                              ha="left")
         for number, line in enumerate(reversed(foot)):

@@ -6,6 +6,9 @@ import matplotlib.ticker
 
 from .palette import CONTROL, FAINT, FAMILIES, GREY, INK, STAGES, WARNING, Arms, Look  # noqa: F401
 
+# Set by apply(): figures for a paper, whose title and provenance go into the caption.
+PAPER = False
+
 REPORT_LINES = ["-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2))]
 
 SETTINGS = {
@@ -31,6 +34,7 @@ SETTINGS = {
     "ytick.labelcolor": INK,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
     "svg.fonttype": "none",  # names stay text: searchable, and small files
     "svg.hashsalt": "ckvsim",  # equal reports give equal bytes
     "figure.dpi": 100,
@@ -38,8 +42,10 @@ SETTINGS = {
 }
 
 
-def apply():
+def apply(paper=False):
     """Independent of the user's matplotlibrc."""
+    global PAPER
+    PAPER = paper
     matplotlib.rcdefaults()
     matplotlib.use("Agg")
     matplotlib.rcParams.update(SETTINGS)

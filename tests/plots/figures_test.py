@@ -150,6 +150,7 @@ class Files(PlotTest):
         result = run(self.reports["sparse"], "-o", folder, "--format", " png , svg")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         expected = sorted(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))
+        expected = sorted([*expected, "captions.md"])
         self.assertEqual(sorted(os.listdir(folder)), expected)
         self.assertEqual(sorted(map(os.path.basename, result.stdout.split())), expected)
 
@@ -416,7 +417,7 @@ class Refusals(PlotTest):
         report = self.reports["base"]
         self.refuse(2, "no report given")
         self.refuse(2, "unrecognized", report, "--frobnicate")
-        self.refuse(2, "unknown name 'pdf'", report, "--format", "pdf")
+        self.refuse(2, "unknown name 'gif'", report, "--format", "gif")
         self.refuse(2, "unknown name 'nonsense'", report, "--only", "nonsense")
         self.refuse(2, "no column nonsense", report, "--csv", "memory", "--columns", "nonsense")
         self.refuse(2, "needs --csv", report, "--columns", "arm")

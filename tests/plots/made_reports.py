@@ -38,7 +38,7 @@ def set_column(group, name, values):
 
 def set_spec(file, spec):
     del file["spec"]
-    file["spec"] = texts([json.dumps(spec)])[0]
+    file["spec"] = texts([json.dumps(spec)])
 
 
 def spec(file):
