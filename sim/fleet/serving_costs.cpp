@@ -152,15 +152,17 @@ ServingCosts::ServingCosts(ServingModel const& model, KeepingParams const& keepi
     }
     for (auto const& site : model.sites) add_site(model, keeping, site);
     double in = 3.0 * model.embedding_dim;
+    double tower_bytes = 0.0;
     score_.bytes = candidates * kEmbeddingValueBytes * model.embedding_dim;
     for (std::uint32_t const width : model.tower) {
         score_.flops += 2.0 * candidates * in * width;
-        resident_bytes_ += kWeightBytes * in * width;
+        tower_bytes += kWeightBytes * in * width;
         in = width;
     }
     score_.flops += 2.0 * candidates * in;
-    resident_bytes_ += kWeightBytes * in;
-    batch_bytes_ += resident_bytes_;
+    tower_bytes += kWeightBytes * in;
+    batch_bytes_ += tower_bytes;
+    resident_bytes_ += tower_bytes;
     add_tables(model, keeping, catalogue_items);
 }
 

@@ -114,8 +114,9 @@ class ServingCosts {
     [[nodiscard]] StageWork append(std::uint32_t n, std::uint32_t events) const;
     /// The tower over the candidates.
     [[nodiscard]] StageWork const& score() const { return score_; }
-    /// Weights, pools and routers: read once a batch, resident in every GPU's memory.
+    /// Weights and routers: read once a batch.
     [[nodiscard]] double batch_bytes() const { return batch_bytes_; }
+    /// Weights, routers and pools: resident in every GPU's memory.
     [[nodiscard]] double resident_bytes() const { return resident_bytes_; }
     [[nodiscard]] std::vector<SharedTable> const& tables() const { return tables_; }
     /// Same scores as full fp32 of the same weights, up to rounding.
