@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/cache_request.hpp"
 #include "core/error.hpp"
 #include "core/large_array.hpp"
 #include "node/policies/admission.hpp"
@@ -21,12 +22,6 @@
 #include "node/policies/key_index.hpp"
 
 namespace ckvsim::node::policies {
-
-struct CacheRequest {
-    std::uint64_t key = 0;
-    std::uint32_t bytes = 1;  ///< > 0
-    std::uint32_t time = 0;   ///< for a time to live; must not fall
-};
 
 struct CacheOptions {
     std::uint64_t capacity = 0;          ///< bytes, or objects when every request has bytes = 1
