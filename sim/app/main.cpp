@@ -9,6 +9,7 @@
 #include <map>
 #include <new>
 
+#include "app/cachesim_command.hpp"
 #include "app/commands.hpp"
 #include "core/error.hpp"
 #include "workload/readers.hpp"
@@ -119,6 +120,9 @@ class CommandLine {
     }
     void declare_file_commands() {
         declare_import();
+        ckvsim::app::declare_cachesim(app_, cachesim_)->callback([this] {
+            choose([this] { return ckvsim::app::cachesim_command(cachesim_); });
+        });
 
         auto* show = app_.add_subcommand("show", "Print a report's tables");
         show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
@@ -201,6 +205,7 @@ class CommandLine {
     RunOptions run_;
     SpecOptions spec_;
     ckvsim::app::ImportCommand import_;
+    ckvsim::app::CachesimOptions cachesim_;
     std::string output_, schema_, left_, right_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;
