@@ -89,6 +89,36 @@ TEST(Arrivals, ClassesAndTheirUsersComeAsOftenAsTheyShould) {
     EXPECT_NEAR(halves[0], both * first, 4 * std::sqrt(both * first * (1 - first)) + 1);
 }
 
+TEST(Arrivals, ClassesOfEveryShapeComeAsOftenAsTheyShould) {
+    for (double const sigma : {0.2, 0.8, 1.5, 2.5}) {
+        for (std::uint32_t const classes : {2U, 5U, 24U, 60U}) {
+            SCOPED_TRACE("sigma " + std::to_string(sigma) + ", " + std::to_string(classes));
+            FleetUsers const users(300000, 1, {.sigma = sigma, .classes = classes}, {}, 1);
+            FleetTraffic const traffic{.requests_per_second = 200000, .revisit_probability = 0.0};
+            auto const arrivals = all_of(users, traffic, 21, 0);
+            auto const count = users.classes().size();
+            std::vector<double> seen(count, 0.0);
+            for (auto const& a : arrivals) {
+                std::size_t k = 0;
+                while (users.classes()[k].end <= a.user) ++k;
+                seen[k] += 1.0;
+            }
+            double chi_square = 0.0;
+            for (std::size_t k = 0; k < count; ++k) {
+                auto const& c = users.classes()[k];
+                double const expected = static_cast<double>(arrivals.size()) *
+                                        static_cast<double>(c.end - c.first) * c.relative_rate /
+                                        300000.0;
+                chi_square += (seen[k] - expected) * (seen[k] - expected) / expected;
+            }
+            // 0.9999 quantile of chi-square (Wilson and Hilferty 1931).
+            double const d = static_cast<double>(count) - 1.0;
+            double const root = 1.0 - 2.0 / (9.0 * d) + 3.72 * std::sqrt(2.0 / (9.0 * d));
+            EXPECT_LT(chi_square, d * root * root * root);
+        }
+    }
+}
+
 TEST(Arrivals, BlocksOfAnySizeGiveTheSameStream) {
     FleetUsers const users(1000, 2, {}, {}, 1);
     FleetTraffic const traffic{.requests_per_second = 6000};

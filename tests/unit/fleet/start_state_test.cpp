@@ -142,6 +142,47 @@ TEST(StartState, ActiveUsersAreKeptHigher) {
     }
 }
 
+/// Shares of requests found in each tier, in parts of a run that changes no histories.
+std::vector<std::array<double, kResidences>> found_in_parts(Node& node, int parts, double part_s) {
+    FleetTraffic const traffic{.requests_per_second = 1200.0,  // 0.01 a second and user
+                               .revisit_probability = 0.0,
+                               .events_per_request = 0.0};
+    ArrivalStream stream(node.users, traffic, 3, 1);
+    std::vector<std::array<double, kResidences>> shares;
+    std::vector<Arrival> block;
+    Moves moves;
+    for (int part = 1; part <= parts; ++part) {
+        stream.next(static_cast<Nanoseconds>(part * part_s * 1e9), std::size_t{1} << 40, block);
+        shares.emplace_back();
+        for (auto const& a : block) {
+            auto const found = node.tiers.look_up(a.place, tick_of(a.time_ns));
+            shares.back()[static_cast<std::size_t>(found)] +=
+                1.0 / static_cast<double>(block.size());
+            node.tiers.serve(a.place, 0, tick_of(a.time_ns), moves);
+        }
+    }
+    return shares;
+}
+
+TEST(StartState, LruAndFifoStayAsTheyStart) {
+    for (auto const policy : {EvictionPolicy::lru, EvictionPolicy::fifo}) {
+        Node node(tight(policy));
+        auto const shares = found_in_parts(node, 5, 100.0);
+        for (std::size_t tier = 0; tier < kResidences; ++tier) {
+            EXPECT_GT(shares[0][tier], 0.05) << "nothing to compare";
+            for (auto const& part : shares)
+                EXPECT_NEAR(part[tier] / shares.back()[tier], 1.0, 0.04)
+                    << to_string(policy) << ", tier " << tier;
+        }
+    }
+}
+
+TEST(StartState, AColdStartIsNotStationary) {
+    Node node(tight(EvictionPolicy::lru), StartState::cold);
+    auto const shares = found_in_parts(node, 5, 100.0);
+    EXPECT_GT(shares[0][0], 1.2 * shares.back()[0]);
+}
+
 TEST(StartState, ColdIsEmptyAndExpiredEntriesAreGone) {
     Node const cold(tight(EvictionPolicy::lru), StartState::cold);
     for (auto const tier : {Residence::hbm, Residence::dram, Residence::nvme})
