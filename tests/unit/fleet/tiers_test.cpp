@@ -31,7 +31,8 @@ constexpr Sizes kSizes[] = {{"all", 512, 1200, 2000},
                             {"no_nvme", 700, 1536, 0},
                             {"no_dram", 700, 0, 1500},
                             {"large_entries_skip_hbm", 256, 1100, 640},
-                            {"large_entries_skip_dram", 512, 320, 1700}};
+                            {"large_entries_skip_dram", 512, 320, 1700},
+                            {"entries_outgrow_every_tier", 320, 384, 256}};
 
 /// Newest first, by the links in the states; empty when no entry of the list is its newest.
 std::vector<std::uint32_t> order(NodeTiers const& tiers, std::uint32_t users, Residence tier,
