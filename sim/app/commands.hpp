@@ -40,7 +40,9 @@ int prepare_command(SpecOptions const& options, std::string const& output);
 int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);
 int import_command(ImportCommand const& command);
 int show_command(std::string const& report, std::vector<std::string> const& tables);
-int diff_command(std::string const& left, std::string const& right, bool wall_clock);
+/// Compares each further report with the first. ExitCode::difference when any of them differs:
+/// beyond the registry's tolerances, or beyond noise where `noise` asks for that instead.
+int diff_command(std::vector<std::string> const& reports, bool wall_clock, bool noise);
 /// `what`: report, spec, fleet (Markdown) or spec-json, fleet-json (JSON Schema).
 int schema_command(std::string const& what);
 int version_command();

@@ -12,6 +12,7 @@
 #include "report/dataset_file.hpp"
 #include "report/report_diff.hpp"
 #include "report/report_file.hpp"
+#include "report/report_noise.hpp"
 #include "report/report_show.hpp"
 #include "workload/readers.hpp"
 
@@ -86,19 +87,34 @@ int show_command(std::string const& path, std::vector<std::string> const& tables
     return 0;
 }
 
-int diff_command(std::string const& left, std::string const& right, bool wall_clock) {
-    auto const differences =
-        report::diff(report::read_report(left), report::read_report(right), wall_clock);
-    std::printf("%s", report::render(differences).c_str());
-    return differences.empty() ? 0 : static_cast<int>(ExitCode::difference);
+int diff_command(std::vector<std::string> const& reports, bool wall_clock, bool noise) {
+    auto const first = report::read_report(reports.front());
+    bool differs = false;
+    for (std::size_t i = 1; i < reports.size(); ++i) {
+        auto const other = report::read_report(reports[i]);
+        if (reports.size() > 2)
+            std::printf("%s== %s -> %s\n", i > 1 ? "\n" : "", reports.front().c_str(),
+                        reports[i].c_str());
+        auto const found = report::diff(first, other, wall_clock);
+        if (noise) {
+            auto const changes = report::beyond_noise(first, other);
+            std::printf("%s%s", report::render_information(found).c_str(),
+                        report::render(changes).c_str());
+            differs = differs || !changes.empty();
+        } else {
+            std::printf("%s", report::render(found).c_str());
+            differs = differs || !found.empty();
+        }
+    }
+    return differs ? static_cast<int>(ExitCode::difference) : 0;
 }
 
 int schema_command(std::string const& what) {
-    auto const text = what == "spec"        ? config::spec_markdown()
+    auto const text = what == "spec"         ? config::spec_markdown()
                       : what == "spec-json"  ? config::spec_schema_json()
                       : what == "fleet"      ? config::fleet_markdown()
                       : what == "fleet-json" ? config::fleet_schema_json()
-                                            : report::schema_markdown();
+                                             : report::schema_markdown();
     std::printf("%s", text.c_str());
     return 0;
 }

@@ -118,6 +118,27 @@ class CommandLine {
             choose([this] { return ckvsim::app::calibrate_command(spec_, output_, seconds_); });
         });
     }
+    void declare_diff() {
+        auto* diff = app_.add_subcommand(
+            "diff",
+            "Compare reports with the first one: what changed in spec and environment, which "
+            "numbers differ; exit code 6 when any does");
+        diff->add_option("reports", reports_, "Two or more report files, the baseline first")
+            ->required()
+            ->expected(2, 1000);
+        diff->add_flag("--wall-clock", wall_clock_, "Compare wall-clock tables too, at 30 %");
+        diff->add_flag("--noise", noise_,
+                       "Judge measured numbers by their own noise instead: intervals that do not "
+                       "overlap, wall-clock times beyond the difference of each run's two passes")
+            ->excludes("--wall-clock");
+        diff->footer(
+            "Examples: ckvsim diff results/golden/ci.h5 new.h5      same code and spec? (CI gate)\n"
+            "          ckvsim diff --noise before.h5 after.h5       did anything measured change?\n"
+            "          ckvsim diff --noise base.h5 a.h5 b.h5        several runs against one");
+        diff->callback([this] {
+            choose([this] { return ckvsim::app::diff_command(reports_, wall_clock_, noise_); });
+        });
+    }
     void declare_file_commands() {
         declare_import();
         ckvsim::app::declare_cachesim(app_, cachesim_)->callback([this] {
@@ -132,14 +153,7 @@ class CommandLine {
         show->callback(
             [this] { choose([this] { return ckvsim::app::show_command(left_, print_); }); });
 
-        auto* diff = app_.add_subcommand(
-            "diff", "Compare two reports; exit code 6 when they differ beyond tolerance");
-        diff->add_option("left", left_, "Report file")->required();
-        diff->add_option("right", right_, "Report file")->required();
-        diff->add_flag("--wall-clock", wall_clock_, "Compare wall-clock tables too");
-        diff->callback([this] {
-            choose([this] { return ckvsim::app::diff_command(left_, right_, wall_clock_); });
-        });
+        declare_diff();
 
         auto* schema = app_.add_subcommand(
             "schema",
@@ -206,10 +220,11 @@ class CommandLine {
     SpecOptions spec_;
     ckvsim::app::ImportCommand import_;
     ckvsim::app::CachesimOptions cachesim_;
-    std::string output_, schema_, left_, right_;
+    std::string output_, schema_, left_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;
-    bool wall_clock_ = false;
+    std::vector<std::string> reports_;
+    bool wall_clock_ = false, noise_ = false;
     std::function<int()> chosen_;
 };
 

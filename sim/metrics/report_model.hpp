@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -56,6 +57,9 @@ class Table {
     [[nodiscard]] TableSchema const& schema() const { return *schema_; }
     [[nodiscard]] std::vector<std::vector<Cell>> const& rows() const { return rows_; }
     std::map<std::string, std::string> attributes;  ///< for example calibration = "<digest>"
+    /// Columns that a report of an older version lacks: its rows hold NaN, 0 or "" there, which
+    /// nobody may take for a value. Never a key. Empty for a table made by this version.
+    std::set<std::string> absent;
 
   private:
     TableSchema const* schema_;

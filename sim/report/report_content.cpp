@@ -1,6 +1,7 @@
 #include "report/report_content.hpp"
 
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include "core/error.hpp"
@@ -93,6 +94,7 @@ void write_table(hid_t tables, std::string const& name, metrics::Table const& ta
     }
     for (std::size_t i = 0; i < table.schema().columns.size(); ++i) {
         auto const& column = table.schema().columns[i];
+        if (table.absent.contains(column.name)) continue;
         describe(write_column(group.id(), table, i), column.unit,
                  metrics::to_string(column.provenance), column.meaning);
     }
@@ -103,13 +105,26 @@ std::vector<Cell> to_cells(std::vector<T> values) {
     return {std::make_move_iterator(values.begin()), std::make_move_iterator(values.end())};
 }
 
+Cell absent_cell(ColumnType type) {
+    if (type == ColumnType::integer) return std::int64_t{0};
+    if (type == ColumnType::real) return std::numeric_limits<double>::quiet_NaN();
+    return std::string();
+}
+
 metrics::Table read_table(hid_t tables, metrics::TableSchema const& schema,
                           std::string const& path) {
     std::string const where = path + ", table " + schema.name;
     h5::Handle const group = h5::open_group(tables, schema.name, path);
     auto const rows = static_cast<std::size_t>(h5::integer_attribute(group.id(), "rows", where));
     std::vector<std::vector<Cell>> columns;
+    std::set<std::string> absent;
     for (auto const& column : schema.columns) {
+        // Reports of an older version lack columns that were added since.
+        if (column.provenance != metrics::Provenance::key && !h5::exists(group.id(), column.name)) {
+            absent.insert(column.name);
+            columns.emplace_back(rows, absent_cell(column.type));
+            continue;
+        }
         switch (column.type) {
             case ColumnType::integer:
                 columns.push_back(
@@ -128,6 +143,7 @@ metrics::Table read_table(hid_t tables, metrics::TableSchema const& schema,
         }
     }
     metrics::Table table(schema.name);
+    table.absent = std::move(absent);
     for (std::size_t i = 0; i < rows; ++i) {
         std::vector<Cell> row;
         row.reserve(columns.size());
@@ -175,7 +191,9 @@ std::uint64_t digest_report(metrics::Report const& report) {
         canonical.add(table.attributes);
         canonical.add_number(static_cast<std::int64_t>(table.rows().size()));
         for (auto const& row : table.rows()) {
-            for (auto const& cell : row) canonical.add(cell);
+            for (std::size_t c = 0; c < row.size(); ++c) {
+                if (!table.absent.contains(table.schema().columns[c].name)) canonical.add(row[c]);
+            }
         }
     }
     return canonical.digest();

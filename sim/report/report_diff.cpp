@@ -7,6 +7,7 @@
 #include <set>
 
 #include "report/spec_lines.hpp"
+#include "report/table_rows.hpp"
 #include "report/text_table.hpp"
 
 namespace ckvsim::report {
@@ -23,16 +24,6 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 char const kMissing[] = "missing";
 /// Lines of a rendered list; the summary line counts all.
 constexpr std::size_t kMaxLines = 200;
-
-std::string cell_text(Cell const& cell) {
-    if (auto const* integer = std::get_if<std::int64_t>(&cell)) return std::to_string(*integer);
-    if (auto const* text = std::get_if<std::string>(&cell)) return *text;
-    double const value = std::get<double>(cell);
-    if (std::isnan(value)) return "nan";
-    char text[40];
-    std::snprintf(text, sizeof text, "%.12g", value);
-    return text;
-}
 
 /// |a - b| / max(|a|, |b|); 0 for equal values and for two NaNs, infinity for one NaN.
 double relative_difference(double a, double b) {
@@ -54,26 +45,6 @@ double relative_difference(Cell const& a, Cell const& b) {
     double const relative = relative_difference(number(a), number(b));
     bool const integers = std::holds_alternative<std::int64_t>(a);
     return integers ? std::max(relative, std::numeric_limits<double>::epsilon()) : relative;
-}
-
-/// Rows by "key = value, ..."; repeated keys are numbered.
-std::map<std::string, std::size_t> rows_by_key(Table const& table,
-                                               std::vector<std::string>& order) {
-    std::map<std::string, std::size_t> rows;
-    for (std::size_t r = 0; r < table.rows().size(); ++r) {
-        std::string key;
-        for (std::size_t c = 0; c < table.schema().columns.size(); ++c) {
-            auto const& column = table.schema().columns[c];
-            if (column.provenance != Provenance::key) continue;
-            key += (key.empty() ? "" : ", ") + column.name + " = " + cell_text(table.rows()[r][c]);
-        }
-        std::string unique = key;
-        for (int copy = 2; rows.contains(unique); ++copy)
-            unique = key + " #" + std::to_string(copy);
-        rows[unique] = r;
-        order.push_back(unique);
-    }
-    return rows;
 }
 
 class Comparison {
@@ -152,6 +123,12 @@ class Comparison {
         }
         compare_maps("table " + schema.name + " ", left->second.attributes,
                      right->second.attributes);
+        absent_ = left->second.absent;
+        absent_.insert(right->second.absent.begin(), right->second.absent.end());
+        for (auto const& name : absent_)
+            inform("column " + schema.name + "." + name + " is missing " +
+                   (left->second.absent.contains(name) ? "left" : "right") +
+                   " (an older version wrote the report)");
         std::vector<std::string> order;
         std::vector<std::string> right_order;
         auto const left_rows = rows_by_key(left->second, order);
@@ -178,7 +155,7 @@ class Comparison {
             auto const& column = schema.columns[c];
             if (column.provenance == Provenance::key) continue;
             double tolerance = 0;
-            if (!applies(schema, column, tolerance)) {
+            if (absent_.contains(column.name) || !applies(schema, column, tolerance)) {
                 ++result_.not_compared;
                 continue;
             }
@@ -229,6 +206,7 @@ class Comparison {
     metrics::Report const& right_;
     bool wall_clock_;
     ReportDiff result_;
+    std::set<std::string> absent_;  ///< columns of the current table that either report lacks
 };
 
 std::string percent_or_dash(double relative) {
@@ -249,6 +227,14 @@ ReportDiff diff(metrics::Report const& left, metrics::Report const& right, bool 
     return Comparison(left, right, wall_clock).run();
 }
 
+std::string render_information(ReportDiff const& diff) {
+    if (diff.information.empty()) return "";
+    std::string out = "for information, not counted as differences (left -> right):\n";
+    for (std::size_t i = 0; i < std::min(diff.information.size(), kMaxLines); ++i)
+        out += "  " + shorten(printable(diff.information[i]), 156) + "\n";
+    return out + hidden_line(diff.information.size());
+}
+
 std::string render(ReportDiff const& diff) {
     std::string out;
     if (!diff.differences.empty()) {
@@ -266,12 +252,7 @@ std::string render(ReportDiff const& diff) {
         out += table.render(std::numeric_limits<std::size_t>::max(), 0) +
                hidden_line(diff.differences.size());
     }
-    if (!diff.information.empty()) {
-        out += "for information, not counted as differences (left -> right):\n";
-        for (std::size_t i = 0; i < std::min(diff.information.size(), kMaxLines); ++i)
-            out += "  " + shorten(printable(diff.information[i]), 156) + "\n";
-        out += hidden_line(diff.information.size());
-    }
+    out += render_information(diff);
     auto const count = [](std::uint64_t n) { return format_integer(static_cast<std::int64_t>(n)); };
     return out + count(diff.differences.size()) + " differences; " + count(diff.compared) +
            " values compared, " + count(diff.not_compared) + " wall-clock values left out\n";

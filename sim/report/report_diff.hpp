@@ -42,6 +42,9 @@ struct ReportDiff {
 /// tables must match too.
 ReportDiff diff(metrics::Report const& left, metrics::Report const& right, bool wall_clock);
 
+/// The information alone: what changed in spec, provenance and notes. Empty when nothing did.
+std::string render_information(ReportDiff const& diff);
+
 /// Plain text, one line per difference, then the information, then one line of summary.
 std::string render(ReportDiff const& diff);
 

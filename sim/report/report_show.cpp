@@ -59,10 +59,12 @@ std::string cell_text(Column const& column, Cell const& cell, Footnotes& footnot
     return is_whole(value) ? format_integer(static_cast<std::int64_t>(value)) : format_real(value);
 }
 
-/// Key columns first, so that they can be repeated when a table is folded.
-std::vector<std::size_t> print_order(metrics::TableSchema const& schema, std::size_t& keys) {
-    std::vector<std::size_t> order(schema.columns.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+/// Key columns first, so that they can be repeated when a table is folded; absent ones left out.
+std::vector<std::size_t> print_order(metrics::Table const& table, std::size_t& keys) {
+    auto const& schema = table.schema();
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < schema.columns.size(); ++i)
+        if (!table.absent.contains(schema.columns[i].name)) order.push_back(i);
     auto const end = std::stable_partition(order.begin(), order.end(), [&](std::size_t i) {
         return schema.columns[i].provenance == Provenance::key;
     });
@@ -79,8 +81,10 @@ std::string table_text(metrics::Report const& report, metrics::TableSchema const
     auto const& table = found->second;
     for (auto const& [key, value] : table.attributes)
         out += printable(key) + " = " + printable(value) + "\n";
+    for (auto const& name : table.absent)
+        out += "column " + name + ": not in this report (an older version wrote it)\n";
     std::size_t keys = 0;
-    auto const order = print_order(schema, keys);
+    auto const order = print_order(table, keys);
     TextTable text;
     for (std::size_t const i : order) {
         auto const& column = schema.columns[i];

@@ -310,18 +310,20 @@ Report make(std::string const& variant) {
     add_accuracy(report, arms, other ? -0.02 : 0.0, gaps, variant == "no_power");
     add_serving(report, arms, other ? 1.3 : 1.0, gaps);
     add_workload(report);
+    // As a version would have written it that did not know this column.
+    if (variant == "older") report.tables.at("fidelity").absent = {"repeat_error_relative"};
     return report;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::set<std::string> const variants = {"base", "other",    "sparse",
-                                            "gaps", "no_power", "hostile"};
+    std::set<std::string> const variants = {"base",     "other",   "sparse", "gaps",
+                                            "no_power", "hostile", "older"};
     std::string const variant = argc > 2 ? argv[2] : "base";
     if (argc < 2 || variants.count(variant) == 0) {
-        std::cerr
-            << "usage: ckvsim_test_report <out.h5> [base|other|sparse|gaps|no_power|hostile]\n";
+        std::cerr << "usage: ckvsim_test_report <out.h5> "
+                     "[base|other|sparse|gaps|no_power|hostile|older]\n";
         return static_cast<int>(ckvsim::ExitCode::usage);
     }
     try {

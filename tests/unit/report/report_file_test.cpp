@@ -13,6 +13,8 @@
 #include "core/error.hpp"
 #include "report/hdf5_wrap.hpp"
 #include "report/report_content.hpp"
+#include "report/report_diff.hpp"
+#include "report/report_show.hpp"
 #include "report/sealed_file.hpp"
 #include "report_samples.hpp"
 #include "temporary_folder.hpp"
@@ -190,6 +192,36 @@ TEST(ReportFile, EditedContentIsRefusedEvenUnderANewSeal) {
     seal_file(path, "report");
     EXPECT_NE(refusal(path).find("does not match its stored hash"), std::string::npos)
         << refusal(path);
+}
+
+TEST(ReportFile, AReportOfAnOlderVersionLacksColumnsAndOpens) {
+    TemporaryFolder const folder;
+    auto const path = folder.path("older.h5");
+    auto report = test::sample_report();
+    // As an older version would have written it: without the columns, hashed without them.
+    auto& memory = report.tables.at("memory");
+    memory.absent = {"padding_bytes", "ledger_error", "tier"};
+    write(path, report);
+    auto const back = read_report(path);
+    auto const& table = back.tables.at("memory");
+    EXPECT_EQ(table.absent, memory.absent);
+    EXPECT_EQ(digest_report(back), digest_report(report));
+    EXPECT_EQ(table.rows().size(), memory.rows().size());
+    EXPECT_EQ(table.rows()[1][0], memory.rows()[1][0]);
+    // Shown as missing, never as a value; compared without them.
+    auto const shown = show(back, {"memory"});
+    EXPECT_NE(shown.find("column tier: not in this report"), std::string::npos) << shown;
+    auto const found = diff(test::sample_report(), back, false);
+    EXPECT_TRUE(found.empty()) << render(found);
+    EXPECT_NE(render(found).find("column memory.padding_bytes is missing right"),
+              std::string::npos);
+    // A key cannot be missing.
+    {
+        auto const file = h5::open_file(path, h5::Open::modify);
+        ASSERT_GE(H5Ldelete(file.id(), "tables/memory/arm", H5P_DEFAULT), 0);
+    }
+    seal_file(path, "report");
+    EXPECT_NE(refusal(path).find("memory"), std::string::npos) << refusal(path);
 }
 
 TEST(ReportFile, TruncatedAtAnyPositionIsRefused) {
