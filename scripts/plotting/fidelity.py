@@ -28,7 +28,7 @@ def _values(report, arm, metric):
             continue
         if metric == "hit_ratio":
             return row["simulated"] - row["executed"], row["repeat"] - row["executed"]
-        return row["error_relative"], row["repeat_error_relative"]
+        return row["error_relative"], row.get("repeat_error_relative", float("nan"))
     return np.nan, np.nan
 
 

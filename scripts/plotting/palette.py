@@ -63,7 +63,11 @@ class Arms:
 def _families(report):
     table = report.table("arms")
     if table is None:
-        return []
+        cases = report.table("fleet_cases")
+        kept = {"collective_item": "collective item"}
+        return [] if cases is None else \
+            [(name, kept.get(keeping, keeping if keeping in FAMILIES else "other"))
+             for name, keeping in dict(zip(cases["strategy"], cases["keeping"])).items()]
     result = []
     for arm, strategy, keying in zip(table["arm"], table["strategy"], table["keying"]):
         family = strategy if strategy in FAMILIES else "other"

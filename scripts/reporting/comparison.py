@@ -4,7 +4,7 @@ from collections import namedtuple
 
 from plotting import text
 
-from . import facts
+from . import facts, fleet
 from .facts import finite, number
 
 NOT_MEASURED = "not measured"
@@ -91,9 +91,13 @@ def _cell(known, column, arm):
         return {"text": VERDICTS.get(value, text.clean(value, 30)) if value else NOT_MEASURED,
                 "sort": value, "missing": not value, "verdict": value, "interval": ""}
     if not finite(value):
-        return {"text": NOT_MEASURED, "sort": "", "missing": True, "verdict": "", "interval": ""}
+        return _absent()
     return {"text": column.shown(value), "sort": repr(value), "missing": False, "verdict": "",
             "interval": _interval(column, row)}
+
+
+def _absent():
+    return {"text": NOT_MEASURED, "sort": "", "missing": True, "verdict": "", "interval": ""}
 
 
 def _column(known_runs, column):
@@ -111,7 +115,12 @@ def _column(known_runs, column):
 def table(known_runs):
     """{"columns", "rows"}; columns that no run measured are left out and named in "absent"."""
     rows = []
+    studies = [known for known in known_runs if fleet.is_fleet(known)]
+    for known in studies:
+        rows += fleet.comparison_rows(known, _absent)
     for known in known_runs:
+        if known in studies:
+            continue
         for arm in known.arms():
             row = known.row("arms", arm)
             cells = {column.key: _cell(known, column, arm) for column in COLUMNS}
@@ -121,10 +130,17 @@ def table(known_runs):
                          "refusal": "" if number(row, "applies") != 0.0
                          else text.clean(row.get("refusal", ""), 200),
                          "exact": number(row, "exact") == 1.0, "cells": cells})
+    for row in rows:
+        for key in [c.key for c in COLUMNS] + [c[0] for c in fleet.COLUMNS]:
+            row["cells"].setdefault(key, _absent())
     order = {}  # the runs' rows of one arm side by side
     for row in rows:
         order.setdefault(row["arm"], len(order))
-    rows.sort(key=lambda row: (order[row["arm"]], row["run"]))
+    if not studies:
+        rows.sort(key=lambda row: (order[row["arm"]], row["run"]))
     shown = [c for c in COLUMNS if any(not row["cells"][c.key]["missing"] for row in rows)]
-    absent = [c.title for c in COLUMNS if c not in shown]
-    return {"columns": [_column(known_runs, c) for c in shown], "rows": rows, "absent": absent}
+    absent = [c.title for c in COLUMNS if c not in shown and len(studies) < len(known_runs)]
+    columns = [_column(known_runs, c) for c in shown]
+    columns += [c for c in fleet.comparison_columns(studies)
+                if any(not row["cells"][c["key"]]["missing"] for row in rows)]
+    return {"columns": columns, "rows": rows, "absent": absent}

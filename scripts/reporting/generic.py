@@ -18,7 +18,9 @@ from .panels import axis, clean, panel
 KNOWN = {"arms", "memory", "memory_sections", "memory_shared", "memory_curve", "accuracy",
          "accuracy_seeds", "oracle", "serving_check", "executed_latency", "executed_cdf",
          "executed_cache", "simulated_latency", "simulated_cdf", "simulated_cache", "fidelity",
-         "workload", "history_lengths", "popularity", "expansion", "training", "phases"}
+         "workload", "history_lengths", "popularity", "expansion", "training", "phases",
+         "fleet", "fleet_cases", "fleet_latency", "fleet_series", "fleet_tiers", "fleet_speed",
+         "fleet_shared_tables", "fleet_regimes"}
 
 # Questions that a table may answer, by its name: (id, title, explanation, pattern).
 QUESTIONS = [

@@ -5,7 +5,7 @@ out; what remains says so where a reader would miss it.
 """
 from plotting import text
 
-from . import facts
+from . import facts, fleet
 from .comparison import user_bytes
 from .facts import finite, number
 
@@ -204,6 +204,8 @@ def _power(known):
 
 def sentences(known):
     """Most important first."""
+    if fleet.is_fleet(known):
+        return fleet.sentences(known)
     base, collective = reference(known), best_collective(known)
     found = _power(known)
     found += _memory(known, base) if base else []
@@ -217,6 +219,8 @@ def sentences(known):
 
 def title(known):
     """One line: the most important finding that can be made."""
+    if fleet.is_fleet(known):
+        return fleet.title(known)
     collective = best_collective(known)
     share = number(known.row("memory", collective), "real_ratio") if collective else None
     row = known.row("accuracy", collective) if collective else {}
