@@ -5,6 +5,7 @@ import sys
 import tempfile
 import unittest
 
+import browser
 from made_reports import add_table, copy, set_spec
 from plotting.report import load_reports
 from reporting import page
@@ -83,6 +84,28 @@ class FleetPage(unittest.TestCase):
         row = self.content([1000])["comparison"]["rows"][-1]
         self.assertEqual(row["refusal"], "item_table does not apply to hstu")
         self.assertTrue(row["cells"]["f_p99"]["missing"])
+
+    def test_regimes_are_counted_and_shown_open(self):
+        def change(file):
+            study(file, [1000])
+            add_table(file, "fleet_regimes", "regimes", [
+                ("among", "text", "key", ["all", "all", "exact"]), ("users", "users", "key", [1e6, 1e7, 1e6]),
+                ("winner", "text", "derived", ["collective", "collective", "made_up_winner"])])
+        path = copy(self.base, self.base + ".regimes.h5", change)
+        words = " ".join(one["text"] for one in page.content(load_reports([path]))["runs"][0]["sentences"])
+        self.assertIn("Best of 2 regimes (all): collective in 2.", words)
+        self.assertIn("Best of 1 regimes (exact): made_up_winner in 1.", words)
+        if browser.missing():
+            return
+        html = self.base + ".html"
+        with open(html, "w", encoding="utf-8") as file:
+            file.write(page.render(load_reports([path])))
+        with browser.Browser(html) as shown:
+            shown.until("document.querySelector('details.table[open] tbody tr')")
+            rows = shown.driver.execute_script(
+                "return [...document.querySelectorAll('details.table[open] tbody tr')].map(r => r.textContent)")
+        self.assertEqual(len(rows), 3)
+        self.assertIn("made_up_winner", rows[2])
 
     def test_a_fleet_beside_a_run_of_arms(self):
         found = self.content([1000], self.base)

@@ -69,9 +69,11 @@ function startPrint() {
 startTheme();
 document.querySelectorAll("table.sortable").forEach(sortableTable);
 document.querySelectorAll("input.filter").forEach(filterComparison);
-document.querySelectorAll("details.table").forEach((details) => details.addEventListener("toggle", () => {
-  if (details.open && !details.querySelector("table")) new RawTable(details);
-}));
+document.querySelectorAll("details.table").forEach((details) => {
+  const fill = () => { if (details.open && !details.querySelector("table")) new RawTable(details); };
+  details.addEventListener("toggle", fill);
+  fill();  // some are open from the start
+});
 startFigures();
 startCopy();
 startPrint();
