@@ -7,6 +7,7 @@
 #include "app/machine.hpp"
 #include "app/progress.hpp"
 #include "app/run_context.hpp"
+#include "app/running_stage.hpp"
 #include "config/fleet_spec.hpp"
 #include "core/error.hpp"
 #include "report/dataset_file.hpp"
@@ -62,6 +63,7 @@ int validate_command(SpecOptions const& options, std::vector<std::string> const&
 
 int import_command(ImportCommand const& command) {
     Progress progress(command.quiet);
+    set_running_stage("import " + command.format);  // until the first file is open
     std::string file;
     auto const dataset =
         workload::import_dataset(command.format, command.path, command.reader_options,

@@ -8,9 +8,11 @@
 #include <functional>
 #include <map>
 #include <new>
+#include <optional>
 
 #include "app/cachesim_command.hpp"
 #include "app/commands.hpp"
+#include "app/running_stage.hpp"
 #include "core/error.hpp"
 #include "workload/readers.hpp"
 
@@ -228,6 +230,17 @@ class CommandLine {
     std::function<int()> chosen_;
 };
 
+/// "stage: " for errors that do not say themselves where they happened.
+std::string in_stage() {
+    auto const stage = ckvsim::app::running_stage();
+    return stage.empty() ? "" : stage + ": ";
+}
+
+std::string who(ckvsim::comm::Communicator const& comm) {
+    if (comm.size() == 1) return "";
+    return "rank " + std::to_string(comm.rank()) + " of " + std::to_string(comm.size());
+}
+
 int report_error(ckvsim::comm::Communicator const& comm, char const* what, ckvsim::ExitCode code) {
     // Agreed failures carry the same message on every rank: one rank prints it.
     if (comm.is_root()) std::fprintf(stderr, "ckvsim: %s\n", what);
@@ -240,8 +253,12 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape): only --
     // A file size limit then fails a write with EFBIG, which is reported, instead of killing the
     // rank.
     std::signal(SIGXFSZ, SIG_IGN);
+    std::optional<ckvsim::app::StageSignals> early("");
     ckvsim::comm::Runtime runtime(argc, argv);
     auto& comm = runtime.world();
+    early.reset();  // MPI has set handlers of its own meanwhile
+    // Ends before MPI does, where ranks that leave together may still be told to stop.
+    ckvsim::app::StageSignals const signals(who(comm));
     CommandLine line(comm);
     try {
         line.app().parse(argc, argv);
@@ -249,22 +266,26 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape): only --
         if (!comm.is_root()) return error.get_exit_code() == 0 ? 0 : 2;
         return line.app().exit(error) == 0 ? 0 : static_cast<int>(ckvsim::ExitCode::usage);
     }
+    std::string const speaker = comm.size() == 1 ? "" : who(comm) + ": ";
     try {
         return line.run();
     } catch (ckvsim::comm::CollectiveError const& error) {
         return report_error(comm, error.what(), error.exit_code());
     } catch (ckvsim::Error const& error) {
         // Not agreed on: the other ranks may wait for this one in a collective call.
-        if (comm.size() == 1) return report_error(comm, error.what(), error.exit_code());
-        std::fprintf(stderr, "ckvsim: rank %d: %s\n", comm.rank(), error.what());
+        std::fprintf(stderr, "ckvsim: %s%s%s\n", speaker.c_str(), in_stage().c_str(), error.what());
+        if (comm.size() == 1) return static_cast<int>(error.exit_code());
         runtime.abort(static_cast<int>(error.exit_code()));
     } catch (std::bad_alloc const&) {
         std::fprintf(stderr,
-                     "ckvsim: rank %d ran out of memory outside an agreed phase; ending the job\n",
-                     comm.rank());
+                     "ckvsim: %s%smemory: an allocation failed (out of memory). use fewer users, "
+                     "fewer arms or more machines\n",
+                     speaker.c_str(), in_stage().c_str());
+        if (comm.size() == 1) return static_cast<int>(ckvsim::ExitCode::backend);
         runtime.abort(static_cast<int>(ckvsim::ExitCode::backend));
     } catch (std::exception const& error) {
-        std::fprintf(stderr, "ckvsim: rank %d: %s; ending the job\n", comm.rank(), error.what());
+        std::fprintf(stderr, "ckvsim: %s%s%s; ending the job\n", speaker.c_str(),
+                     in_stage().c_str(), error.what());
         runtime.abort(static_cast<int>(ckvsim::ExitCode::internal));
     }
 }

@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <exception>
+
+#include "app/running_stage.hpp"
 
 namespace ckvsim::app {
 
@@ -27,10 +30,21 @@ std::string duration_text(double seconds) {
 
 Progress::Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
-Progress::~Progress() { end(); }
+Progress::~Progress() {
+    if (std::uncaught_exceptions() == 0) {
+        end();
+    } else if (line_open_) {
+        std::fprintf(stderr, "\n");  // the phase did not end; its name stays for the message
+    }
+}
 
 double Progress::elapsed_s() const {
     return std::chrono::duration<double>(Clock::now() - begin_).count();
+}
+
+char const* Progress::line_start() const {
+    if (terminal_) return "\r\033[K";
+    return line_open_ ? "\n" : "";
 }
 
 void Progress::begin(std::string const& phase, std::string const& unit) {
@@ -40,10 +54,11 @@ void Progress::begin(std::string const& phase, std::string const& unit) {
     begin_ = Clock::now();
     last_print_ = begin_;
     running_ = true;
-    if (!quiet_ && terminal_) {
-        std::fprintf(stderr, "\r\033[K%s ...", phase_.c_str());
-        line_open_ = true;
-    }
+    set_running_stage(phase_);
+    if (quiet_) return;
+    // Elsewhere too: whatever ends the program without a word, its log names the phase.
+    std::fprintf(stderr, "%s%s ...", terminal_ ? "\r\033[K" : "", phase_.c_str());
+    line_open_ = true;
 }
 
 void Progress::update(std::uint64_t done, std::uint64_t total) {
@@ -54,8 +69,8 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
     last_print_ = now;
     double const rate = static_cast<double>(done) / elapsed_s();
     double const left = total > done ? static_cast<double>(total - done) / rate : 0.0;
-    std::fprintf(stderr, "%s%s: %llu of %llu %s (%.0f %%), %.3g %s/s, %s left%s",
-                 terminal_ ? "\r\033[K" : "", phase_.c_str(), static_cast<unsigned long long>(done),
+    std::fprintf(stderr, "%s%s: %llu of %llu %s (%.0f %%), %.3g %s/s, %s left%s", line_start(),
+                 phase_.c_str(), static_cast<unsigned long long>(done),
                  static_cast<unsigned long long>(total), unit_.c_str(),
                  total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0.0,
                  rate, unit_.c_str(), duration_text(left).c_str(), terminal_ ? "" : "\n");
@@ -65,16 +80,21 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
 void Progress::end() {
     if (!running_) return;
     running_ = false;
+    set_running_stage("after " + phase_);
     phases_.emplace_back(phase_, elapsed_s());
     if (quiet_) return;
-    std::fprintf(stderr, "%s%s: %s\n", line_open_ ? "\r\033[K" : "", phase_.c_str(),
-                 duration_text(phases_.back().second).c_str());
+    auto const duration = duration_text(phases_.back().second);
+    if (line_open_ && !terminal_) {
+        std::fprintf(stderr, " %s\n", duration.c_str());
+    } else {
+        std::fprintf(stderr, "%s%s: %s\n", line_start(), phase_.c_str(), duration.c_str());
+    }
     line_open_ = false;
 }
 
 void Progress::note(std::string const& text) {
     if (quiet_) return;
-    std::fprintf(stderr, "%s%s\n", line_open_ ? "\r\033[K" : "", text.c_str());
+    std::fprintf(stderr, "%s%s\n", line_start(), text.c_str());
     line_open_ = false;
 }
 

@@ -31,6 +31,8 @@ class Progress {
   private:
     using Clock = std::chrono::steady_clock;
     [[nodiscard]] double elapsed_s() const;
+    /// What clears the open line (terminal) or ends it.
+    [[nodiscard]] char const* line_start() const;
     bool quiet_;
     bool terminal_;
     bool running_ = false;

@@ -3,6 +3,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 
 #include "comm/communicator.hpp"
@@ -133,6 +134,12 @@ class MpiCommunicator final : public Communicator {
     }
 
     [[nodiscard]] void const* native_handle() const override { return &comm_; }
+    [[noreturn]] void end_job(ExitCode code, std::string const& message) override {
+        if (size_ == 1) throw Error(code, message);
+        std::fprintf(stderr, "ckvsim: %s [ending the job]\n", message.c_str());
+        MPI_Abort(comm_, static_cast<int>(code));
+        std::_Exit(static_cast<int>(code));
+    }
 
   private:
     void check_root(int root) const {

@@ -94,6 +94,9 @@ class SerialCommunicator final : public Communicator {
         return to[0];
     }
     [[nodiscard]] void const* native_handle() const override { return nullptr; }
+    [[noreturn]] void end_job(ExitCode code, std::string const& message) override {
+        throw Error(code, message);
+    }
 
   private:
     static void check_root(int root) { validate(root == 0, "communicator: root outside the job"); }

@@ -63,6 +63,10 @@ class Communicator {
     void agree_or_throw(std::optional<Failure> const& failure, std::string const& phase);
     /// capture + agree_or_throw.
     void run_phase(std::string const& phase, std::function<void()> const& body);
+    /// Local. Ends the whole job with this message and exit code, without unwinding: for a failure
+    /// inside collective calls of another library, where the other ranks may wait for this one and
+    /// cannot be asked. With one rank it throws Error instead.
+    [[noreturn]] virtual void end_job(ExitCode code, std::string const& message) = 0;
     /// All ranks must hold the same value; else all throw, naming `what` and the ranks that differ.
     void require_equal(std::uint64_t value, std::string const& what);
 

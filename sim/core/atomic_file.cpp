@@ -83,8 +83,11 @@ std::string read_file(std::string const& path) {
         ssize_t const got = ::read(descriptor, content.data() + done, content.size() - done);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
+            std::string const why =
+                got < 0 ? std::string("cannot be read (") + std::strerror(errno) + ")"
+                        : "ended while it was read: it was changed meanwhile";
             ::close(descriptor);
-            throw DataError(path, 0, "short read");
+            throw DataError(path, 0, why);
         }
         done += static_cast<std::size_t>(got);
     }

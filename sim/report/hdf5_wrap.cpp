@@ -38,6 +38,9 @@ void refuse_nul(std::string const& value, std::string const& name) {
 }  // namespace
 
 QuietErrors::QuietErrors() {
+    // A file that HDF5 1.10 could not close (disk full, I/O error) stays registered, and closing it
+    // again at the end of the program crashes. Everything here is closed by its handle.
+    [[maybe_unused]] static herr_t const once = H5dont_atexit();
     H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
@@ -47,6 +50,7 @@ QuietErrors::~QuietErrors() { H5Eset_auto2(H5E_DEFAULT, function_, data_); }
 void fail(std::string const& where, char const* what) {
     std::string reason;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &reason);
+    std::replace(reason.begin(), reason.end(), '\n', ' ');  // some hold a date with its line end
     throw BackendError(where + ": " + what +
                        " failed (HDF5: " + (reason.empty() ? "no reason given" : reason) + ")");
 }
@@ -63,7 +67,9 @@ Handle create_memory_file(std::string const& name) {
     Handle const creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose, name, "creating properties");
     check(H5Pset_obj_track_times(creation.id(), false), name, "switching timestamps off");
     check(H5Pset_userblock(creation.id(), kSealBytes), name, "leaving room for the seal");
-    return {H5Fcreate(name.c_str(), H5F_ACC_TRUNC, creation.id(), access.id()), H5Fclose, name,
+    // HDF5 opens and reads a file of that name if there is one: an older report, for example.
+    auto const absent = name + ".memory";
+    return {H5Fcreate(absent.c_str(), H5F_ACC_TRUNC, creation.id(), access.id()), H5Fclose, name,
             "creating in memory"};
 }
 
@@ -91,7 +97,14 @@ Handle open_group(hid_t parent, std::string const& name, std::string const& wher
 }
 
 bool exists(hid_t parent, std::string const& name) {
-    return H5Lexists(parent, name.c_str(), H5P_DEFAULT) > 0;
+    // Group by group: an unreadable file is not the same as an absent object.
+    for (std::size_t end = name.find('/');; end = name.find('/', end + 1)) {
+        if (end == 0) continue;  // the root
+        auto const part = name.substr(0, end);
+        if (check(H5Lexists(parent, part.c_str(), H5P_DEFAULT), name, "looking up") == 0)
+            return false;
+        if (end == std::string::npos) return true;
+    }
 }
 
 void set_attribute(hid_t object, std::string const& name, std::string const& value) {
@@ -114,7 +127,7 @@ void set_attribute(hid_t object, std::string const& name, std::int64_t value) {
 }
 
 bool has_attribute(hid_t object, std::string const& name) {
-    return H5Aexists(object, name.c_str()) > 0;
+    return check(H5Aexists(object, name.c_str()), name, "looking up an attribute") > 0;
 }
 
 std::string text_attribute(hid_t object, std::string const& name, std::string const& where) {

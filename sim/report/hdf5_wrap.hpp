@@ -12,7 +12,7 @@
 namespace ckvsim::report::h5 {
 
 /// Silences HDF5's own printing while it lives; failures travel as exceptions that carry the
-/// innermost reason.
+/// innermost reason. The first one also keeps HDF5 from closing files at the end of the program.
 class QuietErrors {
   public:
     QuietErrors();

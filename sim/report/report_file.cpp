@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <tuple>
 
 #include "core/error.hpp"
@@ -177,12 +178,25 @@ Transfer make_transfer(comm::Communicator& comm, std::string const& path) {
 #endif
 }
 
+/// A phase inside MPI-IO. When a rank fails there, the others may wait for it in HDF5's or MPI's
+/// own communication and never come to an agreement: that rank ends the job, without closing
+/// anything.
+void run_shared_phase(comm::Communicator& comm, std::string const& phase,
+                      std::string const& partial, std::function<void()> const& body) {
+    auto const failure = comm::capture(body);
+    if (!failure) return;
+    if (comm.size() > 1) discard_shared(partial);
+    comm.end_job(failure->code, phase + ", rank " + std::to_string(comm.rank()) + " of " +
+                                    std::to_string(comm.size()) + ": " + failure->message);
+}
+
 /// Collective. Local steps, which may fail on one rank alone, come in phases of their own before
 /// each collective HDF5 call, so that no rank enters one alone.
-void write_array(comm::Communicator& comm, hid_t file, Transfer const& transfer,
-                 BulkArray const& array) {
+void write_array(comm::Communicator& comm, hid_t file, std::string const& partial,
+                 Transfer const& transfer, BulkArray const& array) {
     h5::Handle dataset;
-    comm.run_phase("report: creating " + array.path, [&] { dataset = create_bulk(file, array); });
+    run_shared_phase(comm, "report: creating " + array.path, partial,
+                     [&] { dataset = create_bulk(file, array); });
     if (array.total == 0) return;
     h5::Handle space;
     h5::Handle memory;
@@ -191,11 +205,14 @@ void write_array(comm::Communicator& comm, hid_t file, Transfer const& transfer,
         select(space.id(), array);
         memory = memory_space(array);
     });
-    comm.run_phase("report: writing " + array.path, [&] {
+    run_shared_phase(comm, "report: writing " + array.path, partial, [&] {
         h5::check(H5Dwrite(dataset.id(), H5T_NATIVE_FLOAT, memory.id(), space.id(),
                            transfer.dataset_transfer.id(), array.values.data()),
-                  array.path, "writing");
+                  partial + ", " + array.path, "writing");
     });
+    // Compressed chunks may be written only now.
+    run_shared_phase(comm, "report: closing " + array.path, partial,
+                     [&] { dataset.close(partial + ", " + array.path); });
 }
 
 /// Collective. The file exists, with its tables and with disk space for the arrays.
@@ -207,11 +224,11 @@ void write_bulk(comm::Communicator& comm, std::string const& partial,
     // Apart: choosing MPI-IO duplicates the communicator, so nobody may leave before it alone.
     comm.run_phase("report: sharing the file", [&] { transfer = make_transfer(comm, partial); });
     h5::Handle file;
-    comm.run_phase("report: opening the file", [&] {
+    run_shared_phase(comm, "report: opening the file", partial, [&] {
         file = h5::open_file(partial, h5::Open::modify, transfer.file_access.id());
     });
-    for (auto const& array : bulk) write_array(comm, file.id(), transfer, array);
-    comm.run_phase("report: closing the file", [&] { file.close(partial); });
+    for (auto const& array : bulk) write_array(comm, file.id(), partial, transfer, array);
+    run_shared_phase(comm, "report: closing the file", partial, [&] { file.close(partial); });
 }
 
 /// Local. Each rank reads its own elements through the plain driver and compares bits.

@@ -176,8 +176,13 @@ void seal_file(std::string const& partial, std::string const& kind) {
     Content const content = hash_content(file.id());
     if (!content.ok) throw BackendError(partial + ": cannot read to seal" + reason());
     auto const text = seal_text(kind, content);
-    if (::pwrite(file.id(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
-        throw BackendError(partial + ": cannot seal" + reason());
+    for (std::size_t done = 0; done < text.size();) {
+        ssize_t const wrote =
+            ::pwrite(file.id(), text.data() + done, text.size() - done, static_cast<off_t>(done));
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote <= 0) throw BackendError(partial + ": cannot seal" + reason());
+        done += static_cast<std::size_t>(wrote);
+    }
     // Cutting a file to the length it has frees the blocks reserved behind its end.
     if (::ftruncate(file.id(), static_cast<off_t>(kSealBytes + content.bytes)) != 0)
         throw BackendError(partial + ": cannot trim" + reason());
@@ -227,5 +232,20 @@ void publish(std::string const& path) {
 }
 
 void discard_partial(std::string const& path) noexcept { ::unlink(partial_name(path).c_str()); }
+
+void discard_shared(std::string const& partial) noexcept {
+    try {
+        ::unlink(partial.c_str());
+        fs::path const path(partial);
+        auto const folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+        std::string const start = path.filename().string() + "-";
+        for (auto const& entry : fs::directory_iterator(folder)) {
+            auto const name = entry.path().filename().string();
+            if (name.starts_with(start) && name.ends_with(".lock")) ::unlink(entry.path().c_str());
+        }
+    } catch (std::exception const&) {
+        // The message of the failure matters more than what could not be removed.
+    }
+}
 
 }  // namespace ckvsim::report

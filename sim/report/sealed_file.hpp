@@ -42,5 +42,8 @@ void publish(std::string const& path);
 
 /// Removes the partial file, if there is one.
 void discard_partial(std::string const& path) noexcept;
+/// Removes a temporary file that ranks share, with the lock files that Open MPI leaves beside it
+/// when a job ends early.
+void discard_shared(std::string const& partial) noexcept;
 
 }  // namespace ckvsim::report
