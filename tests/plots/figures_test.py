@@ -135,7 +135,7 @@ class Fleet(PlotTest):
         folder = os.path.join(self.folder, "fleet-figures")
         result = run(self.fleet_report(), "-o", folder, "--format", "svg")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertEqual(os.listdir(folder), ["fleet_load.svg"])
+        self.assertEqual(sorted(os.listdir(folder)), ["captions.md", "fleet_load.svg"])
         words = svg_text(os.path.join(folder, "fleet_load.svg"))
         for word in ("twin: K and V depend on the item", "1 M users on 2 nodes", "<b>pool"):
             self.assertIn(word, words)
