@@ -171,7 +171,7 @@ TableSchema fleet_regimes() {
          key_column("catalogue_items", real, "items", "V"),
          key_column("candidates", integer, "1", "C"), key_text("tiers", "where entries may live"),
          key_column("efficiency", real, "1", "share of nominal rates"),
-         key_text("among", "all strategies, or exact ones only (fp16 of full counted as exact)"),
+         key_text("among", "all strategies, or without_pools: those that are not CollectiveKV"),
          Column{"winner", text, "text", derived, "strategy with the best figure", kExact},
          formula("figure", "see among", "its requests/s per node (max_load) or nodes (nodes)"),
          Column{"second", text, "text", derived, "the next best; empty when alone", kExact},
