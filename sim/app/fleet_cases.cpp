@@ -105,11 +105,10 @@ class Search {
         FleetCase trial = item_;
         trial.fleet.traffic.requests_per_second = load;
         trial.fleet.nodes = nodes;
-        auto result = run_case(study_, trial, setup_, {}, {});
-        requests_ += result.offered + result.warmup_requests;
-        bool const meets = meets_slo(study_, result);
-        if (meets || best_.requests_per_second == 0.0)
-            best_ = outcome_of(trial, setup_, std::move(result));
+        auto outcome = outcome_of(study_, trial, setup_, run_case(study_, trial, setup_, {}, {}));
+        requests_ += outcome.simulated_requests;
+        bool const meets = meets_slo(study_, outcome);
+        if (meets || best_.requests_per_second == 0.0) best_ = std::move(outcome);
         return meets;
     }
     FleetOutcome finish(std::string words, bool feasible) {
@@ -185,7 +184,9 @@ FleetCaseSetup::FleetCaseSetup(config::FleetStudy const& study, node::Platform p
 fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& item) {
     auto params = item.fleet;
     double const share = static_cast<double>(simulated_nodes(params)) / params.nodes;
-    params.traffic.duration_s = study.requests / (params.traffic.requests_per_second * share);
+    params.traffic.duration_s =
+        std::max(study.requests / (params.traffic.requests_per_second * share),
+                 study.least_slos * params.slo_ms * 1e-3);
     params.warmup_s = params.traffic.duration_s * study.warmup_share;
     return params;
 }
@@ -196,16 +197,34 @@ FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
     return fleet::run_fleet(run_params(study, item), setup.setup, setup.costs, peers, progress);
 }
 
-bool meets_slo(config::FleetStudy const& study, FleetResult const& result) {
+std::array<double, fleet::kDevices> FleetOutcome::busy() const {
+    double const gpus = static_cast<double>(simulated_nodes) * setup.gpus;
+    double const flash = static_cast<double>(simulated_nodes) * setup.nvme_devices;
+    std::array<double, fleet::kDevices> const devices = {gpus, gpus, gpus, flash,
+                                                         static_cast<double>(simulated_nodes)};
+    std::array<double, fleet::kDevices> shares{};
+    for (std::size_t d = 0; d < fleet::kDevices; ++d)
+        shares[d] = static_cast<double>(result.busy_ns[d]) / (measured_s * 1e9 * devices[d]);
+    return shares;
+}
+
+bool meets_slo(config::FleetStudy const& study, FleetOutcome const& outcome) {
+    auto const& result = outcome.result;
     auto const& total = result.latency[static_cast<std::size_t>(FleetStage::total)];
     double const shed = result.offered == 0 ? 1.0
                                             : static_cast<double>(result.shed) /
                                                   static_cast<double>(result.offered);
-    return total.quantile_ns(0.99) <= study.fleet.slo_ms * 1e6 && shed <= study.shed_limit;
+    auto const busy = outcome.busy();
+    return total.quantile_ns(0.99) <= study.fleet.slo_ms * 1e6 && shed <= study.shed_limit &&
+           *std::max_element(busy.begin(), busy.end()) <= 1.0;
 }
 
-FleetOutcome outcome_of(FleetCase const& item, FleetCaseSetup const& setup, FleetResult result) {
+FleetOutcome outcome_of(config::FleetStudy const& study, FleetCase const& item,
+                        FleetCaseSetup const& setup, FleetResult result) {
     FleetOutcome outcome;
+    auto const params = run_params(study, item);
+    outcome.duration_s = params.traffic.duration_s;
+    outcome.measured_s = params.traffic.duration_s - params.warmup_s;
     outcome.simulated_requests = result.offered + result.warmup_requests;
     outcome.result = std::move(result);
     outcome.setup = setup.setup;
@@ -232,7 +251,7 @@ FleetOutcome search_case(config::FleetStudy const& study, FleetCase const& item,
         case FleetSearch::none:
             break;
     }
-    return outcome_of(item, setup, run_case(study, item, setup, {}, {}));
+    return outcome_of(study, item, setup, run_case(study, item, setup, {}, {}));
 }
 
 }  // namespace ckvsim::app

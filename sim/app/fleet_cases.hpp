@@ -1,6 +1,7 @@
 // The cases of a fleet study and their results: what `ckvsim run` does with "study": "fleet".
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -36,7 +37,13 @@ struct FleetOutcome {
     double requests_per_second = 0.0;      ///< of the last good run
     std::uint32_t nodes = 0;
     std::uint32_t simulated_nodes = 0;
+    double duration_s = 0.0;  ///< virtual, warm-up included
+    double measured_s = 0.0;  ///< virtual, without the warm-up
     bool feasible = true;
+
+    /// Busy time of the devices of one kind over the measured time: above 1 they get more work than
+    /// they can do, however short the queues still are.
+    [[nodiscard]] std::array<double, fleet::kDevices> busy() const;
 };
 
 /// The product of the sweep's axes with models and strategies, in a fixed order. Strategies that do
@@ -51,7 +58,8 @@ struct FleetCaseSetup {
                    std::vector<double> const& noise, FleetCase const& item);
 };
 
-/// The case's parameters with the virtual time that its expected requests take.
+/// The case's parameters with the virtual time that its expected requests take, and at least
+/// study.least_slos times the SLO: a shorter run ends before an overload shows.
 fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& item);
 
 /// One run of the case, this rank's part. Collective where `peers` has several ranks.
@@ -63,9 +71,10 @@ fleet::FleetResult run_case(config::FleetStudy const& study, FleetCase const& it
 FleetOutcome search_case(config::FleetStudy const& study, FleetCase const& item,
                          FleetCaseSetup const& setup);
 
-bool meets_slo(config::FleetStudy const& study, fleet::FleetResult const& result);
+/// p99 within the SLO, hardly anything shed, and no device given more work than it can do.
+bool meets_slo(config::FleetStudy const& study, FleetOutcome const& outcome);
 /// Fills in what a result says about its case.
-FleetOutcome outcome_of(FleetCase const& item, FleetCaseSetup const& setup,
-                        fleet::FleetResult result);
+FleetOutcome outcome_of(config::FleetStudy const& study, FleetCase const& item,
+                        FleetCaseSetup const& setup, fleet::FleetResult result);
 
 }  // namespace ckvsim::app

@@ -209,7 +209,8 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
         comm.sum(std::span<std::int64_t>(sums));
         comm.max(std::span<std::int64_t>(maxima));
         if (comm.is_root()) {
-            auto const outcome = outcome_of(item, setup, fleet::from_parts(sums, maxima));
+            auto const outcome =
+                outcome_of(study.spec, item, setup, fleet::from_parts(sums, maxima));
             report_case(report, study.spec, item, outcome);
             add_speed(report, item, seconds_since(begin), outcome.simulated_requests,
                       comm.size() * std::min(omp_get_max_threads(), online_cores()));

@@ -86,20 +86,13 @@ void set_drift(Row& row, config::FleetStudy const& study, FleetResult const& r) 
                                              (1.0 / early.requests + 1.0 / late.requests)));
 }
 
-void set_busy(Row& row, config::FleetStudy const& study, FleetOutcome const& outcome) {
-    auto const& r = outcome.result;
-    double const share = static_cast<double>(outcome.simulated_nodes) / outcome.nodes;
-    double const measured_s =
-        study.requests / (outcome.requests_per_second * share) * (1.0 - study.warmup_share);
-    double const nodes = outcome.simulated_nodes;
-    std::array<double, fleet::kDevices> const devices = {
-        nodes * outcome.setup.gpus, nodes * outcome.setup.gpus, nodes * outcome.setup.gpus,
-        nodes * outcome.setup.nvme_devices, nodes};
+void set_busy(Row& row, FleetOutcome const& outcome) {
+    auto const shares = outcome.busy();
     double most = -1.0;
     std::string busiest;
     for (std::size_t d = 0; d < fleet::kDevices; ++d) {
         auto const name = fleet::to_string(static_cast<Device>(d));
-        double const busy = static_cast<double>(r.busy_ns[d]) / (measured_s * 1e9 * devices[d]);
+        double const busy = shares[d];
         row.set(name + "_busy", busy);
         if (busy > most) {
             most = busy;
@@ -133,14 +126,14 @@ void add_main(metrics::Report& report, config::FleetStudy const& study, FleetCas
         .set("p999_ns", total.quantile_ns(0.999))
         .set("good_ratio", good)
         .set("goodput_per_s", good * outcome.requests_per_second)
-        .set("meets_slo", meets_slo(study, r) ? 1.0 : 0.0)
+        .set("meets_slo", meets_slo(study, outcome) ? 1.0 : 0.0)
         .set("mean_batch", ratio(r.served, r.batches))
         .set("entry_bytes", outcome.mean_entry_bytes)
         .set("resident_ratio", ratio(resident, r.simulated_users))
         .set("requests_per_user", ratio(r.offered + r.warmup_requests, r.simulated_users))
         .set("state_bytes", r.state_bytes)
         .set("decision_hash", to_hex(r.decision_hash));
-    set_busy(row, study, outcome);
+    set_busy(row, outcome);
     set_drift(row, study, r);
     row.add();
 }
@@ -187,17 +180,14 @@ void add_places(metrics::Report& report, FleetCase const& item, FleetOutcome con
     }
 }
 
-void add_series(metrics::Report& report, config::FleetStudy const& study, FleetCase const& item,
-                FleetOutcome const& outcome) {
-    double const share = static_cast<double>(outcome.simulated_nodes) / outcome.nodes;
-    double const duration_s = study.requests / (outcome.requests_per_second * share);
+void add_series(metrics::Report& report, FleetCase const& item, FleetOutcome const& outcome) {
     for (std::size_t b = 0; b < fleet::kSeriesBins; ++b) {
         auto const& bin = outcome.result.series[b];
         std::uint64_t const served = bin.requests - bin.shed;
         Row(report.table("fleet_series"))
             .set("case", item.number)
             .set("bin", b)
-            .set("start_s", duration_s * static_cast<double>(b) / fleet::kSeriesBins)
+            .set("start_s", outcome.duration_s * static_cast<double>(b) / fleet::kSeriesBins)
             .set("requests", bin.requests)
             .set("shed", bin.shed)
             .set("hbm_ratio", ratio(bin.hbm_hits, served))
@@ -253,7 +243,7 @@ void report_case(metrics::Report& report, config::FleetStudy const& study, Fleet
     add_main(report, study, item, outcome);
     add_latency(report, item, outcome.result);
     add_places(report, item, outcome);
-    add_series(report, study, item, outcome);
+    add_series(report, item, outcome);
 }
 
 void report_refused_case(metrics::Report& report, config::FleetStudy const& study,

@@ -159,6 +159,10 @@ void describe_traffic(KeyVisitor& v, FleetStudy& study) {
            study.requests, {.low = 100, .high = 1e11});
     v.real({.name = "warmup_share", .meaning = "first part of them, served and not measured"},
            study.warmup_share, kShare);
+    v.real({.name = "least_slos",
+            .meaning = "a point whose requests would be over sooner gets more of them, until it "
+                       "lasts so many times slo_ms: an overload takes that long to show"},
+           study.least_slos, {.low = 0, .high = 1e4});
     v.real({.name = "revisit_probability",
             .meaning = "share of requests whose user was here a moment ago (a session goes on)"},
            t.revisit_probability, kShare);

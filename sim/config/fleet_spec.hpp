@@ -61,6 +61,7 @@ struct FleetStudy {
     fleet::FleetParams fleet;  ///< traffic.duration_s is derived: requests / rate
     double requests = 1e6;     ///< expected, simulated at every point, warm-up included
     double warmup_share = 0.2;
+    double least_slos = 4.0;  ///< a run lasts at least so many times the SLO
     fleet::NodeBudget budget;
     fleet::TierParams tiers;
     fleet::Batching batching;

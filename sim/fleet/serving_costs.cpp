@@ -192,7 +192,8 @@ void ServingCosts::add_site(ServingModel const& model, KeepingParams const& keep
         auto& decode = decode_[n];
         decode.flops += layers * c * (per_candidate + 2.0 * d * (tokens + rows));
         if (keeping.keeping == Keeping::recompute && !sequence) {
-            decode.flops += layers * make * tokens;
+            // K of all tokens, V only of those that candidates read.
+            decode.flops += layers * 0.5 * make * (tokens + read_rows);
             decode.bytes += tokens * kEmbeddingValueBytes * model.embedding_dim / tpi;
         } else if (keeping.keeping != Keeping::recompute) {
             decode.bytes += layers * (tokens + read_rows) * (side + code + pool_row);

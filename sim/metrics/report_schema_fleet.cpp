@@ -79,7 +79,9 @@ TableSchema fleet() {
              formula("goodput_per_s", "1/s",
                      "good_ratio * requests_per_second: of the whole fleet"),
              formula("meets_slo", "0 or 1",
-                     "p99 within the SLO and no more shed than the study's shed_limit"),
+                     "p99 within the SLO, no more shed than the study's shed_limit and no device "
+                     "busier "
+                     "than 1"),
              modelled("gpu_busy", "1", "busy share of the GPUs"),
              modelled("link_in_busy", "1", "of the links towards the GPUs"),
              modelled("link_out_busy", "1", "of the links back"),

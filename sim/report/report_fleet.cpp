@@ -19,6 +19,13 @@ std::map<std::int64_t, std::size_t> rows_by_case(TableView const& table) {
 
 std::string milliseconds(double ns) { return std::isnan(ns) ? "-" : format_fixed(ns * 1e-6, 2); }
 
+template <class Value>
+bool varies(TableView const& table, Value&& value) {
+    for (std::size_t r = 1; r < table.rows(); ++r)
+        if (value(r) != value(0)) return true;
+    return false;
+}
+
 }  // namespace
 
 std::string fleet_summary(metrics::Report const& report) {
@@ -28,18 +35,31 @@ std::string fleet_summary(metrics::Report const& report) {
     auto const result_row = rows_by_case(results);
     TextTable table;
     for (char const* name : {"model", "strategy"}) table.add_column({name}, Align::left);
+    // What the study varies besides load and size.
+    std::vector<std::string> axes;
+    for (char const* name : {"tiers", "policy", "routing"}) {
+        if (varies(cases, [&](std::size_t r) { return cases.text(r, name); })) {
+            axes.emplace_back(name);
+            table.add_column({name}, Align::left);
+        }
+    }
+    bool const efficiency = varies(
+        cases, [&](std::size_t r) { return format_percent(cases.real(r, "efficiency"), 0); });
+    if (efficiency) table.add_column({"of nominal"}, Align::right);
     for (char const* name : {"users", "V", "C", "nodes", "requests/s", "B/user", "HBM hit", "hit",
                              "p50 ms", "p99 ms", "good"})
         table.add_column({name}, Align::right);
     table.add_column({"limited by"}, Align::left);
     for (std::size_t r = 0; r < std::min(cases.rows(), kMostLines); ++r) {
         std::vector<std::string> cells = {printable(cases.text(r, "model")),
-                                          printable(cases.text(r, "strategy")),
-                                          format_real(cases.real(r, "users")),
-                                          format_real(cases.real(r, "catalogue_items")),
-                                          format_fixed(cases.real(r, "candidates"), 0),
-                                          format_fixed(cases.real(r, "nodes"), 0),
-                                          format_real(cases.real(r, "requests_per_second"))};
+                                          printable(cases.text(r, "strategy"))};
+        for (auto const& axis : axes) cells.push_back(cases.text(r, axis.c_str()));
+        if (efficiency) cells.push_back(format_percent(cases.real(r, "efficiency"), 0));
+        cells.insert(
+            cells.end(),
+            {format_real(cases.real(r, "users")), format_real(cases.real(r, "catalogue_items")),
+             format_fixed(cases.real(r, "candidates"), 0), format_fixed(cases.real(r, "nodes"), 0),
+             format_real(cases.real(r, "requests_per_second"))});
         auto const at = result_row.find(cases.integer(r, "case"));
         if (at == result_row.end()) {
             for (int i = 0; i < 6; ++i) cells.emplace_back("-");
