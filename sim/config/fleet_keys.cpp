@@ -11,6 +11,8 @@ using namespace fleet;
 constexpr RealRange kPositive = {.low = 0, .above_low = true};
 constexpr RealRange kShare = {.low = 0, .high = 1, .below_high = true};
 
+enum class StudyKind : std::uint8_t { fleet };
+constexpr std::pair<StudyKind, char const*> kStudyKinds[] = {{StudyKind::fleet, "fleet"}};
 constexpr std::pair<ModelClass, char const*> kClasses[] = {
     {ModelClass::item, "item"}, {ModelClass::event, "event"}, {ModelClass::sequence, "sequence"}};
 constexpr std::pair<Keeping, char const*> kKeepings[] = {
@@ -340,10 +342,10 @@ void describe(KeyVisitor& v, FleetStudy& study) {
     v.integer({.name = "schema_version", .meaning = "version of this layout", .required = true},
               version, {.low = 1, .high = 1});
     study.schema_version = static_cast<int>(version);
-    std::string kind = "fleet";
-    v.text(
-        {.name = "study", .meaning = "\"fleet\": tells this layout from a spec", .required = true},
-        kind, {});
+    auto kind = StudyKind::fleet;
+    v.choice<StudyKind>(
+        {.name = "study", .meaning = "tells this layout from a spec", .required = true}, kind,
+        kStudyKinds);
     v.text({.name = "name", .meaning = "names the report", .required = true}, study.name,
            {.shortest = 1, .longest = 64, .name = true});
     v.text({.name = "description", .meaning = "what the study is about, in words"},

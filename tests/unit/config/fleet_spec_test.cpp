@@ -127,6 +127,20 @@ TEST(FleetStudy, TheCommittedStudiesAreValid) {
     }
 }
 
+TEST(FleetStudy, AnOverrideCannotMakeItAnotherKindOfStudy) {
+    EXPECT_TRUE(problems_of(base_study(), {"/study=fleet"}).empty());
+    for (auto const* value : {"other", "\"\"", "1", "null", "[\"fleet\"]"}) {
+        auto const problems = problems_of(base_study(), {std::string("/study=") + value});
+        ASSERT_EQ(problems.size(), 1U) << value;
+        EXPECT_EQ(problems[0].pointer, "/study");
+        EXPECT_NE(problems[0].message.find(std::string("--set '/study=") + value),
+                  std::string::npos)
+            << problems[0].message;
+    }
+    EXPECT_NE(problems_of(base_study(), {"/study=other"})[0].message.find("allowed: fleet"),
+              std::string::npos);
+}
+
 struct BrokenStudy {
     char const* name;
     std::string from;
