@@ -81,6 +81,24 @@ void require_possible(config::FleetStudy const& spec, std::string const& file,
                         std::to_string(seconds) + " s of virtual time; visits are kept for 2e6 s",
                     "fewer requests or a higher rate"}});
     }
+    auto const& shape = item.fleet.traffic.shape;
+    if (shape.bursts.multiplier > 1.0 &&
+        2.0 * seconds >
+            workload::kMostBurstPhases * (shape.bursts.mean_burst_s + shape.bursts.mean_gap_s)) {
+        throw ConfigError(file, {{"/traffic/bursts/mean_gap_s",
+                                  "more than 500000 bursts in the " + std::to_string(seconds) +
+                                      " s that the requests take",
+                                  "longer bursts and gaps, or fewer requests"}});
+    }
+    for (std::size_t i = 0; i < shape.flash_crowds.size(); ++i) {
+        if (shape.flash_crowds[i].start_s < seconds) continue;
+        throw ConfigError(file, {{"/traffic/flash_crowds/" + std::to_string(i) + "/start_s",
+                                  std::to_string(shape.flash_crowds[i].start_s) +
+                                      " s is after the end of the traffic: the requests take " +
+                                      std::to_string(seconds) + " s at " +
+                                      std::to_string(item.fleet.traffic.requests_per_second) + "/s",
+                                  "start it earlier, or give traffic.requests more"}});
+    }
 }
 
 /// Everything that can fail for its input fails before the first case runs.

@@ -1,5 +1,6 @@
 #include "config/fleet_keys.hpp"
 
+#include "config/spec_key_parts.hpp"
 #include "config/spec_keys.hpp"
 
 namespace ckvsim::config {
@@ -174,6 +175,7 @@ void describe_traffic(KeyVisitor& v, FleetStudy& study) {
             .meaning = "mean of the events added to a history between two requests (geometric)",
             .unit = "events"},
            t.events_per_request, {.low = 0, .high = 1000});
+    describe_shape(v, t.shape, true, "");
 }
 
 void describe_tiers(KeyVisitor& v, FleetStudy& study) {

@@ -55,6 +55,21 @@ void check_fleet(FleetStudy const& study, Problems& problems) {
                      "a sample of nodes stands for the fleet only where users stay at home",
                      "set sampled_nodes to 0 or routing to home");
     }
+    auto const& shape = f.traffic.shape;
+    double shares = 0.0;
+    for (auto const& zone : shape.diurnal.zones) shares += zone.share;
+    if (!shape.diurnal.zones.empty() && std::abs(shares - 1.0) >= 1e-6) {
+        problems.add(std::vector<std::string>{"/traffic/diurnal/zones"},
+                     "the shares add up to " + std::to_string(shares), "they must add up to 1");
+    }
+    if (study.search != FleetSearch::none &&
+        (shape.bursts.multiplier > 1.0 || !shape.flash_crowds.empty())) {
+        problems.add(std::vector<std::string>{"/search", "/traffic/bursts/multiplier",
+                                              "/traffic/flash_crowds"},
+                     "a search tries loads whose runs last differently long, so bursts and flash "
+                     "crowds would not be the same ones",
+                     "sweep requests_per_second instead, or search without them");
+    }
     if (users / f.nodes > 4.0e9) {
         problems.add(std::vector<std::string>{"/fleet/users", "/fleet/nodes"},
                      "more than 4e9 users on a node", "more nodes");

@@ -94,6 +94,29 @@ void describe_flash_crowd(KeyVisitor& v, workload::FlashCrowd& crowd) {
 
 }  // namespace
 
+void describe_shape(KeyVisitor& v, workload::ArrivalShape& shape, bool applies,
+                    std::string const& only_if) {
+    v.object({.name = "diurnal",
+              .meaning = "time of day: the hourly rates of a short-video service",
+              .applies = applies,
+              .only_if = only_if},
+             [&](KeyVisitor& inner) { describe_diurnal(inner, shape.diurnal); });
+    v.object({.name = "bursts",
+              .meaning = "bursts common to all users, of exponential lengths",
+              .applies = applies,
+              .only_if = only_if},
+             [&](KeyVisitor& inner) { describe_bursts(inner, shape.bursts); });
+    v.list({.name = "flash_crowds",
+            .meaning = "extra requests that come from a hashed share of the users for a while",
+            .applies = applies,
+            .only_if = only_if},
+           shape.flash_crowds, {.most = 100},
+           [](KeyVisitor& inner, Key const& key, workload::FlashCrowd& crowd) {
+               inner.object(key,
+                            [&](KeyVisitor& members) { describe_flash_crowd(members, crowd); });
+           });
+}
+
 void describe_traffic(KeyVisitor& v, workload::TrafficParams& traffic) {
     bool const known = v.choice<workload::ArrivalKind>(
         {.name = "kind",
@@ -154,25 +177,7 @@ void describe_traffic(KeyVisitor& v, workload::TrafficParams& traffic) {
                .applies = poisson,
                .only_if = if_poisson},
               traffic.revisit_window, {.low = 1, .high = 1'000'000});
-    v.object({.name = "diurnal",
-              .meaning = "time of day: the hourly rates of a short-video service",
-              .applies = poisson,
-              .only_if = if_poisson},
-             [&](KeyVisitor& inner) { describe_diurnal(inner, traffic.shape.diurnal); });
-    v.object({.name = "bursts",
-              .meaning = "bursts common to all users, of exponential lengths",
-              .applies = poisson,
-              .only_if = if_poisson},
-             [&](KeyVisitor& inner) { describe_bursts(inner, traffic.shape.bursts); });
-    v.list({.name = "flash_crowds",
-            .meaning = "extra requests that come from a hashed share of the users for a while",
-            .applies = poisson,
-            .only_if = if_poisson},
-           traffic.shape.flash_crowds, {.most = 100},
-           [](KeyVisitor& inner, Key const& key, workload::FlashCrowd& crowd) {
-               inner.object(key,
-                            [&](KeyVisitor& members) { describe_flash_crowd(members, crowd); });
-           });
+    describe_shape(v, traffic.shape, poisson, if_poisson);
 }
 
 }  // namespace ckvsim::config

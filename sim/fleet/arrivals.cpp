@@ -51,7 +51,8 @@ ArrivalStream::ArrivalStream(FleetUsers const& users, FleetTraffic const& traffi
       revisit_threshold_(
           static_cast<std::uint32_t>(std::min(traffic.revisit_probability * kTwo32, kTwo32 - 1.0))),
       log_stay_(std::log1p(-1.0 / std::max(kMeanRevisitShare * traffic.revisit_window, 1.000001))),
-      recent_(traffic.revisit_window) {
+      recent_(traffic.revisit_window),
+      thinning_(seed, Purpose::arrivals, node, 8) {
     validate(traffic.requests_per_second > 0.0 && traffic.duration_s > 0.0 &&
                  traffic.revisit_window >= 1 && traffic.events_per_request >= 0.0,
              "ArrivalStream: traffic out of range");
@@ -76,7 +77,56 @@ ArrivalStream::ArrivalStream(FleetUsers const& users, FleetTraffic const& traffi
             mean == 0.0 ? 0.0 : std::floor(std::log1p(-u) / std::log(mean / (1.0 + mean)));
         growth_.push_back(static_cast<std::uint16_t>(std::min(events, 60000.0)));
     }
+    if (traffic.shape != workload::ArrivalShape{}) {
+        rate_.emplace(traffic.shape, seed, traffic.duration_s);
+        mean_gap_ns_ /= rate_->max();
+        if (rate_->is_diurnal()) {
+            for (std::size_t zone = 0; zone < rate_->zones(); ++zone)
+                zone_max_ = std::max(zone_max_, workload::ArrivalRate::day_max(rate_->curve(zone)));
+        }
+    }
     make_head();
+}
+
+/// Advances to the next request; `u` is the step's random number.
+void ArrivalStream::step_time(std::uint32_t u) {
+    time_ns_ -= mean_gap_ns_ * std::log((static_cast<double>(u) + 0.5) / kTwo32);
+    if (!rate_) return;
+    while (thinning_.uniform() * rate_->max() >= rate_->at(time_ns_ * 1e-9) &&
+           time_ns_ < traffic_.duration_s * 1e9)
+        time_ns_ += thinning_.exponential(mean_gap_ns_);
+}
+
+/// A user in proportion to his own rate at that time: activity, time zone, flash crowds.
+std::uint32_t ArrivalStream::draw_user_at(double t_s, std::uint32_t a, std::uint32_t b) {
+    constexpr int kMostTries = 100000;  // a node without a member of the crowd asks anybody
+    double const all = rate_->at(t_s);
+    double above = thinning_.uniform() * all;
+    auto const& crowds = rate_->crowds();
+    double together = 1.0;
+    for (auto const& crowd : crowds)
+        if (t_s >= crowd.start_s && t_s < crowd.start_s + crowd.duration_s)
+            together += crowd.multiplier - 1.0;
+    double const base = all / together;
+    std::size_t member_of = crowds.size();
+    above -= base;
+    for (std::size_t c = 0; c < crowds.size() && above >= 0.0; ++c) {
+        if (t_s < crowds[c].start_s || t_s >= crowds[c].start_s + crowds[c].duration_s) continue;
+        member_of = c;
+        above -= base * (crowds[c].multiplier - 1.0);
+    }
+    std::uint32_t place = draw_place(a, b);
+    for (int tries = 0; tries < kMostTries; ++tries) {
+        UserId const user = users_.user(node_, place);
+        bool const in_crowd = member_of == crowds.size() || rate_->in_crowd(user, member_of);
+        if (in_crowd &&
+            (rate_->zones() == 1 ||
+             thinning_.uniform() * zone_max_ < rate_->day(t_s, rate_->curve(rate_->zone_of(user)))))
+            return place;
+        std::uint32_t const x = thinning_.next_u32();
+        place = draw_place(x, thinning_.next_u32());
+    }
+    return place;
 }
 
 std::uint32_t ArrivalStream::draw_place(std::uint32_t u, std::uint32_t v) const {
@@ -89,8 +139,7 @@ std::uint32_t ArrivalStream::draw_place(std::uint32_t u, std::uint32_t v) const 
 }
 
 void ArrivalStream::make_head() {
-    double const u = (static_cast<double>(rng_.next_u32()) + 0.5) / kTwo32;
-    time_ns_ -= mean_gap_ns_ * std::log(u);
+    step_time(rng_.next_u32());
     std::uint32_t const a = rng_.next_u32();
     std::uint32_t const b = rng_.next_u32();
     std::uint32_t const c = rng_.next_u32();
@@ -102,7 +151,7 @@ void ArrivalStream::make_head() {
         auto const step = static_cast<std::uint64_t>(std::log(stay) / log_stay_);
         head_.place = recent_[(made_ - 1 - std::min(step, reach - 1)) % traffic_.revisit_window];
     } else {
-        head_.place = draw_place(a, b);
+        head_.place = rate_ ? draw_user_at(time_ns_ * 1e-9, a, b) : draw_place(a, b);
     }
     head_.time_ns = static_cast<Nanoseconds>(time_ns_);
     head_.user = users_.user(node_, head_.place);

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/rng.hpp"
 #include "fleet/fleet_users.hpp"
+#include "workload/arrival_rate.hpp"
 
 namespace ckvsim::fleet {
 
@@ -16,6 +18,7 @@ struct FleetTraffic {
     double revisit_probability = 0.3;     ///< a user of a recent request of the node returns
     std::uint32_t revisit_window = 64;    ///< ... among the node's last so many, geometric
     double events_per_request = 4.0;      ///< mean of the events added to a history by a visit
+    workload::ArrivalShape shape = {};    ///< time of day, bursts, flash crowds
 
     bool operator==(FleetTraffic const&) const = default;
 };
@@ -46,6 +49,8 @@ class ArrivalStream {
   private:
     [[nodiscard]] std::uint32_t draw_place(std::uint32_t u, std::uint32_t v) const;
     void make_head();
+    void step_time(std::uint32_t u);
+    std::uint32_t draw_user_at(double t_s, std::uint32_t a, std::uint32_t b);
 
     FleetUsers const& users_;
     FleetTraffic traffic_;
@@ -65,6 +70,10 @@ class ArrivalStream {
     std::vector<double> session_rates_;
     std::vector<std::uint16_t> growth_;  ///< quantiles of the appended events
     Arrival head_;                       ///< the next request, already drawn
+    // Only where the rate varies: thinning under its maximum, then who asks, by rejection.
+    std::optional<workload::ArrivalRate> rate_;
+    CounterRng thinning_;
+    double zone_max_ = 1.0;
 };
 
 }  // namespace ckvsim::fleet

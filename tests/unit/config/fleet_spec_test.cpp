@@ -167,6 +167,16 @@ std::vector<BrokenStudy> const kBroken = {
     {"trailing_comma", "\"p.json\"}", "\"p.json\",}", "", "no trailing commas"},
     {"duplicate_key", "\"seed\": 7,", "\"seed\": 7, \"seed\": 8,", "/seed", "more than once"},
     {"not_an_object", base_study(), "[1]", "", "starts with {"},
+    {"zones_beyond_one", "\"requests\": 20000",
+     "\"requests\": 20000, \"diurnal\": {\"amplitude\": 0.5, \"zones\": "
+     "[{\"utc_offset_h\": 0, \"share\": 0.7}, {\"utc_offset_h\": 8, \"share\": 0.7}]}",
+     "/traffic/diurnal/zones", "must add up to 1"},
+    {"search_with_bursts", "\"requests\": 20000, \"warmup_share\": 0.1}",
+     "\"requests\": 20000, \"warmup_share\": 0.1, \"bursts\": {\"multiplier\": 3}}, "
+     "\"search\": \"max_load\"",
+     "/search", "sweep requests_per_second"},
+    {"negative_least_slos", "\"warmup_share\": 0.1", "\"least_slos\": -1", "/traffic/least_slos",
+     "0"},
     {"unknown_key", "\"nodes\": 4", "\"node\": 4, \"nodes\": 4", "/fleet/node",
      "did you mean \"nodes\""},
     {"unknown_key_in_model", "\"class\": \"item\"", "\"klass\": \"item\"", "/models/0/klass",

@@ -227,5 +227,98 @@ TEST(Arrivals, RefuseNonsense) {
     EXPECT_THROW(ArrivalStream(users, {.events_per_request = -1.0}, 1, 0), InternalError);
 }
 
+TEST(ShapedArrivals, RateFollowsTheDay) {
+    FleetUsers const users(20000, 2, {}, {}, 1);
+    FleetTraffic traffic{.requests_per_second = 200000, .duration_s = 4.0};
+    traffic.shape.diurnal = {.amplitude = 0.8, .day_s = 4.0, .zones = {}};
+    workload::ArrivalRate const rate(traffic.shape, 3, 4.0);
+    auto const arrivals = all_of(users, traffic, 3, 0, 4 * kSecond);
+    std::vector<double> seen(8, 0.0);
+    for (auto const& a : arrivals) seen[static_cast<std::size_t>(a.time_ns / (kSecond / 2))] += 1.0;
+    double lowest = 1e9, highest = 0.0;
+    for (std::size_t part = 0; part < 8; ++part) {
+        double expected = 0.0;
+        for (int i = 0; i < 100; ++i)
+            expected += rate.at(0.5 * (static_cast<double>(part) + (i + 0.5) / 100)) / 100;
+        expected *= 0.5 * 200000 * users.share_of(0);
+        EXPECT_NEAR(seen[part], expected, 4 * std::sqrt(expected)) << part;
+        lowest = std::min(lowest, seen[part]);
+        highest = std::max(highest, seen[part]);
+    }
+    EXPECT_GT(highest, 3.0 * lowest);
+}
+
+TEST(ShapedArrivals, ZonesAskInTheirOwnHours) {
+    FleetUsers const users(20000, 1, {}, {}, 1);
+    FleetTraffic traffic{
+        .requests_per_second = 400000, .duration_s = 1.0, .revisit_probability = 0.0};
+    traffic.shape.diurnal = {.amplitude = 0.9, .day_s = 1.0, .zones = {{0.0, 0.3}, {12.0, 0.7}}};
+    workload::ArrivalRate const rate(traffic.shape, 3, 1.0);
+    // The share of zone 1 in each quarter of the day.
+    std::vector<double> all(4, 0.0), ones(4, 0.0);
+    double members = 0.0, weight = 0.0;
+    for (UserId user = 0; user < 20000; ++user) {
+        auto const& classes = users.classes();
+        std::size_t k = 0;
+        while (classes[k].end <= user) ++k;
+        weight += classes[k].relative_rate;
+        members += rate.zone_of(user) == 1 ? classes[k].relative_rate : 0.0;
+    }
+    for (auto const& a : all_of(users, traffic, 3, 0)) {
+        auto const part = static_cast<std::size_t>(a.time_ns / (kSecond / 4));
+        all[part] += 1.0;
+        ones[part] += rate.zone_of(a.user) == 1 ? 1.0 : 0.0;
+    }
+    double const p = members / weight;
+    for (std::size_t part = 0; part < 4; ++part) {
+        double one = 0.0, sum = 0.0;
+        for (int i = 0; i < 200; ++i) {
+            double const t = 0.25 * (static_cast<double>(part) + (i + 0.5) / 200);
+            one += p * rate.at(t, 1);
+            sum += p * rate.at(t, 1) + (1.0 - p) * rate.at(t, 0);
+        }
+        EXPECT_NEAR(ones[part] / all[part], one / sum, 0.01) << part;
+    }
+    EXPECT_GT(std::abs(ones[0] / all[0] - ones[2] / all[2]), 0.1);
+}
+
+TEST(ShapedArrivals, FlashCrowdsComeFromTheirMembers) {
+    FleetUsers const users(50000, 1, {}, {}, 1);
+    FleetTraffic traffic{
+        .requests_per_second = 200000, .duration_s = 1.0, .revisit_probability = 0.0};
+    traffic.shape.flash_crowds = {
+        {.start_s = 0.5, .duration_s = 0.25, .multiplier = 4.0, .user_share = 0.02}};
+    workload::ArrivalRate const rate(traffic.shape, 3, 1.0);
+    double before = 0.0, during = 0.0, members = 0.0, after = 0.0;
+    for (auto const& a : all_of(users, traffic, 3, 0)) {
+        double const t = static_cast<double>(a.time_ns) * 1e-9;
+        (t < 0.5 ? before : t < 0.75 ? during : after) += 1.0;
+        if (t >= 0.5 && t < 0.75 && rate.in_crowd(a.user, 0)) members += 1.0;
+    }
+    EXPECT_NEAR(before, 100000, 4 * std::sqrt(100000.0));
+    EXPECT_NEAR(during, 200000, 4 * std::sqrt(200000.0));
+    EXPECT_NEAR(after, 50000, 4 * std::sqrt(50000.0));
+    EXPECT_NEAR(members / during, 0.75 + 0.25 * 0.02, 0.01);
+}
+
+TEST(ShapedArrivals, BurstsKeepTheMeanAndCallsMayBeCutAnywhere) {
+    FleetUsers const users(1000, 1, {}, {}, 1);
+    FleetTraffic traffic{.requests_per_second = 1000, .duration_s = 400.0};
+    traffic.shape.bursts = {.multiplier = 5.0, .mean_burst_s = 0.2, .mean_gap_s = 0.8};
+    auto const whole = all_of(users, traffic, 3, 0, 400 * kSecond);
+    // 400 cycles: the share of burst time has a relative error of about 7 %.
+    EXPECT_NEAR(static_cast<double>(whole.size()), 400000.0, 40000.0);
+    std::vector<Arrival> pieces, block;
+    ArrivalStream stream(users, traffic, 3, 0);
+    for (Nanoseconds end = kSecond; end <= 400 * kSecond; end += kSecond) {
+        do {
+            stream.next(end, 1000, block);
+            pieces.insert(pieces.end(), block.begin(), block.end());
+        } while (block.size() == 1000);
+    }
+    ASSERT_EQ(pieces.size(), whole.size());
+    EXPECT_TRUE(same(pieces, whole));
+}
+
 }  // namespace
 }  // namespace ckvsim::fleet
