@@ -11,6 +11,7 @@
 #include "app/commands.hpp"
 #include "app/fleet_cases.hpp"
 #include "app/fleet_rows.hpp"
+#include "app/fleet_watch.hpp"
 #include "app/machine.hpp"
 #include "app/progress.hpp"
 #include "app/row.hpp"
@@ -155,7 +156,7 @@ void add_speed(metrics::Report& report, FleetCase const& item, double seconds,
 }
 
 /// Dealt to ranks and their threads; every case on one thread.
-void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
+void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress, FleetWatch& watch,
                metrics::Report& report) {
     progress.begin("cases", "cases of rank 0");
     std::vector<FleetCase const*> mine;
@@ -182,9 +183,10 @@ void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
                 auto const outcome = search_case(study.spec, item, setup);
                 std::lock_guard const lock(mutex);
                 report_case(rows, study.spec, item, outcome);
-                add_speed(rows, item, seconds_since(begin), outcome.simulated_requests, 1);
-                ++done;
-                if (omp_get_thread_num() == 0) progress.update(done, mine.size());
+                double const seconds = seconds_since(begin);
+                add_speed(rows, item, seconds, outcome.simulated_requests, 1);
+                watch.finished(item, outcome, seconds);
+                watch.cases_done(++done, mine.size());
             } catch (...) {
                 std::lock_guard const lock(mutex);
                 failure = std::current_exception();
@@ -202,7 +204,7 @@ void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
 }
 
 /// Case after case, each split by nodes over all ranks.
-void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
+void run_split(Study const& study, comm::Communicator& comm, Progress& progress, FleetWatch& watch,
                metrics::Report& report) {
     auto const peers = peers_of(comm);
     for (auto const& item : study.cases) {
@@ -218,9 +220,10 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
         FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
         fleet::FleetResult mine;
         comm.run_phase("simulating " + item.arm.name, [&] {
-            mine = run_case(
-                study.spec, item, setup, peers,
-                [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); });
+            mine = run_case(study.spec, item, setup, peers,
+                            [&](std::uint64_t done, std::uint64_t total, auto const& part) {
+                                watch.running(item, part, done, total);
+                            });
         });
         auto sums = fleet::sum_part(mine);
         auto maxima = fleet::max_part(mine);
@@ -230,8 +233,10 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
             auto const outcome =
                 outcome_of(study.spec, item, setup, fleet::from_parts(sums, maxima));
             report_case(report, study.spec, item, outcome);
-            add_speed(report, item, seconds_since(begin), outcome.simulated_requests,
+            double const seconds = seconds_since(begin);
+            add_speed(report, item, seconds, outcome.simulated_requests,
                       comm.size() * std::min(omp_get_max_threads(), online_cores()));
+            watch.finished(item, outcome, seconds);
         }
         progress.end();
     }
@@ -304,6 +309,10 @@ void finish(Study const& study, comm::Communicator& comm, Progress& progress,
     progress.end();
 }
 
+std::string output_of(Study const& study, RunOptions const& options) {
+    return options.output.empty() ? study.spec.output : options.output;
+}
+
 }  // namespace
 
 int fleet_command(comm::Communicator& comm, RunOptions const& options) {
@@ -312,18 +321,21 @@ int fleet_command(comm::Communicator& comm, RunOptions const& options) {
         if (!options.perturb_token.empty())
             throw Error(ExitCode::usage, "--perturb-token: a fleet study has no tokens to change");
         study = load_study(options, comm.size());
+        if (comm.is_root()) remove_partial_results(output_of(study, options));
     });
     auto const text = config::dump_fleet_study(study.spec);
     comm.require_equal(hash_bytes(text.data(), text.size()), "the resolved fleet study");
     Progress progress(options.quiet || !comm.is_root());
     metrics::Report report;
+    auto const output = output_of(study, options);
+    FleetWatch watch(progress, output, comm.rank(), study.cases.size());
     if (cases_by_rank(study.spec)) {
-        run_dealt(study, comm, progress, report);
+        run_dealt(study, comm, progress, watch, report);
     } else {
-        run_split(study, comm, progress, report);
+        run_split(study, comm, progress, watch, report);
     }
-    auto const output = options.output.empty() ? study.spec.output : options.output;
     finish(study, comm, progress, report, output);
+    watch.complete();
     if (comm.is_root()) {
         std::printf("%s", report::fleet_summary(report).c_str());
         for (auto const& note : report.notes) std::printf("note: %s\n", note.c_str());

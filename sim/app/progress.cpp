@@ -1,7 +1,9 @@
 #include "app/progress.hpp"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 
@@ -24,6 +26,13 @@ std::string duration_text(double seconds) {
                       static_cast<int>(seconds) % 60);
     }
     return text;
+}
+
+/// So many characters fit on one line of the terminal; a longer line could not be rewritten.
+std::size_t terminal_width() {
+    struct winsize size {};
+    if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return 79;
+    return size.ws_col - 1U;
 }
 
 }  // namespace
@@ -61,7 +70,8 @@ void Progress::begin(std::string const& phase, std::string const& unit) {
     line_open_ = true;
 }
 
-void Progress::update(std::uint64_t done, std::uint64_t total) {
+void Progress::update(std::uint64_t done, std::uint64_t total,
+                      std::function<std::string()> const& details) {
     if (quiet_ || !running_ || done == 0) return;
     auto const now = Clock::now();
     double const since = std::chrono::duration<double>(now - last_print_).count();
@@ -69,11 +79,19 @@ void Progress::update(std::uint64_t done, std::uint64_t total) {
     last_print_ = now;
     double const rate = static_cast<double>(done) / elapsed_s();
     double const left = total > done ? static_cast<double>(total - done) / rate : 0.0;
-    std::fprintf(stderr, "%s%s: %llu of %llu %s (%.0f %%), %.3g %s/s, %s left%s", line_start(),
-                 phase_.c_str(), static_cast<unsigned long long>(done),
-                 static_cast<unsigned long long>(total), unit_.c_str(),
-                 total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0.0,
-                 rate, unit_.c_str(), duration_text(left).c_str(), terminal_ ? "" : "\n");
+    char numbers[160];
+    std::snprintf(numbers, sizeof numbers, ": %llu of %llu %s (%.0f %%), %.3g/s, %s left",
+                  static_cast<unsigned long long>(done), static_cast<unsigned long long>(total),
+                  unit_.c_str(),
+                  total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 0.0,
+                  rate, duration_text(left).c_str());
+    std::string text = phase_ + numbers;
+    if (details) {
+        auto const more = details();
+        if (!more.empty()) text += ", " + more;
+    }
+    if (terminal_) text.resize(std::min(text.size(), terminal_width()));
+    std::fprintf(stderr, "%s%s%s", line_start(), text.c_str(), terminal_ ? "" : "\n");
     line_open_ = terminal_;
 }
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,8 +19,10 @@ class Progress {
     /// Ends the running phase and begins another; `unit` names what update() counts ("users",
     /// "requests").
     void begin(std::string const& phase, std::string const& unit = "");
-    /// Rate-limited; cheap to call often.
-    void update(std::uint64_t done, std::uint64_t total);
+    /// Rate-limited; cheap to call often. `details` makes more words for the line, only when it is
+    /// printed; a terminal's line is cut to its width.
+    void update(std::uint64_t done, std::uint64_t total,
+                std::function<std::string()> const& details = {});
     void end();
     /// A line that stays.
     void note(std::string const& text);

@@ -2,6 +2,7 @@
 // the fleet's platform.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -236,6 +237,16 @@ class ServingPhase {
         params.warmup_s = warmup_s;
         return params;
     }
+    /// p99 and hit ratio of a run that ended, while others go on.
+    void note_figures(ServingResult const& result) {
+        if (result.requests == 0) return;
+        char text[96];
+        double const p99_ns = total_latency(result).quantile_ns(0.99);
+        std::snprintf(text, sizeof text,
+                      std::isnan(p99_ns) ? "  hits %.1f %%" : "  hits %.1f %%, p99 %.3g ms",
+                      100.0 * hit_ratio(result), p99_ns * 1e-6);
+        context_.progress.note(text);
+    }
     engine::ServingProgress progress() {
         return [this](std::uint64_t done, std::uint64_t total) {
             context_.progress.update(done, total);
@@ -261,6 +272,7 @@ class ServingPhase {
                             not_comparable_, result);
         }
         context_.progress.end();
+        note_figures(result);
         return result;
     }
 
@@ -282,6 +294,7 @@ class ServingPhase {
                              result);
         }
         context_.progress.end();
+        note_figures(result);
         return result;
     }
 

@@ -55,9 +55,9 @@ struct Running {
 class Counter {
   public:
     Counter(FleetProgress const& report, std::uint64_t total) : report_(report), total_(total) {}
-    void add(std::uint64_t requests) {
+    void add(std::uint64_t requests, NodeSim const& sample) {
         auto const done = done_.fetch_add(requests, std::memory_order_relaxed) + requests;
-        if (report_ && omp_get_thread_num() == 0) report_(done, total_);
+        if (report_ && omp_get_thread_num() == 0) report_(done, total_, sample.so_far());
     }
 
   private:
@@ -75,7 +75,7 @@ FleetResult run_alone(FleetParams const& params, FleetUsers const& users, NodeSe
     do {
         running->stream.next(end, kBlock, block);
         running->sim.serve(block);
-        counter.add(block.size());
+        counter.add(block.size(), running->sim);
     } while (block.size() == kBlock);
     return running->sim.finish();
 }
@@ -116,7 +116,8 @@ class Windowed {
         for (Nanoseconds from = 0; from < end; from += window) {
             if (!see_load(from)) break;  // a rank failed: the others stop with it
             route(std::min(from + window, end));
-            counter.add(serve());
+            auto const served = serve();
+            if (!failure_ && !running_.empty()) counter.add(served, running_.front()->sim);
         }
         see_load(end);
         if (failure_) std::rethrow_exception(failure_);

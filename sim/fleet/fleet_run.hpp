@@ -46,8 +46,9 @@ struct FleetPeers {
     std::function<void(std::vector<std::int64_t>&)> max;
 };
 
-/// (requests done here, requests expected here).
-using FleetProgress = std::function<void(std::uint64_t, std::uint64_t)>;
+/// (requests done here, requests expected here, what one of the nodes has counted so far). The last
+/// is a sample of a running fleet, without gauges and hash; valid during the call.
+using FleetProgress = std::function<void(std::uint64_t, std::uint64_t, FleetResult const&)>;
 
 /// Nodes that a rank simulates, ascending.
 std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, int ranks);

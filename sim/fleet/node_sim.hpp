@@ -49,6 +49,8 @@ class NodeSim {
     std::uint32_t send_away(Arrival const& arrival);
     /// Time until the GPUs have done all that is known at `now`, summed over GPUs.
     [[nodiscard]] Nanoseconds backlog_ns(Nanoseconds now) const;
+    /// Counters so far, without gauges and hash.
+    [[nodiscard]] FleetResult const& so_far() const { return result_; }
     /// Serves what waits and returns the counters.
     FleetResult finish();
 
