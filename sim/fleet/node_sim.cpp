@@ -323,6 +323,8 @@ void NodeSim::run_batch(std::uint32_t index, Nanoseconds start_ns) {
     gpu.count -= size;
     gpu.free_ns = end_ns;
     ++gpu.batches;
+    gpu.worked_ns += busy;
+    gpu.answered += size;
 }
 
 void NodeSim::complete(Pending const& request, Nanoseconds start_ns, Nanoseconds end_ns) {
@@ -346,8 +348,10 @@ Nanoseconds NodeSim::backlog_ns(Nanoseconds now) const {
     Nanoseconds sum = 0;
     for (auto const& gpu : gpus_) {
         sum += std::max<Nanoseconds>(gpu.free_ns - now, 0);
-        // What waits is counted by its number; its work is not known yet.
-        sum += static_cast<Nanoseconds>(gpu.count + gpu.coming.size()) * 1000;
+        // The work of what waits is known when its batch closes.
+        std::size_t const waiting = gpu.count + gpu.coming.size() + gpu.hopping;
+        sum += static_cast<Nanoseconds>(waiting) *
+               (gpu.answered == 0 ? 1000 : gpu.worked_ns / static_cast<Nanoseconds>(gpu.answered));
     }
     return sum;
 }

@@ -47,7 +47,8 @@ class NodeSim {
     /// served here; what the entry here lacks is appended at his next visit. Returns the events
     /// before it.
     std::uint32_t send_away(Arrival const& arrival);
-    /// Time until the GPUs have done all that is known at `now`, summed over GPUs.
+    /// Time until the GPUs have done all that is known at `now`, summed over GPUs; a request that
+    /// waits counts as the mean of those that its GPU has served.
     [[nodiscard]] Nanoseconds backlog_ns(Nanoseconds now) const;
     /// Counters so far, without gauges and hash.
     [[nodiscard]] FleetResult const& so_far() const { return result_; }
@@ -86,6 +87,8 @@ class NodeSim {
         node::FifoServer link_out;
         Nanoseconds free_ns = 0;
         std::uint64_t batches = 0;
+        Nanoseconds worked_ns = 0;   ///< of all batches
+        std::uint64_t answered = 0;  ///< requests of all batches
         std::size_t hopping = 0;     ///< requests whose entry is on its way from flash to the host
         std::vector<Pending> ready;  ///< ring, ascending in ready_ns
         std::size_t head = 0;
