@@ -53,14 +53,18 @@ struct ExampleStore {
 ///                               policy's own admission refused it). The new slot is resident or
 ///                               released on return.
 ///   used(), count()             units and entries resident; used() <= capacity() after each call
+///   likely_victim()             hint for caches: a slot that the next eviction may take
+///   kHitMovesNeighbours         hint: hit() writes the Links of the slot's neighbours
 template <class P>
 concept EvictionPolicy = requires(P policy, P const& constant, ExampleStore& store, NoSink& sink,
                                   Links links, Slot slot, std::uint64_t bytes) {
     { P::kName } -> std::convertible_to<char const*>;
     { P::kNeedsFuture } -> std::convertible_to<bool>;
+    { P::kHitMovesNeighbours } -> std::convertible_to<bool>;
     { P::resident(links) } -> std::same_as<bool>;
     policy.hit(store, slot);
     { policy.insert(store, slot, bytes, sink) } -> std::same_as<bool>;
+    { constant.likely_victim() } -> std::same_as<Slot>;
     { constant.capacity() } -> std::same_as<std::uint64_t>;
     { constant.used() } -> std::same_as<std::uint64_t>;
     { constant.count() } -> std::same_as<std::uint64_t>;
