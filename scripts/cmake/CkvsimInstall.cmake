@@ -13,6 +13,7 @@ install(FILES ${PROJECT_BINARY_DIR}/generated/ckvsimConfig.cmake
 # Specs, platforms and schemas under the paths that specs use: run from share/ckvsim.
 install(DIRECTORY workloads/specs workloads/platforms workloads/calibration workloads/schema
   DESTINATION share/ckvsim/workloads FILES_MATCHING PATTERN "*.json")
+install(PROGRAMS workloads/examples/export_weights.py DESTINATION share/ckvsim/workloads/examples)
 install(PROGRAMS scripts/plot scripts/report scripts/export scripts/convert_reczoo DESTINATION share/ckvsim/scripts)
 install(DIRECTORY scripts/plotting scripts/reporting scripts/converting DESTINATION share/ckvsim/scripts PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY sim/docs/ DESTINATION share/doc/ckvsim/docs FILES_MATCHING PATTERN "*.md")
@@ -26,7 +27,9 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # libraries of the programs, from dpkg-shlibdeps
-set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3-h5py, python3-numpy, python3-matplotlib, python3-xxhash")
+# What scripts/report, plot, export and export_weights.py need.
+set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
+  "python3-h5py, python3-numpy, python3-matplotlib, python3-xxhash, python3-jinja2, libjs-chart.js")
 if(CKVSIM_HAVE_MPI)
   set(CPACK_DEBIAN_PACKAGE_DEPENDS "openmpi-bin")
 endif()
