@@ -141,6 +141,21 @@ TEST(FleetStudy, AnOverrideCannotMakeItAnotherKindOfStudy) {
               std::string::npos);
 }
 
+TEST(FleetStudy, ASearchHasNoBurstsOrFlashCrowds) {
+    for (auto const* shape :
+         {"/traffic/bursts={\"multiplier\": 3}",
+          "/traffic/flash_crowds=[{\"start_s\": 0.1, \"duration_s\": 1, \"multiplier\": 2, "
+          "\"user_share\": 0.1}]"}) {
+        std::vector<std::string> overrides = {"/fleet/routing={\"kind\": \"home\"}", shape};
+        EXPECT_TRUE(problems_of(base_study(), overrides).empty()) << "a sweep may have them";
+        overrides.emplace_back("/search=\"max_load\"");
+        auto const problems = problems_of(base_study(), overrides);
+        ASSERT_EQ(problems.size(), 1U) << render(problems);
+        EXPECT_EQ(problems[0].pointer, "/search");
+        EXPECT_NE(problems[0].suggestion.find("sweep requests_per_second"), std::string::npos);
+    }
+}
+
 struct BrokenStudy {
     char const* name;
     std::string from;
@@ -171,10 +186,6 @@ std::vector<BrokenStudy> const kBroken = {
      "\"requests\": 20000, \"diurnal\": {\"amplitude\": 0.5, \"zones\": "
      "[{\"utc_offset_h\": 0, \"share\": 0.7}, {\"utc_offset_h\": 8, \"share\": 0.7}]}",
      "/traffic/diurnal/zones", "must add up to 1"},
-    {"search_with_bursts", "\"requests\": 20000, \"warmup_share\": 0.1}",
-     "\"requests\": 20000, \"warmup_share\": 0.1, \"bursts\": {\"multiplier\": 3}}, "
-     "\"search\": \"max_load\"",
-     "/search", "sweep requests_per_second"},
     {"negative_least_slos", "\"warmup_share\": 0.1", "\"least_slos\": -1", "/traffic/least_slos",
      "0"},
     {"unknown_key", "\"nodes\": 4", "\"node\": 4, \"nodes\": 4", "/fleet/node",
