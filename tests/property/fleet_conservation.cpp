@@ -10,6 +10,8 @@
 namespace ckvsim::fleet {
 namespace {
 
+using testing_support::busy_fleet;
+using testing_support::busy_setup;
 using testing_support::found;
 using testing_support::mean_ns;
 using testing_support::plain_costs;
@@ -184,35 +186,6 @@ TEST(FleetNode, BusyTimeIsTheSumOfServices) {
     EXPECT_LE(busy(batched, Device::gpu), 3 * batched.batches * kStage);
 }
 
-/// A fleet that is overrun, with tiers that overflow.
-FleetParams busy_fleet() {
-    FleetParams params;
-    params.users = 6000;
-    params.nodes = 3;
-    params.activity = {.sigma = 1.0, .classes = 8};
-    params.history = {.median = 20.0, .sigma = 0.8};
-    params.traffic = {.requests_per_second = 150000.0, .duration_s = 0.4};
-    params.warmup_s = 0.1;
-    params.slo_ms = 3.0;
-    params.prefetch_lead_ms = 0.5;
-    return params;
-}
-
-NodeSetup busy_setup() {
-    auto setup = plain_setup(30000.0);
-    setup.gpus = 2;
-    setup.nvme_devices = 2;
-    setup.ns_per_link_byte = 8.0;
-    setup.ns_per_nvme_read_byte = 20.0;
-    setup.ns_per_nvme_write_byte = 30.0;
-    setup.ns_per_nic_byte = 10.0;
-    setup.nvme_latency_ns = 90000.0;
-    setup.tiers = {.hbm_bytes = 100000, .dram_bytes = 400000, .nvme_bytes = 500000};
-    setup.batching = {
-        .max_batch = 2, .max_wait_us = 100.0, .max_queue = 40, .fetch_patience_ms = 0.3};
-    return setup;
-}
-
 template <class T>
 std::uint64_t sum_of(T const& list) {
     return std::accumulate(list.begin(), list.end(), std::uint64_t{0});
@@ -262,9 +235,7 @@ TEST(FleetConservation, HitsAndMissesAreWhatWasNotShedUnderEveryPolicyAndRouting
     std::uint64_t abandoned = 0;
     for (auto const policy : {EvictionPolicy::lru, EvictionPolicy::fifo, EvictionPolicy::clock,
                               EvictionPolicy::sieve}) {
-        for (auto const routing :
-             {RoutingKind::home, RoutingKind::bounded_loads, RoutingKind::spill_over,
-              RoutingKind::two_choices, RoutingKind::random}) {
+        for (auto const routing : testing_support::kRoutingKinds) {
             for (int const variant : {0, 1, 2}) {
                 SCOPED_TRACE(to_string(policy) + ", " + to_string(routing) + ", variant " +
                              std::to_string(variant));

@@ -71,6 +71,39 @@ inline std::uint64_t found(FleetResult const& r, Residence tier) {
     return r.found[static_cast<std::size_t>(tier)];
 }
 
+inline constexpr std::array kRoutingKinds = {RoutingKind::home, RoutingKind::bounded_loads,
+                                             RoutingKind::spill_over, RoutingKind::two_choices,
+                                             RoutingKind::random};
+
+/// A fleet that is overrun, with tiers that overflow.
+inline FleetParams busy_fleet() {
+    FleetParams params;
+    params.users = 6000;
+    params.nodes = 3;
+    params.activity = {.sigma = 1.0, .classes = 8};
+    params.history = {.median = 20.0, .sigma = 0.8};
+    params.traffic = {.requests_per_second = 150000.0, .duration_s = 0.4};
+    params.warmup_s = 0.1;
+    params.slo_ms = 3.0;
+    params.prefetch_lead_ms = 0.5;
+    return params;
+}
+
+inline NodeSetup busy_setup() {
+    auto setup = plain_setup(30000.0);
+    setup.gpus = 2;
+    setup.nvme_devices = 2;
+    setup.ns_per_link_byte = 8.0;
+    setup.ns_per_nvme_read_byte = 20.0;
+    setup.ns_per_nvme_write_byte = 30.0;
+    setup.ns_per_nic_byte = 10.0;
+    setup.nvme_latency_ns = 90000.0;
+    setup.tiers = {.hbm_bytes = 100000, .dram_bytes = 400000, .nvme_bytes = 500000};
+    setup.batching = {
+        .max_batch = 2, .max_wait_us = 100.0, .max_queue = 40, .fetch_patience_ms = 0.3};
+    return setup;
+}
+
 /// Mean of independent runs and its standard error.
 struct Estimate {
     double mean = 0.0;
