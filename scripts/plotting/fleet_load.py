@@ -1,7 +1,7 @@
 """Latency against load of a fleet study, one panel a model, with the SLO and the band of efficiencies."""
 import numpy as np
 
-from . import layout, style, text
+from . import layout, palette, style, text
 
 NAME = "fleet_load"
 TITLE = "How much load does the fleet carry?"
@@ -15,6 +15,25 @@ def _rows(report):
         return []
     by_number = {row["case"]: row for row in cases.records()}
     return [{**by_number[row["case"]], **row} for row in results.records()]
+
+
+def families(report):
+    """{strategy: family of palette.FAMILIES}, in the study's order."""
+    cases = report.table("fleet_cases")
+    return dict(palette.families_of_fleet(cases)) if cases is not None else {}
+
+
+def platform(report):
+    """Name of the platform that a fleet ran on, and whether it was measured or nominal."""
+    table = report.table("fleet")
+    return text.clean(table.attributes.get("platform", "unknown") if table else "unknown", 60)
+
+
+def fits(report):
+    """Whether a report fills the figure: a study without a search has one load a case."""
+    return report.table("fleet_cases") is not None and \
+        all(not word.startswith(("max_load", "nodes"))
+            for word in report.table("fleet_cases").columns.get("search", []))
 
 
 def _look(arms, row):
@@ -77,7 +96,7 @@ def draw(reports, arms):
         f"{text.count(min(users))} users on {int(min(nodes))} nodes. Line: p99 at the middle efficiency; band: "
         + ", ".join(f"{e:.0%}" for e in efficiencies) + " of nominal rates. A line ends where every request is shed.",
         "p99: simulated from the intended start (table fleet, column p99_ns); platform: "
-        + text.clean(report.table("fleet").attributes.get("platform", "unknown"), 60) + ".", [report])
+        + platform(report) + ".", [report])
     panels = page.figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, model in zip(panels, models):
         mine = [row for row in rows if row["model"] == model]

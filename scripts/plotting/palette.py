@@ -60,14 +60,18 @@ class Arms:
         return sorted(unique, key=lambda n: known.index(n) if n in self._looks else len(known))
 
 
+def families_of_fleet(cases):
+    """[(strategy, family)] of table fleet_cases, in the study's order."""
+    kept = {"collective_item": "collective item"}
+    return [(name, kept.get(keeping, keeping if keeping in FAMILIES else "other"))
+            for name, keeping in dict(zip(cases["strategy"], cases["keeping"])).items()]
+
+
 def _families(report):
     table = report.table("arms")
     if table is None:
         cases = report.table("fleet_cases")
-        kept = {"collective_item": "collective item"}
-        return [] if cases is None else \
-            [(name, kept.get(keeping, keeping if keeping in FAMILIES else "other"))
-             for name, keeping in dict(zip(cases["strategy"], cases["keeping"])).items()]
+        return [] if cases is None else families_of_fleet(cases)
     result = []
     for arm, strategy, keying in zip(table["arm"], table["strategy"], table["keying"]):
         family = strategy if strategy in FAMILIES else "other"
