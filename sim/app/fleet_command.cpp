@@ -114,7 +114,7 @@ Study load_study(RunOptions const& options, int ranks) {
         FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
         require_possible(study.spec, options.spec, item, setup);
         auto const threads = omp_get_max_threads();
-        auto need = fleet::state_bytes_needed(run_params(study.spec, item),
+        auto need = fleet::state_bytes_needed(run_params(study.spec, item), item.policy,
                                               cases_by_rank(study.spec) ? 1 : ranks, threads);
         need *= cases_by_rank(study.spec) ? static_cast<std::uint64_t>(threads) : 1U;
         if (need * static_cast<std::uint64_t>(ranks) > available_memory_bytes()) {

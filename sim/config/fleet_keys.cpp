@@ -24,10 +24,10 @@ constexpr std::pair<Keeping, char const*> kKeepings[] = {
     {Keeping::collective_item, "collective_item"}};
 constexpr std::pair<StoredType, char const*> kTypes[] = {
     {StoredType::fp32, "fp32"}, {StoredType::fp16, "fp16"}, {StoredType::int8, "int8"}};
-constexpr std::pair<EvictionPolicy, char const*> kPolicies[] = {{EvictionPolicy::lru, "lru"},
-                                                                {EvictionPolicy::fifo, "fifo"},
-                                                                {EvictionPolicy::clock, "clock"},
-                                                                {EvictionPolicy::sieve, "sieve"}};
+constexpr std::pair<EvictionPolicy, char const*> kPolicies[] = {
+    {EvictionPolicy::lru, "lru"},         {EvictionPolicy::fifo, "fifo"},
+    {EvictionPolicy::clock, "clock"},     {EvictionPolicy::sieve, "sieve"},
+    {EvictionPolicy::s3_fifo, "s3_fifo"}, {EvictionPolicy::w_tiny_lfu, "w_tiny_lfu"}};
 constexpr std::pair<Admission, char const*> kAdmissions[] = {
     {Admission::all, "all"}, {Admission::second_visit, "second_visit"}};
 constexpr std::pair<RoutingKind, char const*> kRoutings[] = {
@@ -255,7 +255,7 @@ void describe_sweep(KeyVisitor& v, FleetSweep& sweep) {
     reals("efficiency", "share of nominal rates that devices reach", "", sweep.efficiency,
           {.low = 0, .high = 1, .above_low = true});
     v.list({.name = "policies", .meaning = "eviction policies"}, sweep.policies,
-           {.most = 4, .unique = true},
+           {.most = 6, .unique = true},
            [](KeyVisitor& inner, Key const& key, EvictionPolicy& value) {
                inner.choice<EvictionPolicy>(key, value, kPolicies);
            });

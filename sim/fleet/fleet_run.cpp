@@ -29,13 +29,6 @@ NodeRun node_run(FleetParams const& params) {
     return run;
 }
 
-/// Address space for guests; they take memory when they come, at most one a request.
-std::uint64_t most_guests(FleetParams const& params) {
-    if (params.routing.kind == RoutingKind::home) return 0;
-    std::uint64_t const others = params.users - params.users / params.nodes;
-    return std::min<std::uint64_t>(others, 0x80000000ULL);
-}
-
 /// One node with its requests.
 struct Running {
     ArrivalStream stream;
@@ -43,7 +36,7 @@ struct Running {
     Running(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
             ServingCosts const& costs, std::uint32_t node)
         : stream(users, params.traffic, params.seed, node),
-          sim(setup, costs, node_run(params), node, users.places(node), most_guests(params)) {
+          sim(setup, costs, node_run(params), node, users.places(node)) {
         std::vector<double> rates;
         for (std::size_t k = 0; k < users.classes().size(); ++k)
             rates.push_back(stream.session_rate(k));
@@ -241,18 +234,20 @@ std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, in
     return mine;
 }
 
-std::uint64_t state_bytes_needed(FleetParams const& params, int ranks, int threads) {
+std::uint64_t state_bytes_needed(FleetParams const& params, EvictionPolicy policy, int ranks,
+                                 int threads) {
+    std::uint64_t const each = most_bytes_per_user(policy);
     std::uint64_t const users = params.users / params.nodes + 1;
     std::uint64_t const mine = nodes_of_rank(params, 0, ranks).size();
     // Alone, a node's state lives while it is simulated; in windows all live at once, with what
-    // other nodes served and with guests: at most one a request, 16 bytes and twice 16 of index.
+    // other nodes served and with guests: at most one a request, a state and twice 16 of index.
     if (params.routing.kind == RoutingKind::home)
-        return users * sizeof(UserState) *
-               std::min<std::uint64_t>(mine, static_cast<std::uint64_t>(threads));
+        return users * each * std::min<std::uint64_t>(mine, static_cast<std::uint64_t>(threads));
     double const requests = params.traffic.requests_per_second * params.traffic.duration_s;
     double const guests = std::min(requests / params.nodes,
                                    static_cast<double>(params.users - params.users / params.nodes));
-    return mine * (users * (sizeof(UserState) + 2) + static_cast<std::uint64_t>(guests * 48.0));
+    return mine * (users * (each + 2) +
+                   static_cast<std::uint64_t>(guests * static_cast<double>(each + 32)));
 }
 
 FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, ServingCosts const& costs,

@@ -53,7 +53,8 @@ using FleetProgress = std::function<void(std::uint64_t, std::uint64_t, FleetResu
 /// Nodes that a rank simulates, ascending.
 std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, int ranks);
 /// Bytes of user state a rank needs at once at most, with `threads` nodes side by side.
-std::uint64_t state_bytes_needed(FleetParams const& params, int ranks, int threads);
+std::uint64_t state_bytes_needed(FleetParams const& params, EvictionPolicy policy, int ranks,
+                                 int threads);
 
 /// This rank's part; merge over ranks (fleet_result.hpp). Collective where routing looks at load.
 FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, ServingCosts const& costs,

@@ -21,13 +21,13 @@ Nanoseconds rounded(double ns) { return static_cast<Nanoseconds>(ns + 0.5); }
 }  // namespace
 
 NodeSim::NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun const& run,
-                 std::uint32_t node, std::uint64_t users, std::uint64_t most_guests)
+                 std::uint32_t node, std::uint64_t users)
     : setup_(setup),
       costs_(costs),
       run_(run),
       node_(node),
       users_(users),
-      tiers_(users, most_guests, setup.gpus, setup.tiers, costs),
+      tiers_(users, setup.gpus, setup.tiers, costs),
       gpus_(setup.gpus),
       nvme_(setup.nvme_devices),
       max_wait_ns_(rounded(setup.batching.max_wait_us * 1e3)),
@@ -82,12 +82,13 @@ void NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t 
     }
     Residence found = tiers_.look_up(place, tick_of(now));
     std::uint64_t const held_bytes = costs_.entry_bytes(tiers_.interactions(tiers_.state(place)));
-    if (too_slow(index, found, held_bytes, now)) {
+    bool const abandoned = too_slow(index, found, held_bytes, now);
+    if (abandoned) {
         found = Residence::none;
         if (counts) ++result_.abandoned;
     }
     Moves moves;
-    tiers_.serve(place, arrival.appended, tick_of(now), moves);
+    tiers_.serve(place, arrival.appended, tick_of(now), moves, abandoned);
     std::uint32_t const n = tiers_.interactions(tiers_.state(place));
     Transfer const transfer = move(arrival, index, n, found, held_bytes, moves);
     Pending request;
@@ -149,7 +150,8 @@ Nanoseconds NodeSim::over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64
     return slot.end_ns + rounded(setup_.link_latency_ns);
 }
 
-/// What an admission or a growth pushed down; returns when GPU memory has room again.
+/// What an admission or a growth pushed down; returns when GPU memory has room again. With
+/// inclusive tiers that is host copies: nobody waits for his own, but for those queued before it.
 Nanoseconds NodeSim::write_back(std::uint32_t gpu, Nanoseconds from, Moves const& moves,
                                 bool counts) {
     Nanoseconds done_ns = 0;
@@ -160,7 +162,8 @@ Nanoseconds NodeSim::write_back(std::uint32_t gpu, Nanoseconds from, Moves const
     if (moves.hbm_to_dram > 0) {
         Nanoseconds const ns =
             rounded(static_cast<double>(moves.hbm_to_dram) * setup_.ns_per_link_byte);
-        done_ns = gpus_[gpu].link_out.serve(from, ns).end_ns;
+        auto const slot = gpus_[gpu].link_out.serve(from, ns);
+        done_ns = setup_.tiers.inclusive ? slot.start_ns : slot.end_ns;
         busy(Device::link_out, ns);
     }
     if (moves.dram_to_nvme > 0) {

@@ -35,7 +35,7 @@ class NodeSim {
   public:
     /// `setup` and `costs` must outlive the simulation.
     NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun const& run,
-            std::uint32_t node, std::uint64_t users, std::uint64_t most_guests = 0);
+            std::uint32_t node, std::uint64_t users);
 
     [[nodiscard]] NodeTiers& tiers() { return tiers_; }
     /// Requests in order of time; calls continue where the last one ended.

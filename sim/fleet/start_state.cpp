@@ -132,16 +132,16 @@ class Buckets {
     void add(std::size_t list, double position, std::uint32_t place) {
         auto const b = std::min(static_cast<std::size_t>(position * kBuckets), kBuckets - 1);
         auto& head = heads_[list * kBuckets + b];
-        tiers_.state(place).older = head;
+        tiers_.state(place).links.older = head;
         head = place;
     }
     template <class Visit>
     void drain(std::size_t list, Visit&& visit) {
         for (std::size_t b = 0; b < kBuckets; ++b) {
             for (std::uint32_t place = heads_[list * kBuckets + b]; place != kNoPlace;) {
-                std::uint32_t const next = tiers_.state(place).older;
+                std::uint32_t const next = tiers_.state(place).links.older;
                 if (next != kNoPlace) tiers_.prefetch(next);
-                tiers_.state(place).older = kNoPlace;
+                tiers_.state(place).links = {};
                 visit(place);
                 place = next;
             }

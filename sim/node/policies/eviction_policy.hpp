@@ -79,6 +79,24 @@ concept ErasablePolicy = EvictionPolicy<P> &&
     policy.resize(store, slot, bytes, sink);
 };
 
+/// Also serves as one of several tiers.
+///   kKeepsGhosts      whether Links of entries that are not resident matter: tiers cannot share
+///                     their Links then. resize() also takes a ghost, which may be forgotten
+///   push_oldest(store, slot, bytes)
+///                     start state: puts an unknown entry at the old end; call from the newest to
+///                     the oldest. False, with nothing changed, where that end is full
+///   set_capacity(store, capacity, sink)
+///                     from now on; a smaller one evicts until the rest fits
+template <class P>
+concept TierPolicy = ErasablePolicy<P> &&
+    requires(P policy, ExampleStore& store, NoSink& sink, Slot slot, std::uint64_t bytes) {
+    { P::kKeepsGhosts } -> std::convertible_to<bool>;
+    { policy.push_oldest(store, slot, bytes) } -> std::same_as<bool>;
+    policy.set_capacity(store, bytes, sink);
+    { policy.likely_victim() } -> std::same_as<Slot>;
+    { policy.memory_bytes() } -> std::same_as<std::uint64_t>;
+};
+
 /// Also names the entry that the next eviction would take (moving a hand there, if it has one).
 template <class P>
 concept PredictablePolicy = EvictionPolicy<P> && requires(P policy, ExampleStore& store) {

@@ -12,6 +12,7 @@ class ListPolicy {
     static constexpr char const* kName = kMoveOnHit ? "lru" : "fifo";
     static constexpr bool kNeedsFuture = false;
     static constexpr bool kHitMovesNeighbours = kMoveOnHit;
+    static constexpr bool kKeepsGhosts = false;
 
     explicit ListPolicy(std::uint64_t capacity) : capacity_(capacity) {}
 
@@ -42,6 +43,18 @@ class ListPolicy {
         make_room(store, 0, sink);
     }
     template <SlotStore Store>
+    bool push_oldest(Store& store, Slot slot, std::uint64_t bytes) {
+        if (list_.bytes() + bytes > capacity_) return false;
+        store.set_bytes(slot, bytes);
+        list_.push_oldest(store, slot, 1);
+        return true;
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void set_capacity(Store& store, std::uint64_t capacity, Sink& sink) {
+        capacity_ = capacity;
+        make_room(store, 0, sink);
+    }
+    template <SlotStore Store>
     [[nodiscard]] Slot victim(Store& /*store*/) const {
         return list_.oldest();
     }
@@ -49,6 +62,8 @@ class ListPolicy {
     [[nodiscard]] std::uint64_t capacity() const { return capacity_; }
     [[nodiscard]] std::uint64_t used() const { return list_.bytes(); }
     [[nodiscard]] std::uint64_t count() const { return list_.count(); }
+    /// Of the policy's own arrays.
+    [[nodiscard]] static std::uint64_t memory_bytes() { return 0; }
 
   private:
     template <SlotStore Store, EvictionSink Sink>

@@ -17,10 +17,10 @@ class S3Fifo {
     static constexpr char const* kName = "s3fifo";
     static constexpr bool kNeedsFuture = false;
     static constexpr bool kHitMovesNeighbours = false;
+    static constexpr bool kKeepsGhosts = true;
 
     explicit S3Fifo(std::uint64_t capacity)
-        : capacity_(capacity),
-          main_capacity_(capacity - std::max<std::uint64_t>(capacity / 10, capacity > 0 ? 1 : 0)) {}
+        : capacity_(capacity), main_capacity_(share_of_main(capacity)) {}
 
     [[nodiscard]] static bool resident(Links links) {
         return links.region == kSmall || links.region == kMain;
@@ -53,23 +53,46 @@ class S3Fifo {
         queue_of(store.links(slot)).remove(store, slot);
         store.links(slot).mark = 0;
     }
+    /// Of a resident entry or a ghost.
     template <SlotStore Store, EvictionSink Sink>
     void resize(Store& store, Slot slot, std::uint64_t bytes, Sink& sink) {
-        queue_of(store.links(slot)).rebook(store.bytes(slot), bytes);
+        bool const ghost = store.links(slot).region == kGhost;
+        (ghost ? ghost_ : queue_of(store.links(slot))).rebook(store.bytes(slot), bytes);
         store.set_bytes(slot, bytes);
         make_room(store, 0, sink);
+        forget(store, sink);
+    }
+    /// Into main, which may fill the whole capacity until something is evicted.
+    template <SlotStore Store>
+    bool push_oldest(Store& store, Slot slot, std::uint64_t bytes) {
+        if (used() + bytes > capacity_) return false;
+        store.set_bytes(slot, bytes);
+        main_.push_oldest(store, slot, kMain);
+        return true;
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void set_capacity(Store& store, std::uint64_t capacity, Sink& sink) {
+        capacity_ = capacity;
+        main_capacity_ = share_of_main(capacity);
+        make_room(store, 0, sink);
+        forget(store, sink);
     }
     [[nodiscard]] Slot likely_victim() const { return small_.oldest(); }
     [[nodiscard]] std::uint64_t capacity() const { return capacity_; }
     [[nodiscard]] std::uint64_t used() const { return small_.bytes() + main_.bytes(); }
     [[nodiscard]] std::uint64_t count() const { return small_.count() + main_.count(); }
     [[nodiscard]] std::uint64_t ghosts() const { return ghost_.count(); }
+    /// Of the policy's own arrays.
+    [[nodiscard]] static std::uint64_t memory_bytes() { return 0; }
 
   private:
     static constexpr std::uint32_t kSmall = 1;
     static constexpr std::uint32_t kMain = 2;
     static constexpr std::uint32_t kGhost = 3;
 
+    static std::uint64_t share_of_main(std::uint64_t capacity) {
+        return capacity - std::max<std::uint64_t>(capacity / 10, capacity > 0 ? 1 : 0);
+    }
     SlotList& queue_of(Links links) { return links.region == kSmall ? small_ : main_; }
 
     template <SlotStore Store, EvictionSink Sink>
@@ -117,6 +140,10 @@ class S3Fifo {
     template <SlotStore Store, EvictionSink Sink>
     void remember(Store& store, Slot slot, Sink& sink) {
         ghost_.push_newest(store, slot, kGhost);
+        forget(store, sink);
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void forget(Store& store, Sink& sink) {
         while (ghost_.bytes() > main_capacity_) {
             Slot const out = ghost_.oldest();
             ghost_.remove(store, out);

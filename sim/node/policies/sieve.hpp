@@ -14,6 +14,7 @@ class HandPolicy {
     static constexpr char const* kName = kKeepPlace ? "sieve" : "clock";
     static constexpr bool kNeedsFuture = false;
     static constexpr bool kHitMovesNeighbours = false;
+    static constexpr bool kKeepsGhosts = false;
 
     explicit HandPolicy(std::uint64_t capacity) : capacity_(capacity) {}
 
@@ -44,6 +45,18 @@ class HandPolicy {
         store.set_bytes(slot, bytes);
         make_room(store, 0, sink);
     }
+    template <SlotStore Store>
+    bool push_oldest(Store& store, Slot slot, std::uint64_t bytes) {
+        if (list_.bytes() + bytes > capacity_) return false;
+        store.set_bytes(slot, bytes);
+        list_.push_oldest(store, slot, 1);
+        return true;
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void set_capacity(Store& store, std::uint64_t capacity, Sink& sink) {
+        capacity_ = capacity;
+        make_room(store, 0, sink);
+    }
     /// Moves the hand to the next entry without a visited bit; the cache must not be empty.
     template <SlotStore Store>
     [[nodiscard]] Slot victim(Store& store) {
@@ -71,6 +84,8 @@ class HandPolicy {
     [[nodiscard]] std::uint64_t capacity() const { return capacity_; }
     [[nodiscard]] std::uint64_t used() const { return list_.bytes(); }
     [[nodiscard]] std::uint64_t count() const { return list_.count(); }
+    /// Of the policy's own arrays.
+    [[nodiscard]] static std::uint64_t memory_bytes() { return 0; }
 
   private:
     template <SlotStore Store>

@@ -38,6 +38,21 @@ class SlotList {
         bytes_ += store.bytes(slot);
         ++count_;
     }
+    template <class Store>
+    void push_oldest(Store& store, Slot slot, std::uint32_t region) {
+        Links& links = store.links(slot);
+        links.newer = oldest_;
+        links.older = kNone;
+        if (oldest_ == kNone) {
+            newest_ = slot;
+        } else {
+            store.links(oldest_).older = slot;
+        }
+        oldest_ = slot;
+        links.region = region;
+        bytes_ += store.bytes(slot);
+        ++count_;
+    }
     /// Takes a member out; its region becomes 0, its mark stays.
     template <class Store>
     void remove(Store& store, Slot slot) {

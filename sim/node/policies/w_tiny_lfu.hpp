@@ -18,14 +18,13 @@ class WTinyLfu {
     static constexpr char const* kName = "wtinylfu";
     static constexpr bool kNeedsFuture = false;
     static constexpr bool kHitMovesNeighbours = true;
+    static constexpr bool kKeepsGhosts = false;
 
     /// `expected_entries` sizes the sketch; it restarts larger when there are more.
     explicit WTinyLfu(std::uint64_t capacity, std::uint64_t expected_entries = 0)
-        : capacity_(capacity),
-          window_capacity_(std::min(capacity, std::max<std::uint64_t>(capacity / 100, 1))),
-          main_capacity_(capacity - window_capacity_),
-          protected_capacity_(main_capacity_ / 5 * 4 + main_capacity_ % 5 * 4 / 5),
-          sketch_(expected_entries) {}
+        : sketch_(expected_entries) {
+        share_out(capacity);
+    }
 
     [[nodiscard]] static bool resident(Links links) { return links.region != 0; }
     template <SlotStore Store>
@@ -68,10 +67,25 @@ class WTinyLfu {
     void resize(Store& store, Slot slot, std::uint64_t bytes, Sink& sink) {
         list_of(store.links(slot)).rebook(store.bytes(slot), bytes);
         store.set_bytes(slot, bytes);
-        shrink_protected(store);
-        while (probation_.bytes() + protected_.bytes() > main_capacity_)
-            evict(store, main_victim(), sink);
-        drain_window(store, sink);
+        fit(store, sink);
+    }
+    /// Into main: the protected segment first, then probation. The window stays empty.
+    template <SlotStore Store>
+    bool push_oldest(Store& store, Slot slot, std::uint64_t bytes) {
+        if (probation_.bytes() + protected_.bytes() + bytes > main_capacity_) return false;
+        sketch_.ensure(count() + 1);
+        store.set_bytes(slot, bytes);
+        if (probation_.empty() && protected_.bytes() + bytes <= protected_capacity_) {
+            protected_.push_oldest(store, slot, kProtected);
+        } else {
+            probation_.push_oldest(store, slot, kProbation);
+        }
+        return true;
+    }
+    template <SlotStore Store, EvictionSink Sink>
+    void set_capacity(Store& store, std::uint64_t capacity, Sink& sink) {
+        share_out(capacity);
+        fit(store, sink);
     }
     void prefetch(std::uint64_t hash) const { sketch_.prefetch(hash); }
     [[nodiscard]] Slot likely_victim() const { return window_.oldest(); }
@@ -82,7 +96,8 @@ class WTinyLfu {
     [[nodiscard]] std::uint64_t count() const {
         return window_.count() + probation_.count() + protected_.count();
     }
-    [[nodiscard]] std::uint64_t sketch_bytes() const { return sketch_.memory_bytes(); }
+    /// Of the sketch: 8 to 32 bytes an entry, at least 128.
+    [[nodiscard]] std::uint64_t memory_bytes() const { return sketch_.memory_bytes(); }
 
   private:
     static constexpr std::uint32_t kWindow = 1;
@@ -104,6 +119,12 @@ class WTinyLfu {
         void release(Slot out) { sink.release(out); }
     };
 
+    void share_out(std::uint64_t capacity) {
+        capacity_ = capacity;
+        window_capacity_ = std::min(capacity, std::max<std::uint64_t>(capacity / 100, 1));
+        main_capacity_ = capacity - window_capacity_;
+        protected_capacity_ = main_capacity_ / 5 * 4 + main_capacity_ % 5 * 4 / 5;
+    }
     SlotList& list_of(Links links) {
         return links.region == kWindow      ? window_
                : links.region == kProbation ? probation_
@@ -111,6 +132,14 @@ class WTinyLfu {
     }
     [[nodiscard]] Slot main_victim() const {
         return probation_.empty() ? protected_.oldest() : probation_.oldest();
+    }
+    /// After a size or the capacity changed.
+    template <SlotStore Store, EvictionSink Sink>
+    void fit(Store& store, Sink& sink) {
+        shrink_protected(store);
+        while (probation_.bytes() + protected_.bytes() > main_capacity_)
+            evict(store, main_victim(), sink);
+        drain_window(store, sink);
     }
     template <SlotStore Store>
     void shrink_protected(Store& store) {
@@ -154,10 +183,10 @@ class WTinyLfu {
     }
 
     SlotList window_, probation_, protected_;
-    std::uint64_t capacity_;
-    std::uint64_t window_capacity_;
-    std::uint64_t main_capacity_;
-    std::uint64_t protected_capacity_;
+    std::uint64_t capacity_ = 0;
+    std::uint64_t window_capacity_ = 0;
+    std::uint64_t main_capacity_ = 0;
+    std::uint64_t protected_capacity_ = 0;
     FrequencySketch sketch_;
 };
 
