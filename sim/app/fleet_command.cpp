@@ -74,6 +74,25 @@ void require_possible(config::FleetStudy const& spec, std::string const& file,
                         " ms for a request without history on an idle GPU",
                     "a longer SLO, fewer candidates or a faster platform"}});
     }
+    auto const& tiers = node.tiers;
+    if (std::max({tiers.hbm_bytes, tiers.dram_bytes, tiers.nvme_bytes}) <
+        setup.costs.entry_bytes(1)) {
+        throw ConfigError(file, {{"/fleet/tiers",
+                                  "no tier has room for one entry of " +
+                                      std::to_string(setup.costs.entry_bytes(1)) + " bytes of " +
+                                      item.model.name + " with " + item.arm.name + " (GPU memory " +
+                                      std::to_string(tiers.hbm_bytes) + ", host memory " +
+                                      std::to_string(tiers.dram_bytes) + ", flash " +
+                                      std::to_string(tiers.nvme_bytes) + " bytes)",
+                                  "larger tiers, smaller shared tables, or more nodes"}});
+    }
+    if (item.fleet.users / item.fleet.nodes >= (1U << 30) - 2) {
+        throw ConfigError(file, {{"/fleet/nodes",
+                                  std::to_string(item.fleet.users) + " users on " +
+                                      std::to_string(item.fleet.nodes) +
+                                      " nodes are more than 2^30 - 2 on a node",
+                                  "more nodes"}});
+    }
     double const seconds = run_params(spec, item).traffic.duration_s;
     if (seconds > 2e6 && spec.search == config::FleetSearch::none) {
         throw ConfigError(

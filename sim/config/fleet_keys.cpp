@@ -189,8 +189,9 @@ void describe_tiers(KeyVisitor& v, FleetStudy& study) {
                     "a tier below already held"},
         t.admission, kAdmissions);
     v.boolean({.name = "inclusive",
-               .meaning = "host memory keeps a copy of what the GPUs hold: leaving GPU memory "
-                          "costs no transfer"},
+               .meaning = "host memory keeps a copy of what the GPUs hold: it is written as "
+                          "entries are made and appended to, and leaving GPU memory costs no "
+                          "transfer"},
               t.inclusive);
     v.real({.name = "ttl_s",
             .meaning = "entries not used for so long are gone; 0 = no limit",

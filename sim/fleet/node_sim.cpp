@@ -52,16 +52,13 @@ void NodeSim::serve(std::span<Arrival const> arrivals) {
         if (i + kFar < arrivals.size()) tiers_.prefetch(arrivals[i + kFar].place);
         if (i + kNear < arrivals.size()) tiers_.prefetch_neighbours(arrivals[i + kNear].place);
         Arrival const& arrival = arrivals[i];
-        std::uint32_t lacking = arrival.appended;
-        if (!owed_.empty()) {
-            lacking += owed_[arrival.place];
-            owed_[arrival.place] = 0;
-        }
-        arrive(arrival, arrival.place, lacking);
+        std::uint32_t const owed = owed_.empty() ? 0 : owed_[arrival.place];
+        bool const taken = arrive(arrival, arrival.place, arrival.appended + owed);
+        if (taken && owed > 0) owed_[arrival.place] = 0;
     }
 }
 
-void NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking) {
+bool NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking) {
     Nanoseconds const now = arrival.time_ns;
     while (!hops_.empty() && hops_.top().at_ns <= now) {
         Hop const hop = hops_.top();
@@ -78,7 +75,7 @@ void NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t 
     if (gpu.count + gpu.coming.size() + gpu.hopping >= setup_.batching.max_queue) {
         ++slot.shed;
         if (counts) ++result_.shed;
-        return;
+        return false;
     }
     Residence found = tiers_.look_up(place, tick_of(now));
     std::uint64_t const held_bytes = costs_.entry_bytes(tiers_.interactions(tiers_.state(place)));
@@ -116,6 +113,7 @@ void NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t 
     } else {
         gpu.coming.push(request);
     }
+    return true;
 }
 
 /// Whether the entry would arrive later than anybody waits for it.
@@ -419,6 +417,10 @@ FleetResult NodeSim::finish() {
         result_.used_bytes[t] = tiers_.used_bytes(tier);
         result_.capacity_bytes[t] = tiers_.capacity_bytes(tier);
     }
+    std::uint64_t looked_up = 0;
+    for (auto const count : result_.found) looked_up += count;
+    validate(result_.offered == result_.shed + looked_up && looked_up == result_.served,
+             "NodeSim: hits and misses of the tiers are not the requests that were served");
     result_.state_bytes = tiers_.state_bytes();
     result_.simulated_users = users_;
     result_.decision_hash = hash_.value();

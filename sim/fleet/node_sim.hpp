@@ -103,7 +103,8 @@ class NodeSim {
     };
 
     /// `lacking`: events that the entry does not hold yet, the arrival's own included.
-    void arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking);
+    /// False: shed.
+    bool arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking);
     Nanoseconds write_back(std::uint32_t gpu, Nanoseconds from, Moves const& moves, bool counts);
     Transfer move(Arrival const& arrival, std::uint32_t gpu, std::uint32_t interactions,
                   Residence found, std::uint64_t entry_bytes, Moves const& moves);

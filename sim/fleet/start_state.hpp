@@ -6,7 +6,8 @@
 // entry younger than it, by the characteristic time T of Che, Tung and Wang (2002):
 //   sum over classes of users * (1 - exp(-rate T)) * mean entry bytes = capacity.
 // FIFO: in GPU memory for a share rate T1 / (1 + rate T1) of the time; below by the exponential
-// time since then. CLOCK and SIEVE start from LRU's state; the warm-up brings them to their own.
+// time since then. The other policies start from LRU's state (S3-FIFO in its
+// main list, W-TinyLFU in its main lists); the warm-up brings them to their own.
 #pragma once
 
 #include <array>

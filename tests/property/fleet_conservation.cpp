@@ -233,8 +233,9 @@ TEST(FleetConservation, HitsAndMissesAreWhatWasNotShedUnderEveryPolicyAndRouting
     std::uint64_t shed = 0;
     std::array<std::uint64_t, kResidences> seen{};
     std::uint64_t abandoned = 0;
-    for (auto const policy : {EvictionPolicy::lru, EvictionPolicy::fifo, EvictionPolicy::clock,
-                              EvictionPolicy::sieve}) {
+    for (auto const policy :
+         {EvictionPolicy::lru, EvictionPolicy::fifo, EvictionPolicy::clock, EvictionPolicy::sieve,
+          EvictionPolicy::s3_fifo, EvictionPolicy::w_tiny_lfu}) {
         for (auto const routing : testing_support::kRoutingKinds) {
             for (int const variant : {0, 1, 2}) {
                 SCOPED_TRACE(to_string(policy) + ", " + to_string(routing) + ", variant " +

@@ -164,8 +164,9 @@ struct Bound {
 };
 // CLOCK and SIEVE start from LRU's state. CLOCK is at its own within the warm-up, SIEVE is not.
 constexpr std::array kBounds = {
-    Bound{EvictionPolicy::lru, 0.003, 0.006}, Bound{EvictionPolicy::fifo, 0.003, 0.006},
-    Bound{EvictionPolicy::clock, 0.003, 0.006}, Bound{EvictionPolicy::sieve, 0.035, 0.06}};
+    Bound{EvictionPolicy::lru, 0.003, 0.006},   Bound{EvictionPolicy::fifo, 0.003, 0.006},
+    Bound{EvictionPolicy::clock, 0.003, 0.006}, Bound{EvictionPolicy::sieve, 0.035, 0.06},
+    Bound{EvictionPolicy::s3_fifo, 0.2, 0.3},   Bound{EvictionPolicy::w_tiny_lfu, 0.2, 0.3}};
 
 /// Hit ratios of a part of the series: GPU memory, any tier.
 std::array<double, 2> hits_of(FleetResult const& r, std::size_t from, std::size_t to) {
