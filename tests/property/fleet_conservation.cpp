@@ -46,7 +46,8 @@ std::vector<Way> by_hand(std::vector<Arrival> const& arrivals, Residence tier) {
     for (auto const& a : arrivals) {
         Way way{a.time_ns, a.time_ns, 0, 0, a.user, seen[a.place] ? tier : Residence::none};
         seen[a.place] = true;
-        if (tier != Residence::hbm) {  // served entries go back down
+        // A new entry goes down; one that was fetched is still there.
+        if (tier != Residence::hbm && way.found == Residence::none) {
             down = std::max(down, a.time_ns) + kLink;
             way.ready = down;
         }
@@ -169,7 +170,7 @@ TEST(FleetNode, BusyTimeIsTheSumOfServices) {
         EXPECT_EQ(busy(r, Device::gpu), (2 * hits + 3 * (n - hits)) * kStage);
         bool const below = tier != Residence::hbm;
         EXPECT_EQ(busy(r, Device::link_in), below ? hits * kLink : 0U);
-        EXPECT_EQ(busy(r, Device::link_out), below ? n * kLink : 0U);
+        EXPECT_EQ(busy(r, Device::link_out), below ? (n - hits) * kLink : 0U);
         EXPECT_EQ(busy(r, Device::nvme), tier == Residence::nvme ? hits * kFlash : 0U);
         EXPECT_EQ(r.link_entry_bytes, below ? hits * costs.entry_bytes(kEvents) : 0U);
         EXPECT_EQ(r.nvme_read_bytes,
