@@ -63,8 +63,15 @@ class Fleet(unittest.TestCase):
     def test_more_virtual_time_than_the_clock_has(self):
         self.assert_refused(settings(traffic__requests_per_second=0.001), 3, "/traffic/requests", "fewer requests")
 
+    def test_more_users_than_a_node_can_name(self):
+        self.assert_refused(settings(fleet__users=8000000000, fleet__nodes=2), 3, "/fleet/nodes", "more nodes")
+
+    def test_no_tier_with_room_for_an_entry(self):
+        self.assert_refused(settings(fleet__tiers__hbm_bytes=1, fleet__tiers__dram_bytes=1, fleet__tiers__nvme_bytes=1),
+                            3, "/fleet/tiers", "no tier has room")
+
     def test_state_that_does_not_fit_into_memory(self):
-        self.assert_refused(settings(fleet__users=8000000000, fleet__nodes=2, fleet__routing__kind="random"), 3,
+        self.assert_refused(settings(fleet__users=8000000000, fleet__nodes=10, fleet__routing__kind="random"), 3,
                             "/fleet/users", "bytes of state", "more nodes")
 
     def test_a_missing_platform(self):
