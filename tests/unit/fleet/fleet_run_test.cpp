@@ -162,9 +162,11 @@ TEST(FleetRun, StateIsCountedForTheNodesThatLiveAtOnce) {
     params.nodes = 10;
     EXPECT_EQ(state_bytes_needed(params, EvictionPolicy::lru, 1, 1), 100'001U * 16);
     EXPECT_EQ(state_bytes_needed(params, EvictionPolicy::lru, 1, 4), 4 * 100'001U * 16);
-    EXPECT_EQ(state_bytes_needed(params, EvictionPolicy::lru, 5, 4), 2 * 100'001U * 16) << "two nodes a rank";
+    EXPECT_EQ(state_bytes_needed(params, EvictionPolicy::lru, 5, 4), 2 * 100'001U * 16)
+        << "two nodes a rank";
     params.routing.kind = RoutingKind::random;
-    EXPECT_GT(state_bytes_needed(params, EvictionPolicy::lru, 1, 1), 10 * 100'001U * 18) << "all nodes and guests";
+    EXPECT_GT(state_bytes_needed(params, EvictionPolicy::lru, 1, 1), 10 * 100'001U * 18)
+        << "all nodes and guests";
 }
 
 TEST(FleetRun, ProgressEndsAtAllRequests) {
