@@ -75,7 +75,7 @@ def _panel(axes, rows, arms, slo_ms):
         axes.fill_between(loads, low, high, color=look.color, alpha=0.15, linewidth=0)
     if np.isfinite(slo_ms):
         axes.axhline(slo_ms, color=style.INK, linewidth=0.9, linestyle=(0, (2, 2)))
-        axes.annotate(f"SLO {slo_ms:g} ms", (0.01, slo_ms), xycoords=axes.get_yaxis_transform(),
+        axes.annotate(f"SLO {slo_ms:g} ms", (0.99, slo_ms), xycoords=axes.get_yaxis_transform(), ha="right",
                       xytext=(0, 2), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="requests per second, whole fleet")
 
@@ -103,7 +103,7 @@ def draw(reports, arms):
         _panel(axes, mine, arms, slo_ms)
         axes.set_title(f"{text.clean(model, 30)}: K and V depend on the {mine[0]['model_class']}")
         style.log_axis(axes.xaxis, text.count)
-        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.93))
+        axes.legend(fontsize=8, loc="upper left", frameon=True, framealpha=0.95, edgecolor="none")
     panels[0].set_ylabel("p99 latency (ms)")
     style.log_axis(panels[0].yaxis, lambda v: f"{v:g}")
     return page.figure
