@@ -17,7 +17,12 @@ install(PROGRAMS workloads/examples/export_weights.py DESTINATION share/ckvsim/w
 install(PROGRAMS scripts/plot scripts/report scripts/export scripts/convert_reczoo DESTINATION share/ckvsim/scripts)
 install(DIRECTORY scripts/plotting scripts/reporting scripts/converting DESTINATION share/ckvsim/scripts PATTERN "__pycache__" EXCLUDE)
 install(DIRECTORY sim/docs/ DESTINATION share/doc/ckvsim/docs FILES_MATCHING PATTERN "*.md")
-install(FILES README.md CHANGELOG.md LICENSE NOTICE DESTINATION share/doc/ckvsim)
+install(FILES README.md CHANGELOG.md LICENSE NOTICE CITATION.cff DESTINATION share/doc/ckvsim)
+install(FILES LICENSE DESTINATION share/doc/ckvsim RENAME copyright)  # the name that Debian looks for
+install(FILES sim/docs/man/ckvsim.1 DESTINATION share/man/man1)
+if(CKVSIM_HAVE_TORCH)
+  install(FILES sim/docs/man/ckvsim-train.1 DESTINATION share/man/man1)
+endif()
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME ckvsim)

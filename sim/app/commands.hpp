@@ -45,6 +45,8 @@ int show_command(std::string const& report, std::vector<std::string> const& tabl
 int diff_command(std::vector<std::string> const& reports, bool wall_clock, bool noise);
 /// `what`: report, spec, fleet (Markdown) or spec-json, fleet-json (JSON Schema).
 int schema_command(std::string const& what);
+/// "ckvsim 0.1.0 (commit 1234567)": one line.
+std::string version_line();
 int version_command();
 
 }  // namespace ckvsim::app

@@ -121,6 +121,13 @@ int schema_command(std::string const& what) {
     return 0;
 }
 
+std::string version_line() {
+    auto const facts = machine_provenance();
+    bool const dirty = facts.at("dirty") == "yes";
+    return "ckvsim " + facts.at("version") + " (commit " + facts.at("commit") +
+           (dirty ? ", modified)" : ")");
+}
+
 int version_command() {
     for (auto const& [key, value] : machine_provenance()) {
         if (key == "date_utc" || key == "host") continue;

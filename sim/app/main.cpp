@@ -57,6 +57,7 @@ class CommandLine {
         app_.footer(kFooter);
         app_.require_subcommand(1);
         app_.set_help_all_flag("--help-all", "Help of all subcommands");
+        app_.set_version_flag("--version", ckvsim::app::version_line, "Print version and commit");
         declare_run();
         declare_spec_commands();
         declare_file_commands();

@@ -216,6 +216,7 @@ int main(int argc, char** argv) {
         "and the controls.");
     Options options;
     declare(app, options);
+    app.set_version_flag("--version", "ckvsim-train " CKVSIM_VERSION, "Print the version");
     try {
         app.parse(argc, argv);
     } catch (CLI::ParseError const& error) {

@@ -45,12 +45,18 @@ DEFECTS = {
 }
 
 
-def run_check(readme):
+MANUAL = ".SH COMMANDS\n.TP\n.B run\nRuns.\n{}.SH FILES\n.TP\n.B walk\n"
+
+
+def run_check(readme, manual=None):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "scripts").mkdir()
         (root / "scripts/there").write_text("")
         (root / "README.md").write_text(readme)
+        if manual is not None:
+            (root / "sim/docs/man").mkdir(parents=True)
+            (root / "sim/docs/man/ckvsim.1").write_text(manual)
         program = root / "ckvsim"
         program.write_text(PROGRAM)
         program.chmod(0o755)
@@ -69,6 +75,14 @@ class DocsCommands(unittest.TestCase):
                 result = run_check(f"# Title\n```console\n{command}\n```\n")
                 self.assertEqual(result.returncode, 1, f"{name} was not seen: {result.stdout}{result.stderr}")
                 self.assertIn("README.md:3: ", result.stdout)
+
+    def test_the_manual_page_lists_the_subcommands(self):
+        both = ".TP\n.B show\nPrints.\n"
+        for middle, code, said in ((both, 0, "5 commands"), ("", 1, "does not list ckvsim show"),
+                                   (both + ".TP\n.B walk\nWalks.\n", 1, "no subcommand walk")):
+            result = run_check(GOOD, MANUAL.format(middle))
+            self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+            self.assertIn(said, result.stdout)
 
     def test_the_documents_of_this_repository(self):
         program = Path(os.environ.get("CKVSIM_BINARY_DIR", ROOT / "build/dev")) / "bin/ckvsim"

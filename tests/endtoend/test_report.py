@@ -58,6 +58,14 @@ class Report(Scratch):
     def test_a_report_equals_itself(self):
         self.assertEqual(launch([CKVSIM, "diff", self.path, self.path], self.folder).code, 0)
 
+    def test_version_is_an_option_and_a_command(self):
+        short = launch([CKVSIM, "--version"], self.folder)
+        self.assertEqual(short.code, 0, str(short))
+        with h5py.File(self.path) as file:
+            version = dict(file["provenance"].attrs)["version"]
+        self.assertRegex(short.out, rf"^ckvsim {version} \(commit \w+(, modified)?\)\n$")
+        self.assertRegex(launch([CKVSIM, "version"], self.folder).out, rf"(?m)^version +{version}$")
+
 
 if __name__ == "__main__":
     unittest.main()
