@@ -9,7 +9,7 @@
 #include "core/error.hpp"
 #include "decode/cost_key.hpp"
 #include "device/cpu/cpu_backend.hpp"
-#include "engine/serving.hpp"
+#include "engine/calibration.hpp"
 #include "engine/training_samples.hpp"
 
 namespace ckvsim::app {
@@ -131,7 +131,7 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
     progress.begin("calibrate " + std::to_string(arms.size()) + " sets of kernels");
     auto const& node = spec.fleet.node;
     auto platform = engine::calibrate(
-        arms, *population, {seconds, spec.seed, node.hbm_cache_bytes + node.dram_cache_bytes},
+        arms, *population, {seconds, spec.seed, node.hbm_cache_bytes + node.dram_cache_bytes, {}},
         [&](std::string const& line) { progress.note(line); });
     progress.end();
     platform.hbm_bytes = platform.dram_bytes = static_cast<double>(physical_memory_bytes());

@@ -12,15 +12,19 @@
 #include "app/row.hpp"
 #include "app/run_context.hpp"
 #include "core/error.hpp"
+#include "engine/fidelity.hpp"
 #include "engine/serving.hpp"
 
 namespace ckvsim::app {
 
 namespace {
 
+using engine::hit_ratio;
 using engine::ServingArm;
 using engine::ServingResult;
 using engine::Stage;
+using engine::throughput_per_s;
+using engine::total_latency;
 
 ServingResult reduce(comm::Communicator& comm, ServingResult const& mine) {
     auto sums = engine::sum_part(mine);
@@ -28,18 +32,6 @@ ServingResult reduce(comm::Communicator& comm, ServingResult const& mine) {
     comm.sum(std::span<std::int64_t>(sums));
     comm.max(std::span<std::int64_t>(maxima));
     return engine::from_parts(sums, maxima);
-}
-
-double ratio(std::uint64_t part, std::uint64_t whole) {
-    return whole == 0 ? std::nan("") : static_cast<double>(part) / static_cast<double>(whole);
-}
-double hit_ratio(ServingResult const& r) { return ratio(r.hbm_hits + r.dram_hits, r.requests); }
-double throughput(ServingResult const& r) {
-    return r.span_ns <= 0 ? std::nan("")
-                          : static_cast<double>(r.requests) * 1e9 / static_cast<double>(r.span_ns);
-}
-metrics::LatencySketch const& total_latency(ServingResult const& r) {
-    return r.latency[static_cast<std::size_t>(Stage::total)];
 }
 
 Row& set_latency(Row& row, Stage stage, metrics::LatencySketch const& sketch) {
@@ -67,7 +59,7 @@ Row& set_cache(Row& row, ServingResult const& r, std::uint32_t servers) {
         .set("fetched_bytes", r.fetched_bytes)
         .set("prefilled_tokens", r.prefilled_tokens)
         .set("hit_ratio", hit_ratio(r))
-        .set("throughput_per_s", throughput(r))
+        .set("throughput_per_s", throughput_per_s(r))
         .set("utilisation", span > 0 ? busy / span : std::nan(""));
 }
 
@@ -152,8 +144,8 @@ void report_fidelity(metrics::Report& report, std::string const& arm, ServingRes
         {"p99_ns", e.quantile_ns(0.99),
          again([](auto const& r) { return total_latency(r).quantile_ns(0.99); }),
          s.quantile_ns(0.99)},
-        {"throughput_per_s", throughput(executed),
-         again([](auto const& r) { return throughput(r); }), throughput(simulated)},
+        {"throughput_per_s", throughput_per_s(executed),
+         again([](auto const& r) { return throughput_per_s(r); }), throughput_per_s(simulated)},
         {"hit_ratio", hit_ratio(executed), again([](auto const& r) { return hit_ratio(r); }),
          hit_ratio(simulated)}};
     for (auto const& line : lines) {

@@ -5,19 +5,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
 #include "core/error.hpp"
+#include "engine/calibration.hpp"
 #include "engine/cost_measurement.hpp"
-#include "engine/serving.hpp"
 #include "engine/tier_store.hpp"
 #include "engine/wall_clock.hpp"
 
 namespace ckvsim::engine {
 
 namespace {
-
-using Log = std::function<void(std::string const&)>;
 
 constexpr std::uint64_t kStreamBytes = 64ULL
                                        << 20U;  ///< per array, beyond any last-level cache share
@@ -79,14 +76,34 @@ std::string with_unit(double value, double unit, char const* name) {
 
 }  // namespace
 
-node::Platform calibrate(std::vector<ServingArm> const& arms,
-                         workload::Population const& population, CalibrationParams const& params,
-                         Log const& log) {
-    WallClock const clock;
-    auto const say = [&](std::string const& line) {
-        if (log) log(line);
-    };
+struct Calibration::State {
+    std::vector<ServingArm> arms;
+    CalibrationLog log;
+    WallClock clock;
     node::Platform platform;
+    std::vector<std::unique_ptr<CostMeasurement>> measurements;
+    std::vector<std::size_t> rounds;
+
+    void say(std::string const& line) const {
+        if (log) log(line);
+    }
+    void measure_rates() {
+        platform.hbm_bytes_per_s = triad_bytes_per_s();
+        platform.dram_bytes_per_s = platform.hbm_bytes_per_s;
+        platform.link_bytes_per_s = copy_bytes_per_s();
+        say(std::to_string(platform.workers) + " threads, triad " +
+            with_unit(platform.hbm_bytes_per_s, 1e9, "GB/s") + ", one-thread copy " +
+            with_unit(platform.link_bytes_per_s, 1e9, "GB/s"));
+    }
+};
+
+Calibration::Calibration(std::vector<ServingArm> const& arms,
+                         workload::Population const& population, CalibrationParams const& params,
+                         CalibrationLog const& log)
+    : state_(std::make_unique<State>()) {
+    state_->arms = arms;
+    state_->log = log;
+    auto& platform = state_->platform;
     platform.kind = node::PlatformKind::measured;
     platform.gpus = 1;
     platform.workers = static_cast<std::uint32_t>(omp_get_max_threads());
@@ -94,31 +111,6 @@ node::Platform calibrate(std::vector<ServingArm> const& arms,
     platform.efficiency = 1.0;
     platform.link_latency_ns = 0.0;
     platform.batch_overhead_ns = 0.0;
-    platform.hbm_bytes_per_s = triad_bytes_per_s();
-    platform.dram_bytes_per_s = platform.hbm_bytes_per_s;
-    platform.link_bytes_per_s = copy_bytes_per_s();
-    say(std::to_string(platform.workers) + " threads, triad " +
-        with_unit(platform.hbm_bytes_per_s, 1e9, "GB/s") + ", one-thread copy " +
-        with_unit(platform.link_bytes_per_s, 1e9, "GB/s"));
-    double flops_per_s = 0.0;
-    for (std::size_t i = 0; i < arms.size(); ++i) {
-        validate(arms[i].backend != nullptr, "engine::calibrate: an arm has no backend");
-        double const used_s = static_cast<double>(clock.now_ns()) / 1e9;
-        double const share_s =
-            std::max(0.0, params.seconds - used_s) / static_cast<double>(arms.size() - i);
-        CostMeasurement measurement(arms[i], population, params);
-        Nanoseconds const until =
-            clock.now_ns() + static_cast<Nanoseconds>(std::llround(share_s * 1e9));
-        std::size_t const rounds = measurement.run(clock, until);
-        platform.costs[arms[i].cost_key] = measurement.costs();
-        flops_per_s = std::max(flops_per_s, measurement.tower_flops_per_s());
-        say(arms[i].name + ": " + std::to_string(rounds) + " rounds over " +
-            std::to_string(measurement.points()) + " points, decode at " +
-            measurement.describe_largest());
-        for (std::string const& warning : measurement.warnings())
-            say(arms[i].name + ": " + warning);
-    }
-    if (flops_per_s > 0.0) platform.flops_per_s = flops_per_s;
     platform.constant_sources = {
         {"hbm_bytes_per_s", "measured: STREAM triad, all threads, median"},
         {"dram_bytes_per_s", "measured: STREAM triad, all threads, median (the same memory)"},
@@ -127,7 +119,59 @@ node::Platform calibrate(std::vector<ServingArm> const& arms,
         {"flops_per_s", "measured: the fastest tower stage, all threads, median"},
         {"efficiency", "1: the rates above are reached ones"},
         {"batch_overhead_ns", "part of the measured costs"}};
+    state_->measure_rates();
+    auto const& by_arm = params.arena_bytes_by_arm;
+    validate(by_arm.empty() || by_arm.size() == arms.size(),
+             "engine::calibrate: arena sizes are not one an arm");
+    for (std::size_t i = 0; i < arms.size(); ++i) {
+        validate(arms[i].backend != nullptr, "engine::calibrate: an arm has no backend");
+        auto own = params;
+        if (!by_arm.empty()) own.arena_bytes = by_arm[i];
+        state_->measurements.push_back(
+            std::make_unique<CostMeasurement>(state_->arms[i], population, own));
+    }
+    state_->rounds.resize(arms.size());
+}
+
+Calibration::~Calibration() = default;
+
+void Calibration::run(double seconds) {
+    auto& s = *state_;
+    auto const begin = s.clock.now_ns();
+    for (std::size_t i = 0; i < s.measurements.size(); ++i) {
+        double const used_s = static_cast<double>(s.clock.now_ns() - begin) / 1e9;
+        double const share_s =
+            std::max(0.0, seconds - used_s) / static_cast<double>(s.measurements.size() - i);
+        Nanoseconds const until =
+            s.clock.now_ns() + static_cast<Nanoseconds>(std::llround(share_s * 1e9));
+        s.rounds[i] += s.measurements[i]->run(s.clock, until);
+    }
+}
+
+node::Platform Calibration::platform() const {
+    auto platform = state_->platform;
+    double flops_per_s = 0.0;
+    for (std::size_t i = 0; i < state_->arms.size(); ++i) {
+        auto const& measurement = *state_->measurements[i];
+        auto const& arm = state_->arms[i];
+        platform.costs[arm.cost_key] = measurement.costs();
+        flops_per_s = std::max(flops_per_s, measurement.tower_flops_per_s());
+        state_->say(arm.name + ": " + std::to_string(state_->rounds[i]) + " rounds over " +
+                    std::to_string(measurement.points()) + " points, decode at " +
+                    measurement.describe_largest());
+        for (std::string const& warning : measurement.warnings())
+            state_->say(arm.name + ": " + warning);
+    }
+    if (flops_per_s > 0.0) platform.flops_per_s = flops_per_s;
     return platform;
+}
+
+node::Platform calibrate(std::vector<ServingArm> const& arms,
+                         workload::Population const& population, CalibrationParams const& params,
+                         CalibrationLog const& log) {
+    Calibration calibration(arms, population, params, log);
+    calibration.run(params.seconds);
+    return calibration.platform();
 }
 
 }  // namespace ckvsim::engine

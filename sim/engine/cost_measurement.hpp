@@ -6,7 +6,7 @@
 
 #include "core/rng.hpp"
 #include "engine/batch_kernels.hpp"
-#include "engine/serving.hpp"
+#include "engine/calibration.hpp"
 #include "engine/tier_store.hpp"
 #include "engine/wall_clock.hpp"
 

@@ -9,7 +9,6 @@
 #include "engine/history_store.hpp"
 #include "engine/serving_loop.hpp"
 #include "engine/tier_store.hpp"
-#include "engine/wall_clock.hpp"
 
 namespace ckvsim::engine {
 
@@ -35,9 +34,10 @@ class ExecutedServer {
   public:
     ExecutedServer(ServingArm const& arm, std::uint64_t seed, std::uint32_t items,
                    LaneParams const& lane, EntrySizes const& sizes, HistoryStore const& histories,
-                   std::uint32_t max_candidates, ScoreSink const& sink)
+                   std::uint32_t max_candidates, ScoreSink const& sink, ExecutionClock& clock)
         : histories_(histories),
           sink_(sink),
+          clock_(clock),
           kernels_(*arm.backend, seed, items, lane.batcher.max_batch(), max_candidates),
           hbm_(bounded(lane.hbm_bytes, histories, sizes), sizes.largest(), "the HBM tier"),
           dram_(bounded(lane.dram_bytes, histories, sizes), sizes.largest(), "the DRAM tier"),
@@ -45,20 +45,20 @@ class ExecutedServer {
           workspace_(workspace_stride_ * lane.batcher.max_batch(), "a batch's workspace") {
         admitted_.reserve(lane.batcher.max_batch());
     }
-    /// Time counts from the clock's construction: give it the one that the loop waits on.
-    void start(WallClock const& clock) { clock_ = &clock; }
-
     void promote(std::uint32_t slot, node::CacheEntry const& e) {
         hbm_.put(slot, e.bytes);
         std::memcpy(hbm_.at(slot), dram_.at(slot), e.bytes);
+        clock_.copied(e.tokens);
         dram_.release(slot);
     }
     void stream(std::uint32_t slot, node::CacheEntry const& e) {
         std::memcpy(claim_workspace(slot), dram_.at(slot), e.bytes);
+        clock_.copied(e.tokens);
     }
     void demote(std::uint32_t slot, node::CacheEntry const& e) {
         dram_.put(slot, e.bytes);
         std::memcpy(dram_.at(slot), hbm_.at(slot), e.bytes);
+        clock_.copied(e.tokens);
         hbm_.release(slot);
     }
     void drop(std::uint32_t slot, node::CacheEntry const&, node::Tier tier) {
@@ -75,15 +75,16 @@ class ExecutedServer {
         admitted_.push_back({&request, placement, bytes});
     }
     BatchTimes finish(Nanoseconds closed_ns) {
-        Nanoseconds const fetched = clock_->now_ns();
+        Nanoseconds const fetched = clock_.now_ns();
         prefill();
-        Nanoseconds const prefilled = clock_->now_ns();
+        Nanoseconds const prefilled = clock_.now_ns();
         kernels_.assemble();
-        Nanoseconds const assembled = clock_->now_ns();
+        for (Admitted const& a : admitted_) clock_.assembled(*a.request);
+        Nanoseconds const assembled = clock_.now_ns();
         kernels_.decode();
-        Nanoseconds const decoded = clock_->now_ns();
+        Nanoseconds const decoded = clock_.now_ns();
         kernels_.score();
-        Nanoseconds const end = clock_->now_ns();
+        Nanoseconds const end = clock_.now_ns();
         if (sink_) {
             for (std::size_t i = 0; i < admitted_.size(); ++i)
                 sink_(*admitted_[i].request, kernels_.logits(i));
@@ -140,11 +141,13 @@ class ExecutedServer {
                 continue;
             std::memcpy(dram_.at(a.placement.slot), workspace(workspace_of_slot_[a.placement.slot]),
                         a.bytes);
+            clock_.copied(a.request->tokens);
         }
     }
 
     HistoryStore const& histories_;
     ScoreSink const& sink_;
+    ExecutionClock& clock_;
     BatchKernels kernels_;
     TierStore hbm_;
     TierStore dram_;
@@ -152,7 +155,6 @@ class ExecutedServer {
     TouchedBytes workspace_;
     std::vector<std::uint32_t> workspace_of_slot_;
     std::vector<Admitted> admitted_;
-    WallClock const* clock_ = nullptr;
 };
 
 }  // namespace
@@ -160,7 +162,8 @@ class ExecutedServer {
 ServingResult execute_node(ServingArm const& arm, ServingRunParams const& params,
                            workload::Population const& population,
                            std::vector<workload::Request> const& requests,
-                           ServingProgress const& progress, ScoreSink const& sink) {
+                           ServingProgress const& progress, ScoreSink const& sink,
+                           ExecutionClock& clock) {
     constexpr Nanoseconds kReportEvery = 500'000'000;
     validate(arm.backend != nullptr, "engine::run_executed: the arm has no backend");
     StreamView const stream{requests.data(), nullptr, requests.size()};
@@ -173,11 +176,11 @@ ServingResult execute_node(ServingArm const& arm, ServingRunParams const& params
     lane.batcher = node::Batcher(params.node.max_batch, params.node.max_wait_us);
     lane.cached = arm.cached_in_tiers;
     lane.warmup_ns = static_cast<Nanoseconds>(std::llround(params.warmup_s * 1e9));
+    lane.hash_completions = clock.is_virtual();
     HistoryStore const histories(population, requests);
     ExecutedServer server(arm, params.seed, population.catalogue().items, lane, sizes, histories,
-                          most_candidates(requests), sink);
-    WallClock const clock;
-    server.start(clock);
+                          most_candidates(requests), sink, clock);
+    clock.start();
     Nanoseconds reported = 0;
     return serve_stream(stream, sizes, lane, clock, server, [&](std::size_t done) {
         if (!progress) return;
@@ -192,7 +195,8 @@ ServingResult run_executed(ServingArm const& arm, ServingRunParams const& params
                            workload::Population const& population,
                            std::vector<workload::Request> const& requests,
                            ServingProgress const& progress) {
-    return execute_node(arm, params, population, requests, progress, {});
+    WallExecutionClock clock;
+    return execute_node(arm, params, population, requests, progress, {}, clock);
 }
 
 }  // namespace ckvsim::engine

@@ -79,23 +79,4 @@ std::vector<std::int64_t> max_part(ServingResult const& result);
 ServingResult from_parts(std::vector<std::int64_t> const& sums,
                          std::vector<std::int64_t> const& maxima);
 
-struct CalibrationParams {
-    double seconds = 30.0;  ///< over all arms; a round over the grid is always finished
-    std::uint64_t seed = 1;
-    /// Entries fill an arena of this size, at most 96 MiB (several last-level cache shares): give
-    /// the cache capacity of the nodes to be predicted, because small caches are faster than
-    /// memory.
-    std::uint64_t arena_bytes = UINT64_MAX;
-};
-
-/// Measures stage costs of the given arms on this machine (executed kernels, wall clock) over a
-/// grid of entries of fixed sizes, which no request stream shares. Uses as many threads as the
-/// executed twin would (omp_get_max_threads()) and records their number: calibrate with the thread
-/// count that a rank will have. Fills what it measures; the machine's name, memory sizes and digest
-/// are the caller's. Backends must offer EncodeMode::memo. `log` gets lines for people, with
-/// warnings about a noisy machine; may be empty.
-node::Platform calibrate(std::vector<ServingArm> const& arms,
-                         workload::Population const& population, CalibrationParams const& params,
-                         std::function<void(std::string const&)> const& log);
-
 }  // namespace ckvsim::engine

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
-#include "engine/serving.hpp"
+#include "engine/calibration.hpp"
 #include "serving_fixtures.hpp"
 
 namespace ckvsim::engine {

@@ -68,12 +68,14 @@ TEST_P(ExecutedTwin, EveryRequestIsAnsweredWithTheScoresOfADirectDecode) {
     // Some histories grow, as with a dataset's impressions.
     for (std::size_t i = 2000; i < requests.size(); i += 7) requests[i].tokens += i % 10;
     std::map<std::uint32_t, std::vector<float>> answers;
+    WallExecutionClock clock;
     auto const r = execute_node(
         arm, params(), population, requests, {},
         [&](workload::Request const& request, std::span<float const> s) {
             EXPECT_TRUE(
                 answers.emplace(request.sequence, std::vector<float>(s.begin(), s.end())).second);
-        });
+        },
+        clock);
     ASSERT_EQ(answers.size(), requests.size());
     for (auto const& request : requests)
         ASSERT_EQ(answers.at(request.sequence), direct_scores(arm, population, request))
