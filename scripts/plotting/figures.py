@@ -1,19 +1,20 @@
 """All figures, in the order of a talk. A new figure: one module with NAME, TITLE, SHOWS and
 draw(reports, arms) -> Figure, and one entry here."""
-from . import (accuracy_auc, accuracy_front, fidelity, fleet_load, fleet_nodes, fleet_regimes,
-               latency_cdf, memory_vs_users, stages, workload)
+from . import (accuracy_auc, accuracy_front, fidelity, fidelity_regimes, fleet_load, fleet_nodes,
+               fleet_regimes, latency_cdf, memory_vs_users, stages, workload)
 
-ALL = [memory_vs_users, accuracy_front, accuracy_auc, latency_cdf, stages, fidelity, fleet_load,
-       fleet_regimes, fleet_nodes, workload]
-# Of fleet studies, each with fits(report); the others need a spec with arms.
-FLEET = [fleet_load, fleet_regimes, fleet_nodes]
+ALL = [memory_vs_users, accuracy_front, accuracy_auc, latency_cdf, stages, fidelity,
+       fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, workload]
+# Of studies of their own, each with fits(report); the others need a spec with arms.
+OWN = [fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes]
 
 
 def for_reports(reports):
     """The figures that reports of this kind can fill, when none was asked for by name."""
-    kinds = {report.table("fleet_cases") is not None for report in reports}
+    with_arms = any(report.table("fleet_cases") is None and report.table("fidelity_points") is None
+                    for report in reports)
     return [figure for figure in ALL
-            if (any(figure.fits(report) for report in reports) if figure in FLEET else False in kinds)]
+            if (any(figure.fits(report) for report in reports) if figure in OWN else with_arms)]
 
 
 BY_NAME = {figure.NAME: figure for figure in ALL}

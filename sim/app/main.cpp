@@ -13,6 +13,7 @@
 #include "app/cachesim_command.hpp"
 #include "app/commands.hpp"
 #include "app/running_stage.hpp"
+#include "app/validate_sim_command.hpp"
 #include "core/error.hpp"
 #include "workload/readers.hpp"
 
@@ -120,6 +121,12 @@ class CommandLine {
         calibrate->callback([this] {
             choose([this] { return ckvsim::app::calibrate_command(spec_, output_, seconds_); });
         });
+        ckvsim::app::declare_validate_sim(app_, validate_sim_)->callback([this] {
+            choose([this] {
+                apply_threads(validate_sim_);
+                return ckvsim::app::validate_sim_command(comm_, validate_sim_);
+            });
+        });
     }
     void declare_diff() {
         auto* diff = app_.add_subcommand(
@@ -223,6 +230,7 @@ class CommandLine {
     SpecOptions spec_;
     ckvsim::app::ImportCommand import_;
     ckvsim::app::CachesimOptions cachesim_;
+    ckvsim::app::ValidateSimOptions validate_sim_;
     std::string output_, schema_, left_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;

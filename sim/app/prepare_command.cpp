@@ -1,14 +1,13 @@
 // `ckvsim prepare`: the trainer's sample file. `ckvsim calibrate`: this machine's platform file.
 #include <cstdio>
 #include <filesystem>
-#include <set>
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
 #include "app/run_context.hpp"
+#include "app/timed_arms.hpp"
 #include "core/error.hpp"
 #include "decode/cost_key.hpp"
-#include "device/cpu/cpu_backend.hpp"
 #include "engine/calibration.hpp"
 #include "engine/training_samples.hpp"
 
@@ -113,33 +112,15 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
     auto const spec = config::load_spec(options.spec, options.overrides);
     Progress progress(options.quiet);
     auto const population = make_population(spec);
-    auto const& catalogue = population->catalogue();
-    std::vector<engine::ServingArm> arms;
-    std::set<std::string> keys;
     progress.begin("backends to calibrate");
-    for (auto const& arm : spec.arms) {
-        auto serving = engine::make_serving_arm(arm.name, spec.model, arm.weights, arm.strategy,
-                                                catalogue, population->context_vocabulary());
-        if (!arm.latency || !keys.insert(serving.cost_key).second) continue;
-        // Costs depend on shapes, not on trained values: random weights do, so calibration needs no
-        // training.
-        auto const weights = std::make_shared<model::SimWeights const>(model::random_sim_weights(
-            spec.model, arm.weights, catalogue, population->context_vocabulary(), spec.seed));
-        serving.backend = device::cpu::make_backend(weights, arm.strategy, catalogue);
-        arms.push_back(std::move(serving));
-    }
+    auto const arms = timed_arms(spec, *population);
     progress.begin("calibrate " + std::to_string(arms.size()) + " sets of kernels");
     auto const& node = spec.fleet.node;
     auto platform = engine::calibrate(
         arms, *population, {seconds, spec.seed, node.hbm_cache_bytes + node.dram_cache_bytes, {}},
         [&](std::string const& line) { progress.note(line); });
     progress.end();
-    platform.hbm_bytes = platform.dram_bytes = static_cast<double>(physical_memory_bytes());
-    platform.constant_sources["hbm_bytes"] = platform.constant_sources["dram_bytes"] =
-        "the machine's physical memory, one for both tiers";
-    platform.name = "this machine";
-    platform.source = "measured by ckvsim calibrate on " + cpu_model() + ", " +
-                      machine_provenance().at("date_utc");
+    name_measured_platform(platform, "ckvsim calibrate");
     auto const path = output.empty() ? calibration_path(spec) : output;
     config::write_platform(platform, path);
     std::printf("%s: %zu cost tables, %.1f GB/s triad\n", path.c_str(), platform.costs.size(),

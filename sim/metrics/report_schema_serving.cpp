@@ -124,11 +124,70 @@ TableSchema fidelity() {
          {"repeat_error_relative", real, "1", derived, "repeat / executed - 1", kNoisy}}};
 }
 
+TableSchema fidelity_points() {
+    return {
+        "fidelity_points",
+        "held-out points of `ckvsim validate-sim`, a row a metric: simulated against the mean "
+        "of the executed passes. Errors are relative, for the hit ratio differences",
+        true,
+        {key_column("point", integer, "1", "number of the point"),
+         key_text("metric", "mean_ns, p50_ns, p99_ns, throughput_per_s or hit_ratio"),
+         {"arm", text, "text", derived, "name of the arm in the spec", kNoisy},
+         {"load", real, "1", derived,
+          "request rate over the highest that the arm can serve here, by the first calibration",
+          kNoisy},
+         {"candidates", integer, "1", derived, "candidates a request", kNoisy},
+         {"max_tokens", integer, "tokens", derived, "histories are cut to it", kNoisy},
+         {"oversubscription", real, "1", derived,
+          "bytes of all asking users' entries over the capacity of the tiers", kNoisy},
+         {"requests_per_s", real, "1/s", derived, "request rate", kNoisy},
+         {"requests", integer, "requests", derived, "measured requests a pass", kNoisy},
+         {"executed", real, "see metric", measured, "mean over the passes", kNoisy},
+         {"repeat_error", real, "1", derived, "mean absolute difference of two passes", kNoisy},
+         {"simulated", real, "see metric", simulated, "same requests in virtual time", kNoisy},
+         {"error", real, "1", derived, "simulated / executed - 1; hit ratio: difference", kNoisy},
+         {"bound", real, "1", derived,
+          "max(target, 1.5 repeat_error); targets: mean, p50 and throughput 0.03, p99 0.05, "
+          "hit ratio 0.005",
+          kNoisy},
+         {"verdict", text, "text", derived,
+          "within, outside, or insufficient (too few samples for the percentile)", kNoisy}}};
+}
+
+TableSchema fidelity_stages() {
+    return {"fidelity_stages",
+            "mean time of every stage at the held-out points: where an error comes from",
+            true,
+            {key_column("point", integer, "1", "number of the point in fidelity_points"),
+             key_text("stage", "queue, fetch, prefill, decode, score, host or total (their sum)"),
+             {"arm", text, "text", derived, "name of the arm in the spec", kNoisy},
+             {"load", real, "1", derived, "as in fidelity_points", kNoisy},
+             {"executed_ns", real, "ns", measured, "mean over requests and passes", kNoisy},
+             {"simulated_ns", real, "ns", simulated, "mean over requests", kNoisy}}};
+}
+
+TableSchema fidelity_regimes() {
+    return {"fidelity_regimes",
+            "where the simulation can be trusted: all held-out points that share one value of one "
+            "axis. A point holds when none of its metrics is outside its bound",
+            true,
+            {key_text("axis", "arm, load, candidates, max_tokens or oversubscription"),
+             key_text("value", "on that axis"),
+             {"points", integer, "1", derived, "held-out points", kNoisy},
+             {"held", integer, "1", derived, "points that hold", kNoisy},
+             {"worst_mean_error", real, "1", derived, "largest error of the mean, signed", kNoisy},
+             {"worst_p99_error", real, "1", derived,
+              "largest error of p99, signed; NaN without enough samples", kNoisy},
+             {"worst_hit_ratio_error", real, "1", derived,
+              "largest difference of the hit ratio, signed", kNoisy}}};
+}
+
 }  // namespace
 
 std::vector<TableSchema> serving_tables() {
     return {executed_latency(), executed_cdf(),    executed_cache(), simulated_latency(),
-            simulated_cdf(),    simulated_cache(), fidelity()};
+            simulated_cdf(),    simulated_cache(), fidelity(),       fidelity_points(),
+            fidelity_stages(),  fidelity_regimes()};
 }
 
 }  // namespace ckvsim::metrics::schema

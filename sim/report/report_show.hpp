@@ -21,6 +21,8 @@ inline constexpr std::size_t kTextWidth = 160;
 std::string comparison_table(metrics::Report const& report);
 /// The same of a fleet study: one line a case; comparison_table() gives it for such reports.
 std::string fleet_summary(metrics::Report const& report);
+/// The same of `ckvsim validate-sim`: errors by metric, and by regime.
+std::string fidelity_summary(metrics::Report const& report);
 
 /// The named tables in full; further names: summary, notes, hash, provenance, spec. Without names:
 /// summary, notes, hashes, provenance and every table, long ones cut. Bytes and times are scaled

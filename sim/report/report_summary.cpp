@@ -266,6 +266,7 @@ class Summary {
 
 std::string comparison_table(metrics::Report const& report) {
     if (report.tables.contains("fleet_cases")) return fleet_summary(report);
+    if (report.tables.contains("fidelity_points")) return fidelity_summary(report);
     return Summary(report).render();
 }
 

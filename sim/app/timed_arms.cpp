@@ -1,0 +1,37 @@
+#include "app/timed_arms.hpp"
+
+#include <set>
+
+#include "app/machine.hpp"
+#include "device/cpu/cpu_backend.hpp"
+#include "model/sim.hpp"
+
+namespace ckvsim::app {
+
+std::vector<engine::ServingArm> timed_arms(config::Spec const& spec,
+                                           workload::Population const& population) {
+    auto const& catalogue = population.catalogue();
+    std::vector<engine::ServingArm> arms;
+    std::set<std::string> keys;
+    for (auto const& arm : spec.arms) {
+        auto serving = engine::make_serving_arm(arm.name, spec.model, arm.weights, arm.strategy,
+                                                catalogue, population.context_vocabulary());
+        if (!arm.latency || !keys.insert(serving.cost_key).second) continue;
+        auto const weights = std::make_shared<model::SimWeights const>(model::random_sim_weights(
+            spec.model, arm.weights, catalogue, population.context_vocabulary(), spec.seed));
+        serving.backend = device::cpu::make_backend(weights, arm.strategy, catalogue);
+        arms.push_back(std::move(serving));
+    }
+    return arms;
+}
+
+void name_measured_platform(node::Platform& platform, std::string const& command) {
+    platform.hbm_bytes = platform.dram_bytes = static_cast<double>(physical_memory_bytes());
+    platform.constant_sources["hbm_bytes"] = platform.constant_sources["dram_bytes"] =
+        "the machine's physical memory, one for both tiers";
+    platform.name = "this machine";
+    platform.source = "measured by " + command + " on " + cpu_model() + ", " +
+                      machine_provenance().at("date_utc");
+}
+
+}  // namespace ckvsim::app
