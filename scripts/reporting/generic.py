@@ -18,6 +18,7 @@ from .panels import axis, clean, panel
 KNOWN = {"arms", "memory", "memory_sections", "memory_shared", "memory_curve", "accuracy",
          "accuracy_seeds", "oracle", "serving_check", "executed_latency", "executed_cdf",
          "executed_cache", "simulated_latency", "simulated_cdf", "simulated_cache", "fidelity",
+         "fidelity_points", "fidelity_stages", "fidelity_regimes",
          "workload", "history_lengths", "popularity", "expansion", "training", "phases",
          "fleet", "fleet_cases", "fleet_latency", "fleet_series", "fleet_tiers", "fleet_speed",
          "fleet_shared_tables", "fleet_regimes"}

@@ -5,7 +5,7 @@ out; what remains says so where a reader would miss it.
 """
 from plotting import text
 
-from . import facts, fleet
+from . import facts, fleet, validation
 from .comparison import user_bytes
 from .facts import finite, number
 
@@ -206,6 +206,8 @@ def sentences(known):
     """Most important first."""
     if fleet.is_fleet(known):
         return fleet.sentences(known)
+    if validation.is_validation(known):
+        return validation.sentences(known)
     base, collective = reference(known), best_collective(known)
     found = _power(known)
     found += _memory(known, base) if base else []
@@ -221,6 +223,8 @@ def title(known):
     """One line: the most important finding that can be made."""
     if fleet.is_fleet(known):
         return fleet.title(known)
+    if validation.is_validation(known):
+        return validation.title(known)
     collective = best_collective(known)
     share = number(known.row("memory", collective), "real_ratio") if collective else None
     row = known.row("accuracy", collective) if collective else {}

@@ -1,6 +1,7 @@
 // Held-out points of `ckvsim validate-sim`: their requests, tiers, rates, and report rows.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 

@@ -123,39 +123,6 @@ std::unique_ptr<workload::Population> make_run_population(config::Spec const& sp
     return workload::perturb_token(std::move(population), user, position);
 }
 
-void report_arms(RunContext& context) {
-    double const catalogue = context.population->catalogue().items;
-    for (auto const& arm : context.spec.arms) {
-        bool const collective = arm.strategy.kind == kv::StrategyKind::collective;
-        auto const refused = kv::refusal(arm.strategy, arm.weights);
-        Row(context.report.table("arms"))
-            .set("arm", arm.name)
-            .set("model", std::string("SIM"))
-            .set("weights", model::weights_stem(arm.weights))
-            .set("strategy", kv::to_string(arm.strategy.kind))
-            .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
-            .set("value_type", kv::to_string(arm.strategy.value_type))
-            .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
-            .set("search_keys", kv::to_string(arm.strategy.search_keys))
-            .set("scope", collective ? model::to_string(arm.weights.scope) : std::string("all"))
-            .set("d_u", collective ? arm.weights.d_u : 0)
-            .set("m", collective ? arm.weights.m : 0)
-            .set("pool_share_of_catalogue", collective ? arm.weights.m / catalogue : 0.0)
-            .set("exact", kv::is_exact(arm.strategy) ? 1 : 0)
-            .set("applies", refused ? 0 : 1)
-            .set("refusal", refused.value_or(""))
-            .add();
-        if (collective && arm.weights.m >= catalogue) {
-            context.report.notes.push_back(
-                arm.name + ": pool larger than catalogue (m = " + std::to_string(arm.weights.m) +
-                " >= V): an item table would be smaller and exact");
-        } else if (collective && arm.weights.m > catalogue / 8) {
-            context.report.notes.push_back(
-                arm.name + ": m > V/8; no claim of compression by sharing is made for it");
-        }
-    }
-}
-
 void add_workload_notes(RunContext& context) {
     auto const& scan = context.scan;
     double const mean = static_cast<double>(scan.tokens) /

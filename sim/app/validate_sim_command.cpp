@@ -80,6 +80,7 @@ class Validation {
             execute(pass);
             slice(pass + 1);
         }
+        calibration_->say_what_was_measured();
         platform_ = calibration_->platform();
         name_measured_platform(platform_, "ckvsim validate-sim");
         judge();
@@ -180,6 +181,7 @@ void write(RunContext& context, ValidateSimOptions const& options,
     auto const platform_path = options.output + ".platform.json";
     config::write_platform(platform, platform_path);
     auto& report = context.report;
+    report_arms(context);
     report_outcomes(report, outcomes);
     report.spec_json = config::dump_spec(context.spec);
     report.logical_hash = to_hex(stream_hash(outcomes));

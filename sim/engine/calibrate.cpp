@@ -153,17 +153,23 @@ node::Platform Calibration::platform() const {
     double flops_per_s = 0.0;
     for (std::size_t i = 0; i < state_->arms.size(); ++i) {
         auto const& measurement = *state_->measurements[i];
-        auto const& arm = state_->arms[i];
-        platform.costs[arm.cost_key] = measurement.costs();
+        platform.costs[state_->arms[i].cost_key] = measurement.costs();
         flops_per_s = std::max(flops_per_s, measurement.tower_flops_per_s());
-        state_->say(arm.name + ": " + std::to_string(state_->rounds[i]) + " rounds over " +
-                    std::to_string(measurement.points()) + " points, decode at " +
-                    measurement.describe_largest());
-        for (std::string const& warning : measurement.warnings())
-            state_->say(arm.name + ": " + warning);
     }
     if (flops_per_s > 0.0) platform.flops_per_s = flops_per_s;
     return platform;
+}
+
+void Calibration::say_what_was_measured() const {
+    for (std::size_t i = 0; i < state_->arms.size(); ++i) {
+        auto const& measurement = *state_->measurements[i];
+        auto const& name = state_->arms[i].name;
+        state_->say(name + ": " + std::to_string(state_->rounds[i]) + " rounds over " +
+                    std::to_string(measurement.points()) + " points, decode at " +
+                    measurement.describe_largest());
+        for (std::string const& warning : measurement.warnings())
+            state_->say(name + ": " + warning);
+    }
 }
 
 node::Platform calibrate(std::vector<ServingArm> const& arms,
@@ -171,6 +177,7 @@ node::Platform calibrate(std::vector<ServingArm> const& arms,
                          CalibrationLog const& log) {
     Calibration calibration(arms, population, params, log);
     calibration.run(params.seconds);
+    calibration.say_what_was_measured();
     return calibration.platform();
 }
 

@@ -45,6 +45,8 @@ class Calibration {
     /// From all that was measured so far. The machine's name, memory sizes and digest are the
     /// caller's.
     [[nodiscard]] node::Platform platform() const;
+    /// To the log: rounds, an example, warnings about a noisy machine.
+    void say_what_was_measured() const;
 
   private:
     struct State;
