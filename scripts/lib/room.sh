@@ -41,7 +41,9 @@ open_room() {
 close_room() {
   local place
   for place in dev/shm dev/pts dev proc sys; do
-    if mountpoint -q "$root/$place"; then umount "$root/$place" || die 1 "cannot unmount $root/$place; the root stays"; fi
+    mountpoint -q "$root/$place" || continue
+    # A command that was interrupted may hold it for a moment.
+    umount "$root/$place" 2>/dev/null || { sleep 3 && umount "$root/$place"; } || die 1 "cannot unmount $root/$place; the root stays"
   done
   [ "${keep:-0}" = 1 ] || rm -rf --one-file-system "$root"
 }

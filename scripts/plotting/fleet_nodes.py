@@ -1,7 +1,8 @@
 """How many nodes every strategy needs, with the range over efficiencies; infeasible ones marked."""
 import numpy as np
 
-from . import fleet_load, fleet_regimes, layout, style, text
+from . import fleet_load, layout, style, text
+from .searches import needed, node_cases, searched
 
 NAME = "fleet_nodes"
 TITLE = "How many nodes does each way of keeping histories need?"
@@ -10,18 +11,7 @@ SHOWS = "fewest nodes within the SLO by strategy, model and users (search = node
 
 def fits(report):
     """Whether a report fills the figure."""
-    return fleet_regimes.searched(report) == "nodes" and report.table("fleet_cases") is not None
-
-
-def needed(cases):
-    """(low, middle, high) nodes over the efficiencies, infeasible ones as infinity; None when the
-    strategy does not apply to the model."""
-    found = sorted((row["efficiency"], row["nodes"] if row["meets_slo"] == 1 else np.inf)
-                   for row in cases if not row.get("refusal"))
-    if not found:
-        return None
-    nodes = [value for _, value in found]
-    return min(nodes), nodes[len(nodes) // 2], max(nodes)
+    return searched(report) == "nodes" and report.table("fleet_cases") is not None
 
 
 def _label(low, middle, high):
@@ -78,9 +68,7 @@ def draw(reports, arms):
     if report is None:
         return layout.empty_page(TITLE, reports, "fleet_nodes",
                                  "No report of a fleet study with search = nodes.")
-    results = {row["case"]: row for row in report.table("fleet").records()} if report.table("fleet") else {}
-    rows = [{"meets_slo": 0.0, **row, **results.get(row["case"], {})}
-            for row in report.table("fleet_cases").records()]
+    rows = node_cases(report)
     keys = sorted({row["users"] for row in rows})
     models = list(dict.fromkeys(row["model"] for row in rows))
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))

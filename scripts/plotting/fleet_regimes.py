@@ -1,32 +1,19 @@
 """The regime map of a fleet study: which strategy wins for which catalogue, candidates, tiers and
 model class, and by how much."""
-import re
-
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from . import fleet_load, layout, style, text
+from .searches import TIE, searched, short_names
+from .searches import TIERS as _TIERS, cells as _cells, middle as _middle, times as _times
 
 NAME = "fleet_regimes"
 TITLE = "Which way of keeping histories wins, and by how much?"
 SHOWS = "winner and margin by catalogue, candidates, tiers and model class (fleet studies that search)"
 
-TIE = 1.05  # below this margin a winner is no winner: runs are short and the search stops at 2 %
 _TIE_FILL = "#e8e8e8"
 _CELL_INCHES = (1.3, 0.66)
-_TIERS = {"hbm": "GPU memory only", "hbm_dram": "GPU + host memory",
-          "hbm_dram_nvme": "GPU + host memory + flash"}
-_STORED_AS = re.compile(r"_(fp32|fp16|bf16|int8|int4|m\d+|du?\d+)$")
-
-
-def searched(report):
-    """"max_load", "nodes" or "" when the study searched nothing."""
-    cases = report.table("fleet_cases")
-    if cases is None or "search" not in cases.columns:
-        return ""
-    kinds = [word.split(":")[0] for word in cases["search"]]
-    return next((kind for kind in kinds if kind in ("max_load", "nodes")), "")
 
 
 def fits(report):
@@ -34,46 +21,9 @@ def fits(report):
     return searched(report) == "max_load"
 
 
-def short_names(strategies):
-    """{strategy: words for a cell}: without the stored type where that leaves no doubt."""
-    wanted = {}
-    for name in strategies:
-        stem = name
-        while _STORED_AS.search(stem):
-            stem = _STORED_AS.sub("", stem)
-        wanted[name] = stem
-    stems = list(wanted.values())
-    return {name: text.clean((stem if stems.count(stem) == 1 else name).replace("_", " ")
-                             .replace("collective item", "coll. item"), 15)
-            for name, stem in wanted.items()}
-
-
 def _tint(color, strength=0.42):
     """Light enough for black text."""
     return tuple(1 - strength * (1 - part) for part in to_rgb(color))
-
-
-def _middle(values):
-    values = sorted(set(values))
-    return values[len(values) // 2]
-
-
-def _cells(rows):
-    """Rows by (model, tiers, V, C) at the middle efficiency and user count, each with `doubt`: another
-    strategy wins by more than a tie at another efficiency."""
-    rows = [row for row in rows if row["among"] == "all"]
-    users, efficiency = _middle(r["users"] for r in rows), _middle(r["efficiency"] for r in rows)
-    winners, cells = {}, {}
-    for row in rows:
-        if row["users"] != users:
-            continue
-        key = (row["model"], row["tiers"], row["catalogue_items"], row["candidates"])
-        if not row["margin"] < TIE:
-            winners.setdefault(key, set()).add(row["winner"])
-        if row["efficiency"] == efficiency:
-            cells[key] = row
-    return {key: {**row, "doubt": bool(winners.get(key, set()) - {row["winner"]})}
-            for key, row in cells.items()}
 
 
 def _words(row, names):
@@ -89,10 +39,6 @@ def _words(row, names):
         second = names.get(row["second"], text.clean(row["second"], 15))
         return head, f"tie: {second}", foot
     return head, _times(margin), foot
-
-
-def _times(ratio):
-    return f"{ratio:.2f}×" if ratio < 2 else f"{ratio:.1f}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
 def _cell(axes, x, y, row, names, families):

@@ -7,7 +7,7 @@ import re
 
 from plotting import palette, text
 
-from . import facts
+from . import facts, fleet_searches
 from .facts import finite, number
 from .panels import axis, bars_view, clean, panel
 
@@ -48,7 +48,10 @@ def _served(known):
 
 
 def _varying(rows):
-    return [a for a in AXES if len({r.get(a[0]) for r in rows}) > 1]
+    """The axes that vary; what a study searched for is a result and no axis."""
+    searched = {str(row.get("search") or "").split(":")[0] for row in rows}
+    results = {name for kind, name in (("max_load", "requests_per_second"), ("nodes", "nodes")) if kind in searched}
+    return [a for a in AXES if a[0] not in results and len({r.get(a[0]) for r in rows}) > 1]
 
 
 def _models(rows):
@@ -98,21 +101,6 @@ def _carried(rows):
     return found
 
 
-def _regimes(known):
-    rows = [row for row in facts.rows(known.report, "fleet_regimes") if row.get("winner")]
-    found = []
-    for among in dict.fromkeys(row["among"] for row in rows):
-        wins = {}
-        mine = [row for row in rows if row["among"] == among]
-        for row in mine:
-            wins[row["winner"]] = wins.get(row["winner"], 0) + 1
-        order = sorted(wins.items(), key=lambda pair: -pair[1])
-        words = ", ".join(f"{facts.label(name)} in {count}" for name, count in order[:6])
-        found.append(_sentence(f"Best of {len(mine)} regimes ({text.clean(among, 60)}): {words}. "
-                               "Each is a row of table fleet_regimes below.", "derived"))
-    return found
-
-
 def _sizes(model, rows):
     small, large = _most(rows, "entry_bytes"), _most(rows, "entry_bytes", -1)
     if small is None or small["strategy"] == large["strategy"]:
@@ -123,7 +111,7 @@ def _sizes(model, rows):
                       f"({facts.label(large['strategy'])}).", "derived")]
 
 
-def _load(model, rows):
+def _load(model, rows, searched):
     carried = _carried(rows)
     if not carried:
         return [_sentence(f"{facts.label(model)}: no strategy keeps the promise at any load of this "
@@ -131,7 +119,7 @@ def _load(model, rows):
     order = sorted(carried.items(), key=lambda pair: -pair[1])
     most = max(number(row, "requests_per_second") for row in rows)
     words = ", ".join(f"{facts.label(name)} {text.count(load)}/s"
-                      + (" (the largest tried)" if load == most else "") for name, load in order)
+                      + (" (the largest tried)" if load == most and not searched else "") for name, load in order)
     none = [facts.label(name) for name in dict.fromkeys(row["strategy"] for row in rows)
             if name not in carried]
     words += f"; none of the loads: {', '.join(none)}" if none else ""
@@ -164,13 +152,18 @@ def sentences(known):
     rows, axes = _served(known), _varying(_served(known))
     sweep = any(name == "requests_per_second" for name, _, _ in axes)
     fixed = axes[1:] if sweep else axes
+    sweep = sweep or fleet_searches.is_map(known)
     rows = middle(rows, fixed)
-    at = f" Taken at {_point(rows[0], fixed)}, the middle of this study." if fixed and rows else ""
-    found = _regimes(known)
+    at = f" Sizes and loads above: at {_point(rows[0], fixed)}, the middle of this study." if fixed and rows and not \
+        fleet_searches.is_nodes(known) else ""
+    nodes = fleet_searches.is_nodes(known)
+    found = fleet_searches.node_sentences(known) if nodes else []
+    found += fleet_searches.map_sentences(known) if fleet_searches.is_map(known) else []
     for model in _models(rows):
         mine = [row for row in rows if row["model"] == model]
         found += _sizes(model, mine)
-        found += _load(model, mine) if sweep else _tail(model, mine)
+        if not nodes:
+            found += _load(model, mine, fleet_searches.is_map(known)) if sweep else _tail(model, mine)
     found += _refusals(known)
     return found + [_sentence(f"All times are virtual, on {_platform(known)}; nothing was executed.{at}",
                               "simulated", tone="caution")]
@@ -180,6 +173,10 @@ def title(known):
     rows = _served(known)
     if not rows:
         return text.clean(known.report.spec_name, 60)
+    if fleet_searches.is_nodes(known):
+        return fleet_searches.node_title(known)
+    if fleet_searches.is_map(known):
+        return fleet_searches.map_title(known)
     users = text.count(max(number(row, "users") for row in rows))
     promise = f"within {text.duration(slo_ns(known))}" if slo_ns(known) else "within the promise"
     kept = sum(number(row, "meets_slo") == 1.0 for row in rows)
@@ -335,7 +332,7 @@ def figures(known_runs):
         axes = _varying(rows)
         picked = chosen(rows, axes)
         for model in _models(rows):
-            loads.append(_load_view(known, model, rows, axes))
+            loads += [] if fleet_searches.searches_something(known) else [_load_view(known, model, rows, axes)]
             stages.append(_stage_view(known, model, picked))
             times += _series_views(known, model, picked)
         if rows:
@@ -345,10 +342,13 @@ def figures(known_runs):
         return []
     where = "Simulated: virtual time on " + "; ".join(dict.fromkeys(claims)) + "."
     here = f" Shown at {'; '.join(at)}." if at else ""
-    return [panel("fleet-load", "How fast is the fleet, and where does it break the promise?",
+    # Where a study searched, every p99 is as near to the promise as the search got: nothing to see.
+    seen = any(not fleet_searches.searches_something(known) for known in known_runs)
+    return [*fleet_searches.figures(known_runs, where),
+            *([panel("fleet-load", "How fast is the fleet, and where does it break the promise?",
                   "p99 by strategy, from the intended start of a request. A line that crosses the "
                   "dashed promise (SLO) needs more machines; it ends where every request is refused.",
-                  where, loads),
+                  where, loads)] if seen else []),
             panel("fleet-stages", "Where does the time of a fleet's request go?",
                   "Mean over all requests. queue: waiting for a GPU and for a batch; fetch: from "
                   "lower tiers to GPU memory; prefill: computing what no tier held; append: new "

@@ -20,7 +20,7 @@ from . import colors, comparison, facts, fleet, generic, headline, panels, servi
 _ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "assets")
 # Debian's libjs-chart.js (MIT licence, kept as the comment at its beginning).
 CHART_LIBRARY = "/usr/share/javascript/chart.js/chart.min.js"
-_SCRIPTS = ["format.js", "plots.js", "tables.js", "controls.js"]
+_SCRIPTS = ["format.js", "maps.js", "plots.js", "tables.js", "controls.js"]
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|[kMGTP]?B|[nµm]?s|k|M|bn)(?:\W|$))")
 _PROVENANCE = {
     "measured": "a clock, the operating system, or real labels and scores computed through the "

@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import browser
-from made_reports import add_table, copy, set_spec
+from made_reports import add_table, copy, set_spec, texts
 from plotting.report import load_reports
 from reporting import page
 
@@ -85,16 +85,83 @@ class FleetPage(unittest.TestCase):
         self.assertEqual(row["refusal"], "item_table does not apply to hstu")
         self.assertTrue(row["cells"]["f_p99"]["missing"])
 
-    def test_regimes_are_counted_and_shown_open(self):
+    def regimes(self, winner="collective"):
+        """Two regimes at one share of the nominal rates: a win and a tie."""
+        def change(file):
+            study(file, [1000])
+            cases = file["tables/fleet_cases"]
+            cases["search"] = texts(["max_load: highest load"] * len(cases["case"]))
+            cases["search"].attrs.update({"unit": "text", "provenance": "input", "meaning": "what was searched"})
+            add_table(file, "fleet_regimes", "regimes", [
+                ("among", "text", "key", ["all", "all"]), ("model", "text", "key", ["hstu", "hstu"]),
+                ("model_class", "text", "key", ["sequence", "sequence"]), ("tiers", "text", "key", ["hbm", "hbm"]),
+                ("users", "users", "key", [1e6, 1e6]), ("efficiency", "1", "key", [0.7, 0.7]),
+                ("catalogue_items", "items", "key", [1e6, 1e4]), ("candidates", "1", "key", [128.0, 128.0]),
+                ("winner", "text", "derived", [winner, "full"]), ("second", "text", "derived", ["full", "collective"]),
+                ("figure", "1/s", "derived", [4e6, 2e6]), ("margin", "1", "derived", [2.5, 1.01]),
+                ("collective_margin", "1", "derived", [2.5, 0.99])])
+        return copy(self.base, self.base + ".map.h5", change)
+
+    def test_a_search_for_load_has_a_map_of_winners(self):
+        found = page.content(load_reports([self.regimes()]))
+        self.assertEqual(found["runs"][0]["title"], "Most load in 2 regimes: collective 1; 1 tie")
+        self.assertIn("carried by collective in 1 (by up to 2.5×), nobody in 1 (within 5 %)",
+                      " ".join(one["text"] for one in found["runs"][0]["sentences"]))
+        (view,) = next(p for p in found["panels"] if p["id"] == "fleet-regimes")["views"]
+        (won,), (tied,) = view["cells"]
+        self.assertEqual((view["rows_named"], view["columns"]), (["1 M", "10 k"], ["128"]))
+        self.assertEqual((won["arm"], won["words"], won["foot"], won["tie"]), ("collective", "2.5×", "4 M/s", False))
+        self.assertEqual((tied["words"], tied["tie"]), ("tie: collective", True))
+        self.assertNotIn("fleet-load", {p["id"] for p in found["panels"] + found["missing"]})
+
+    @unittest.skipIf(browser.missing(), browser.missing())
+    def test_the_map_is_read_by_keys_and_holds_no_markup_of_names(self):
+        html = self.base + ".html"
+        with open(html, "w", encoding="utf-8") as file:
+            file.write(page.render(load_reports([self.regimes("<img src=x onerror=alert(1)>")])))
+        with browser.Browser(html) as shown:
+            run = shown.driver.execute_script
+            run("document.getElementById('panel-fleet-regimes').scrollIntoView()")
+            shown.until("document.querySelector('.map td')")
+            run("document.querySelector('.map').focus();"
+                "document.querySelector('.map').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowDown', bubbles: true}))")
+            self.assertIn("1 M items, 128 candidates; <img", run("return document.querySelector('.told').textContent"))
+            self.assertEqual(run("return document.images.length"), 0)
+            run("document.querySelector('#panel-fleet-regimes .behind').open = true")
+            shown.until("document.querySelectorAll('#panel-fleet-regimes .behind tbody tr').length === 2")
+            self.assertEqual([line for line in shown.driver.get_log("browser") if line["level"] == "SEVERE"], [])
+
+    def test_a_search_for_nodes_gives_ranges_and_names_who_cannot(self):
+        def change(file):
+            study(file, [1000])
+            del file["tables/fleet_cases"], file["tables/fleet"]
+            add_table(file, "fleet_cases", "cases", [
+                ("case", "1", "key", [0, 1, 2, 3, 4]), ("model", "text", "input", ["hstu"] * 5),
+                ("strategy", "text", "input", ["full", "full", "collective", "collective", "item_table"]),
+                ("keeping", "text", "input", ["full", "full", "collective", "collective", "item_table"]),
+                ("requests_per_second", "1/s", "input", [1000.0] * 5), ("users", "users", "input", [1e6] * 5),
+                ("efficiency", "1", "input", [0.5, 0.9, 0.5, 0.9, 0.5]), ("nodes", "nodes", "simulated", [9.0, 9.0, 4.0, 3.0, 1.0]),
+                ("search", "text", "input", ["nodes: fewest"] * 5), ("refusal", "text", "input", [""] * 4 + ["no item table"])])
+            add_table(file, "fleet", "results", [
+                ("case", "1", "key", [2, 3]), ("offered", "requests", "simulated", [1000.0] * 2),
+                ("entry_bytes", "bytes", "derived", [1e4] * 2), ("p99_ns", "ns", "simulated", [5e6] * 2),
+                ("meets_slo", "0 or 1", "derived", [1.0] * 2)])
+        found = page.content(load_reports([copy(self.base, self.base + ".nodes.h5", change)]))
+        self.assertEqual(found["runs"][0]["title"], "Fewest nodes for 1 M users: hstu 3 (3 to 4) with collective")
+        self.assertIn("collective 3 (3 to 4); no number of nodes keeps it with full.", found["runs"][0]["sentences"][0]["text"])
+        (view,) = next(p for p in found["panels"] if p["id"] == "fleet-nodes")["views"]
+        series = view["series"][0]
+        self.assertEqual((series["values"], series["low"], series["high"]), ([None, 3, None], [None, 3, None], [None, 4, None]))
+        self.assertEqual(view["note"], "Does not apply: item_table. No number of nodes keeps the promise: full.")
+
+    def test_an_unknown_table_of_regimes_is_shown_open(self):
         def change(file):
             study(file, [1000])
             add_table(file, "fleet_regimes", "regimes", [
                 ("among", "text", "key", ["all", "all", "exact"]), ("users", "users", "key", [1e6, 1e7, 1e6]),
                 ("winner", "text", "derived", ["collective", "collective", "made_up_winner"])])
         path = copy(self.base, self.base + ".regimes.h5", change)
-        words = " ".join(one["text"] for one in page.content(load_reports([path]))["runs"][0]["sentences"])
-        self.assertIn("Best of 2 regimes (all): collective in 2.", words)
-        self.assertIn("Best of 1 regimes (exact): made_up_winner in 1.", words)
+        self.assertNotIn("fleet-regimes", {p["id"] for p in page.content(load_reports([path]))["panels"]})  # too few columns
         if browser.missing():
             return
         html = self.base + ".html"

@@ -220,6 +220,7 @@ function rowsConfig(view, scales) {
   };
   const signed = values.some((v) => v < 0);
   if (!stacked && scales.x !== "logarithmic") Object.assign(options.scales.x, signed ? { grace: "6%" } : { min: 0 });
+  if (view.x.reach) options.scales.x.suggestedMax = view.x.reach;
   if (!stacked && view.band) {
     options.scales.x.suggestedMin = view.band.low * 1.6;
     options.scales.x.suggestedMax = view.band.high * 1.6;
@@ -258,11 +259,11 @@ function legendMark(color, marker, dash) {
 }
 
 function armButtons(view) {
-  const arms = [...new Set(view.series.map((s) => s.arm).filter(Boolean))];
+  const arms = view.kind === "map" ? mapArms(view) : [...new Set(view.series.map((s) => s.arm).filter(Boolean))];
   return arms.map((arm) => {
     const look = DATA.looks[arm];
     const button = make("button", { type: "button", "aria-pressed": String(!hiddenArms.has(arm)), title: DATA.words[arm] || null },
-      legendMark(look ? pick(look) : theme("--ink"), look ? look.marker : "circle", view.kind === "line" ? [] : null), DATA.labels[arm] || arm);
+      legendMark(look ? pick(look) : theme("--ink"), view.kind === "map" ? "rect" : look ? look.marker : "circle", view.kind === "line" ? [] : null), DATA.labels[arm] || arm);
     button.addEventListener("click", () => toggleArm(arm));
     button.dataset.arm = arm;
     return button;
@@ -331,7 +332,7 @@ class Figure {
   }
 
   buttons() {
-    const numeric = { line: ["x", "y"], points: ["x", "y"], dots: ["x"], bars: [], columns: [] }[this.view.kind];
+    const numeric = { line: ["x", "y"], points: ["x", "y"], dots: ["x"], bars: [], columns: [], map: [] }[this.view.kind];
     const words = { x: "horizontal", y: "vertical" };
     const kept = numeric.filter((name) => this.canLog(name));
     this.scaleButtons.replaceChildren(...kept.map((name) => {
@@ -356,7 +357,7 @@ class Figure {
 
   legend() {
     const view = this.view;
-    const own = view.kind === "line" || view.kind === "points" ? [...armButtons(view), ...runSamples(view)]
+    const own = view.kind === "map" ? armButtons(view) : view.kind === "line" || view.kind === "points" ? [...armButtons(view), ...runSamples(view)]
       : view.series.length > 1 ? seriesButtons(this, view) : [];
     this.element.querySelector(".legend").replaceChildren(...own);
     this.element.querySelector(".note").textContent = view.note ? `${view.note}.`.replace(/\.\.$/, ".") : "";
@@ -365,6 +366,8 @@ class Figure {
   draw() {
     if (!this.wanted) return;
     if (this.chart) this.chart.destroy();
+    this.chart = null;
+    if (this.view.kind === "map") { drawMap(this, this.element.querySelector(".chart")); this.chart = { destroy() {} }; return; }
     const config = configOf(this.view, this.scales[this.number]);
     const holder = this.element.querySelector(".chart");
     const canvas = make("canvas", { role: "img", tabindex: "0", "aria-label": this.summary() });
@@ -411,6 +414,7 @@ class Figure {
 
   summary() {
     const view = this.view;
+    if (view.kind === "map") return `${this.panel.title} ${view.label}. ${view.rows_named.length} by ${view.columns.length} regimes; arrow keys go through them.`;
     const range = (values, format) => {
       const finite = values.filter((v) => Number.isFinite(v));
       return finite.length ? `${shown(Math.min(...finite), format)} to ${shown(Math.max(...finite), format)}` : MISSING;
@@ -429,6 +433,7 @@ class Figure {
 }
 
 function numbersTable(view) {
+  if (view.kind === "map") return mapNumbers(view);
   const head = [];
   const body = [];
   if (view.rows) {
