@@ -212,7 +212,7 @@ bool meets_slo(config::FleetStudy const& study, FleetOutcome const& outcome) {
     auto const& result = outcome.result;
     auto const& total = result.latency[static_cast<std::size_t>(FleetStage::total)];
     double const shed = result.offered == 0 ? 1.0
-                                            : static_cast<double>(result.shed) /
+                                            : static_cast<double>(result.shed + result.lost) /
                                                   static_cast<double>(result.offered);
     auto const busy = outcome.busy();
     return total.quantile_ns(0.99) <= study.fleet.slo_ms * 1e6 && shed <= study.shed_limit &&

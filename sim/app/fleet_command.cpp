@@ -121,6 +121,24 @@ void require_possible(config::FleetStudy const& spec, std::string const& file,
     }
 }
 
+/// A scheduled event must begin while the case runs.
+void require_events_in_time(config::FleetStudy const& spec, std::string const& file,
+                            FleetCase const& item) {
+    auto const params = run_params(spec, item);
+    auto const plan = fleet::plan_of_events(params);
+    for (std::size_t e = 0; e < plan.events().size(); ++e) {
+        double const rolling = plan.seconds(plan.events()[e], plan.events()[e].rolling);
+        if (plan.at_s(e) + rolling < params.traffic.duration_s) continue;
+        throw ConfigError(file,
+                          {{"/events/" + std::to_string(e) + "/at",
+                            std::to_string(plan.at_s(e) + rolling) +
+                                " s is after the end of the traffic: the requests take " +
+                                std::to_string(params.traffic.duration_s) + " s at " +
+                                std::to_string(item.fleet.traffic.requests_per_second) + "/s",
+                            "begin earlier, give traffic.requests more, or use clock = fraction"}});
+    }
+}
+
 /// Everything that can fail for its input fails before the first case runs.
 Study load_study(RunOptions const& options, int ranks) {
     Study study;
@@ -132,6 +150,8 @@ Study load_study(RunOptions const& options, int ranks) {
         if (item.refusal) continue;
         FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
         require_possible(study.spec, options.spec, item, setup);
+        if (study.spec.search == config::FleetSearch::none)
+            require_events_in_time(study.spec, options.spec, item);
         auto const threads = omp_get_max_threads();
         auto need = fleet::state_bytes_needed(run_params(study.spec, item), item.policy,
                                               cases_by_rank(study.spec) ? 1 : ranks, threads);

@@ -20,7 +20,7 @@ using fleet::Residence;
 
 constexpr std::array kTables = {
     "fleet_cases",         "fleet",        "fleet_latency", "fleet_tiers",
-    "fleet_shared_tables", "fleet_series", "fleet_speed"};
+    "fleet_shared_tables", "fleet_series", "fleet_events",  "fleet_speed"};
 
 double ratio(double part, double whole) { return whole <= 0.0 ? std::nan("") : part / whole; }
 double ratio(std::uint64_t part, std::uint64_t whole) {
@@ -30,7 +30,7 @@ std::uint64_t found(FleetResult const& r, Residence tier) {
     return r.found[static_cast<std::size_t>(tier)];
 }
 /// Served or on the way at the end, warm-up excluded.
-std::uint64_t looked_up(FleetResult const& r) { return r.offered - r.shed; }
+std::uint64_t looked_up(FleetResult const& r) { return r.offered - r.shed - r.lost; }
 
 void add_case(metrics::Report& report, config::FleetStudy const& study, FleetCase const& item,
               FleetOutcome const* outcome) {
@@ -69,7 +69,7 @@ Part hits_between(FleetResult const& r, std::size_t from, std::size_t to) {
     double requests = 0.0;
     for (std::size_t b = from; b < to; ++b) {
         hits += static_cast<double>(r.series[b].hits);
-        requests += static_cast<double>(r.series[b].requests - r.series[b].shed);
+        requests += static_cast<double>(r.series[b].requests - r.series[b].shed - r.series[b].lost);
     }
     return {ratio(hits, requests), requests};
 }
@@ -114,6 +114,7 @@ void add_main(metrics::Report& report, config::FleetStudy const& study, FleetCas
     row.set("case", item.number)
         .set("offered", r.offered)
         .set("shed", r.shed)
+        .set("lost", r.lost)
         .set("abandoned", r.abandoned)
         .set("hit_ratio", 1.0 - ratio(found(r, Residence::none), looked))
         .set("hbm_ratio", ratio(found(r, Residence::hbm), looked))
@@ -183,17 +184,21 @@ void add_places(metrics::Report& report, FleetCase const& item, FleetOutcome con
 void add_series(metrics::Report& report, FleetCase const& item, FleetOutcome const& outcome) {
     for (std::size_t b = 0; b < fleet::kSeriesBins; ++b) {
         auto const& bin = outcome.result.series[b];
-        std::uint64_t const served = bin.requests - bin.shed;
+        std::uint64_t const served = bin.requests - bin.shed - bin.lost;
         Row(report.table("fleet_series"))
             .set("case", item.number)
             .set("bin", b)
             .set("start_s", outcome.duration_s * static_cast<double>(b) / fleet::kSeriesBins)
             .set("requests", bin.requests)
             .set("shed", bin.shed)
+            .set("lost", bin.lost)
             .set("hbm_ratio", ratio(bin.hbm_hits, served))
             .set("hit_ratio", ratio(bin.hits, served))
             .set("good_ratio", ratio(bin.good, bin.requests))
             .set("mean_ns", ratio(bin.latency_ns, served))
+            .set("p50_ns", bin.latency.quantile_ns(0.5))
+            .set("p99_ns", bin.latency.quantile_ns(0.99))
+            .set("made_bytes", bin.made_bytes)
             .add();
     }
 }
@@ -244,6 +249,7 @@ void report_case(metrics::Report& report, config::FleetStudy const& study, Fleet
     add_latency(report, item, outcome.result);
     add_places(report, item, outcome);
     add_series(report, item, outcome);
+    report_events(report, item, outcome);
 }
 
 void report_refused_case(metrics::Report& report, config::FleetStudy const& study,

@@ -14,6 +14,8 @@ namespace ckvsim::app {
 /// Adds the rows of one case.
 void report_case(metrics::Report& report, config::FleetStudy const& study, FleetCase const& item,
                  FleetOutcome const& outcome);
+/// What the events of the case did; part of report_case.
+void report_events(metrics::Report& report, FleetCase const& item, FleetOutcome const& outcome);
 /// A strategy that does not apply: its case and the reason, no results.
 void report_refused_case(metrics::Report& report, config::FleetStudy const& study,
                          FleetCase const& item);

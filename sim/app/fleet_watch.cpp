@@ -21,7 +21,7 @@ double p99_ms(fleet::FleetResult const& result) {
 }
 
 double hit_ratio(fleet::FleetResult const& result) {
-    auto const looked = static_cast<double>(result.offered - result.shed);
+    auto const looked = static_cast<double>(result.offered - result.shed - result.lost);
     auto const missed =
         static_cast<double>(result.found[static_cast<std::size_t>(fleet::Residence::none)]);
     return looked > 0.0 ? 1.0 - missed / looked : std::nan("");
@@ -59,6 +59,7 @@ Json line_of(char const* state, FleetCase const& item, std::size_t cases) {
 void add_figures(Json& line, fleet::FleetResult const& result) {
     line["offered"] = result.offered;
     line["shed"] = result.shed;
+    line["lost"] = result.lost;
     line["p99_ms"] = number(p99_ms(result));
     line["hit_ratio"] = number(hit_ratio(result));
 }

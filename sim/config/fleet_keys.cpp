@@ -376,6 +376,7 @@ void describe(KeyVisitor& v, FleetStudy& study) {
            });
     v.object({.name = "fleet", .meaning = "nodes, tiers, routing", .required = true},
              [&](KeyVisitor& inner) { describe_fleet(inner, study); });
+    describe_events(v, study.fleet.events);
     v.object({.name = "sweep", .meaning = "axes; the points are their product"},
              [&](KeyVisitor& inner) { describe_sweep(inner, study.sweep); });
     v.choice<FleetSearch>({.name = "search", .meaning = "what to look for at every point"},

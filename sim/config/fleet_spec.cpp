@@ -29,6 +29,7 @@ FleetStudy described_study() {
     study.name.clear();
     study.models.emplace_back();
     study.strategies.emplace_back();
+    study.fleet.events.emplace_back();
     return study;
 }
 
@@ -136,6 +137,7 @@ void check_fleet_study(FleetStudy const& study, Problems& problems) {
     check_names(study.strategies, "/strategies", problems);
     check_strategies(study, problems);
     check_fleet(study, problems);
+    check_events(study, problems);
 }
 
 bool is_fleet_study(std::string const& text) {

@@ -34,7 +34,8 @@ enum class Purpose : std::uint32_t {
     training = 19,
     calibration = 20,
     test = 21,
-    expansion = 22
+    expansion = 22,
+    fleet_events = 23
 };
 
 /// Finaliser of splitmix64 (Steele et al., OOPSLA 2014): a bijective 64-bit mixer.

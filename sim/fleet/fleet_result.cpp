@@ -16,6 +16,7 @@ void for_each_counter(Result& r, Visit&& visit) {
     for (auto* value : {&r.offered,
                         &r.warmup_requests,
                         &r.shed,
+                        &r.lost,
                         &r.served,
                         &r.good,
                         &r.abandoned,
@@ -38,8 +39,11 @@ void for_each_counter(Result& r, Visit&& visit) {
         for (auto& value : *list) visit(value);
     for (auto& value : r.busy_ns) visit(value);
     for (auto& bin : r.series)
-        for (auto* value :
-             {&bin.requests, &bin.hbm_hits, &bin.hits, &bin.shed, &bin.good, &bin.latency_ns})
+        for (auto* value : {&bin.requests, &bin.hbm_hits, &bin.hits, &bin.shed, &bin.good,
+                            &bin.latency_ns, &bin.lost, &bin.made_bytes})
+            visit(*value);
+    for (auto& event : r.events)
+        for (auto* value : {&event.times, &event.lost, &event.entries, &event.swap_bytes})
             visit(*value);
 }
 
@@ -63,6 +67,8 @@ void merge(FleetResult& a, FleetResult const& b) {
     for_each_counter(a, [&](std::uint64_t& value) { value += values[i++]; });
     a.decision_hash += b.decision_hash;
     for (std::size_t s = 0; s < kFleetStages; ++s) a.latency[s].merge(b.latency[s]);
+    for (std::size_t at = 0; at < kSeriesBins; ++at)
+        a.series[at].latency.merge(b.series[at].latency);
 }
 
 std::vector<std::int64_t> sum_part(FleetResult const& result) {
@@ -73,6 +79,9 @@ std::vector<std::int64_t> sum_part(FleetResult const& result) {
     // The hash adds modulo 2^64; its halves travel apart so that no signed sum overflows.
     flat.push_back(static_cast<std::int64_t>(result.decision_hash & kLow));
     flat.push_back(static_cast<std::int64_t>(result.decision_hash >> 32));
+    for (auto const& bin : result.series)
+        for (std::size_t b = 0; b < metrics::CoarseHistogram::kBuckets; ++b)
+            flat.push_back(static_cast<std::int64_t>(bin.latency.bucket(b)));
     for (auto const& sketch : result.latency) {
         auto const part = sketch.serialise();
         flat.insert(flat.end(), part.begin(), part.end());
@@ -95,6 +104,9 @@ FleetResult from_parts(std::vector<std::int64_t> const& sums,
     result.decision_hash = static_cast<std::uint64_t>(sums.at(at)) +
                            (static_cast<std::uint64_t>(sums.at(at + 1)) << 32);
     at += 2;
+    for (auto& bin : result.series)
+        for (std::size_t b = 0; b < metrics::CoarseHistogram::kBuckets; ++b)
+            bin.latency.add_to_bucket(b, static_cast<std::uint64_t>(sums.at(at++)));
     validate(maxima.size() == kFleetStages && (sums.size() - at) % kFleetStages == 0,
              "fleet::from_parts: flat results of another length");
     std::size_t const length = (sums.size() - at) / kFleetStages;

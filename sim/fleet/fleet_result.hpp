@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "fleet/events.hpp"
 #include "fleet/tiers.hpp"
+#include "metrics/coarse_histogram.hpp"
 #include "metrics/latency_sketch.hpp"
 
 namespace ckvsim::fleet {
@@ -42,12 +44,24 @@ struct SeriesBin {
     std::uint64_t shed = 0;
     std::uint64_t good = 0;
     std::uint64_t latency_ns = 0;  ///< sum
+    std::uint64_t lost = 0;        ///< asked of a node that was gone, or waiting there when it went
+    std::uint64_t made_bytes = 0;  ///< of entries made from ids
+    metrics::CoarseHistogram latency;
+};
+
+/// What one event of the run did, summed over nodes.
+struct EventCounts {
+    std::uint64_t times = 0;       ///< it hit a node
+    std::uint64_t lost = 0;        ///< measured requests
+    std::uint64_t entries = 0;     ///< gone, or stale in part
+    std::uint64_t swap_bytes = 0;  ///< delivered to nodes and GPUs
 };
 
 struct FleetResult {
     std::uint64_t offered = 0;  ///< measured requests: started after the warm-up
     std::uint64_t warmup_requests = 0;
     std::uint64_t shed = 0;  ///< refused because the GPU's queue was full
+    std::uint64_t lost = 0;  ///< offered = served + shed + lost
     std::uint64_t served = 0;
     std::uint64_t good = 0;                          ///< answered within the SLO
     std::array<std::uint64_t, kResidences> found{};  ///< served requests by where the entry was
@@ -68,6 +82,7 @@ struct FleetResult {
     std::uint64_t decision_hash = 0;  ///< order-free, of (request, residence, answer's time)
     std::array<metrics::LatencySketch, kFleetStages> latency;
     std::array<SeriesBin, kSeriesBins> series{};
+    std::array<EventCounts, kMostEvents> events{};
     // Gauges at the end, summed over nodes.
     std::array<std::uint64_t, kResidences> entries{};
     std::array<std::uint64_t, kResidences> used_bytes{};

@@ -34,13 +34,14 @@ struct Running {
     ArrivalStream stream;
     NodeSim sim;
     Running(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
-            ServingCosts const& costs, std::uint32_t node)
+            ServingCosts const& costs, EventPlan const& plan, std::uint32_t node)
         : stream(users, params.traffic, params.seed, node),
           sim(setup, costs, node_run(params), node, users.places(node)) {
         std::vector<double> rates;
         for (std::size_t k = 0; k < users.classes().size(); ++k)
             rates.push_back(stream.session_rate(k));
         start_node(sim.tiers(), users, node, rates, setup.tiers, params.start, params.seed);
+        sim.schedule(plan.events(), plan.actions(node));
     }
 };
 
@@ -60,8 +61,9 @@ class Counter {
 };
 
 FleetResult run_alone(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
-                      ServingCosts const& costs, std::uint32_t node, Counter& counter) {
-    auto const running = std::make_unique<Running>(params, users, setup, costs, node);
+                      ServingCosts const& costs, EventPlan const& plan, std::uint32_t node,
+                      Counter& counter) {
+    auto const running = std::make_unique<Running>(params, users, setup, costs, plan, node);
     std::vector<Arrival> block;
     block.reserve(kBlock);
     Nanoseconds const end = in_ns(params.traffic.duration_s);
@@ -87,7 +89,7 @@ static_assert(std::is_trivially_copyable_v<Parcel>);
 class Windowed {
   public:
     Windowed(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
-             ServingCosts const& costs, FleetPeers const& peers)
+             ServingCosts const& costs, EventPlan const& plan, FleetPeers const& peers)
         : params_(params),
           peers_(peers),
           ids_(nodes_of_rank(params, peers.rank, peers.ranks)),
@@ -97,7 +99,7 @@ class Windowed {
 #pragma omp parallel for schedule(dynamic, 1)
         for (std::size_t i = 0; i < ids_.size(); ++i) {
             guard([&] {
-                running_[i] = std::make_unique<Running>(params, users, setup, costs, ids_[i]);
+                running_[i] = std::make_unique<Running>(params, users, setup, costs, plan, ids_[i]);
             });
         }
     }
@@ -124,8 +126,12 @@ class Windowed {
     bool see_load(Nanoseconds now) {
         std::vector<std::int64_t> load(params_.nodes + 1, 0);
         load.back() = failure_ ? 1 : 0;
-        for (std::size_t i = 0; i < ids_.size(); ++i)
-            if (running_[i]) load[ids_[i]] = running_[i]->sim.backlog_ns(now);
+        for (std::size_t i = 0; i < ids_.size(); ++i) {
+            if (!running_[i]) continue;
+            auto& sim = running_[i]->sim;
+            sim.pass_events(now);
+            load[ids_[i]] = sim.down() ? kNodeDown : sim.backlog_ns(now);
+        }
         if (peers_.ranks > 1) peers_.max(load);
         bool const good = load.back() == 0;
         load.pop_back();
@@ -234,9 +240,17 @@ std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, in
     return mine;
 }
 
+EventPlan plan_of_events(FleetParams const& params) {
+    return {params.events, nodes_of_rank(params, 0, 1), params.warmup_s, params.traffic.duration_s,
+            params.seed};
+}
+
 std::uint64_t state_bytes_needed(FleetParams const& params, EvictionPolicy policy, int ranks,
                                  int threads) {
-    std::uint64_t const each = most_bytes_per_user(policy);
+    bool const repairs = std::any_of(params.events.begin(), params.events.end(), [](auto const& e) {
+        return e.kind == EventKind::refresh && e.changed_share < 1.0;
+    });
+    std::uint64_t const each = most_bytes_per_user(policy) + (repairs ? 2 : 0);
     std::uint64_t const users = params.users / params.nodes + 1;
     std::uint64_t const mine = nodes_of_rank(params, 0, ranks).size();
     // Alone, a node's state lives while it is simulated; in windows all live at once, with what
@@ -257,23 +271,25 @@ FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, Serving
     FleetUsers const users(params.users, params.nodes, params.activity, params.history,
                            params.seed);
     auto const ids = nodes_of_rank(params, peers.rank, peers.ranks);
+    auto const plan = plan_of_events(params);
     Counter counter(progress, expected_requests(params, users, ids));
     if (params.routing.kind != RoutingKind::home)
-        return Windowed(params, users, setup, costs, peers).run(counter);
-    std::vector<FleetResult> results(ids.size());
+        return Windowed(params, users, setup, costs, plan, peers).run(counter);
+    // Sums of integers: the order in which nodes end does not matter.
+    FleetResult merged;
     std::vector<std::exception_ptr> failures(ids.size());
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::size_t i = 0; i < ids.size(); ++i) {
         try {
-            results[i] = run_alone(params, users, setup, costs, ids[i], counter);
+            auto const result = run_alone(params, users, setup, costs, plan, ids[i], counter);
+#pragma omp critical(ckvsim_fleet_merge)
+            merge(merged, result);
         } catch (...) {
             failures[i] = std::current_exception();
         }
     }
     for (auto const& failure : failures)
         if (failure) std::rethrow_exception(failure);
-    FleetResult merged;
-    for (auto const& result : results) merge(merged, result);
     return merged;
 }
 

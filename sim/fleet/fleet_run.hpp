@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "fleet/arrivals.hpp"
+#include "fleet/events.hpp"
 #include "fleet/fleet_result.hpp"
 #include "fleet/fleet_users.hpp"
 #include "fleet/node_setup.hpp"
@@ -31,6 +32,7 @@ struct FleetParams {
     double warmup_s = 0.0;
     double slo_ms = 30.0;
     double prefetch_lead_ms = 0.0;
+    std::vector<FleetEvent> events = {};  ///< at most kMostEvents
     std::uint64_t seed = 1;
 
     bool operator==(FleetParams const&) const = default;
@@ -52,6 +54,8 @@ using FleetProgress = std::function<void(std::uint64_t, std::uint64_t, FleetResu
 
 /// Nodes that a rank simulates, ascending.
 std::vector<std::uint32_t> nodes_of_rank(FleetParams const& params, int rank, int ranks);
+/// The run's events with the nodes that they hit.
+EventPlan plan_of_events(FleetParams const& params);
 /// Bytes of user state a rank needs at once at most, with `threads` nodes side by side.
 std::uint64_t state_bytes_needed(FleetParams const& params, EvictionPolicy policy, int ranks,
                                  int threads);

@@ -34,6 +34,7 @@ NodeSim::NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun cons
       patience_ns_(rounded(setup.batching.fetch_patience_ms * 1e6)),
       guests_(1024, {kNoUser, kNoPlace}) {
     for (auto& gpu : gpus_) gpu.ready.resize(kFirstRing);
+    set_rates();
 }
 
 SeriesBin& NodeSim::bin(Nanoseconds start_ns) {
@@ -52,14 +53,19 @@ void NodeSim::serve(std::span<Arrival const> arrivals) {
         if (i + kFar < arrivals.size()) tiers_.prefetch(arrivals[i + kFar].place);
         if (i + kNear < arrivals.size()) tiers_.prefetch_neighbours(arrivals[i + kNear].place);
         Arrival const& arrival = arrivals[i];
-        std::uint32_t const owed = owed_.empty() ? 0 : owed_[arrival.place];
-        bool const taken = arrive(arrival, arrival.place, arrival.appended + owed);
-        if (taken && owed > 0) owed_[arrival.place] = 0;
+        if (arrival.time_ns >= faults_.next_ns) pass_events(arrival.time_ns);
+        std::uint32_t const due = owed(arrival.place);
+        bool const taken = arrive(arrival, arrival.place, arrival.appended + due);
+        if (taken && due > 0) owed_[arrival.place] = 0;
     }
 }
 
 bool NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking) {
     Nanoseconds const now = arrival.time_ns;
+    if (down()) {
+        refuse_while_down(arrival);
+        return false;
+    }
     while (!hops_.empty() && hops_.top().at_ns <= now) {
         Hop const hop = hops_.top();
         hops_.pop();
@@ -100,6 +106,7 @@ bool NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t 
     request.found = found;
     slot.hbm_hits += found == Residence::hbm ? 1 : 0;
     slot.hits += found == Residence::none ? 0 : 1;
+    slot.made_bytes += found == Residence::none ? costs_.entry_bytes(n) : 0;
     if (counts) {
         ++result_.found[static_cast<std::size_t>(found)];
         result_.appended_events += request.appended;
@@ -124,10 +131,10 @@ bool NodeSim::too_slow(std::uint32_t gpu, Residence found, std::uint64_t entry_b
     Nanoseconds at = now;
     if (found == Residence::nvme) {
         at = nvme_.start_of(now) +
-             rounded(bytes * setup_.ns_per_nvme_read_byte + setup_.nvme_latency_ns);
+             rounded(bytes * rates_.ns_per_nvme_read_byte + setup_.nvme_latency_ns);
     }
     at = std::max(at, gpus_[gpu].link_in.free_ns()) +
-         rounded(bytes * setup_.ns_per_link_byte + setup_.link_latency_ns);
+         rounded(bytes * rates_.ns_per_link_byte + setup_.link_latency_ns);
     return at - now > patience_ns_;
 }
 
@@ -140,7 +147,7 @@ void NodeSim::land(Hop const& hop) {
 }
 
 Nanoseconds NodeSim::over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64_t bytes) {
-    Nanoseconds const busy = rounded(static_cast<double>(bytes) * setup_.ns_per_link_byte);
+    Nanoseconds const busy = rounded(static_cast<double>(bytes) * rates_.ns_per_link_byte);
     auto const slot = gpus_[gpu].link_in.serve(at_ns, busy);
     if (measured(at_ns))
         result_.busy_ns[static_cast<std::size_t>(Device::link_in)] +=
@@ -159,14 +166,14 @@ Nanoseconds NodeSim::write_back(std::uint32_t gpu, Nanoseconds from, Moves const
     };
     if (moves.hbm_to_dram > 0) {
         Nanoseconds const ns =
-            rounded(static_cast<double>(moves.hbm_to_dram) * setup_.ns_per_link_byte);
+            rounded(static_cast<double>(moves.hbm_to_dram) * rates_.ns_per_link_byte);
         auto const slot = gpus_[gpu].link_out.serve(from, ns);
         done_ns = setup_.tiers.inclusive ? slot.start_ns : slot.end_ns;
         busy(Device::link_out, ns);
     }
     if (moves.dram_to_nvme > 0) {
         Nanoseconds const ns =
-            rounded(static_cast<double>(moves.dram_to_nvme) * setup_.ns_per_nvme_write_byte);
+            rounded(static_cast<double>(moves.dram_to_nvme) * rates_.ns_per_nvme_write_byte);
         nvme_.serve(from, ns);
         busy(Device::nvme, ns);
     }
@@ -204,7 +211,7 @@ NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
     // Without an entry the ids come from the history store.
     if (found == Residence::none) nic += static_cast<double>(kIdBytes) * interactions;
     if (nic > 0.0) {
-        Nanoseconds const ns = rounded(nic * setup_.ns_per_nic_byte);
+        Nanoseconds const ns = rounded(nic * rates_.ns_per_nic_byte);
         transfer.ready_ns = std::max(transfer.ready_ns,
                                      nic_.serve(from, ns).end_ns + rounded(setup_.nic_latency_ns));
         busy(Device::nic, ns);
@@ -219,7 +226,7 @@ NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
     }
     if (found == Residence::nvme) {
         Nanoseconds const ns =
-            rounded(static_cast<double>(entry_bytes) * setup_.ns_per_nvme_read_byte);
+            rounded(static_cast<double>(entry_bytes) * rates_.ns_per_nvme_read_byte);
         transfer.hop = true;
         transfer.hop_ns = nvme_.serve(from, ns).end_ns + rounded(setup_.nvme_latency_ns);
         busy(Device::nvme, ns);
@@ -261,9 +268,10 @@ void NodeSim::advance(std::uint32_t index, Nanoseconds now) {
 }
 
 Nanoseconds NodeSim::stage_ns(StageWork const& work, double noise) const {
-    return rounded(std::max(work.bytes * setup_.ns_per_byte, work.flops * setup_.ns_per_flop) *
-                       noise +
-                   setup_.batch_overhead_ns);
+    return rounded(
+        (std::max(work.bytes * setup_.ns_per_byte, work.flops * setup_.ns_per_flop) * noise +
+         setup_.batch_overhead_ns) *
+        rates_.gpu);
 }
 
 void NodeSim::run_batch(std::uint32_t index, Nanoseconds start_ns) {
@@ -305,12 +313,18 @@ void NodeSim::run_batch(std::uint32_t index, Nanoseconds start_ns) {
     Nanoseconds busy = 0;
     for (auto const ns : stages) busy += ns;
     Nanoseconds const end_ns = start_ns + busy;
+    bool const cut_short = end_ns > faults_.crash_ns;
     std::uint64_t counted = 0;
     for (std::size_t i = 0; i < size; ++i) {
         Pending const& request = gpu.ready[(gpu.head + i) & mask];
+        if (cut_short) {
+            lose(request, faults_.crash_event);
+            continue;
+        }
         counted += measured(request.start_ns) ? 1 : 0;
         complete(request, start_ns, end_ns);
     }
+    if (cut_short) busy = faults_.crash_ns - start_ns;
     if (counted > 0) {
         for (std::size_t s = 0; s < stages.size(); ++s)
             result_.latency[static_cast<std::size_t>(FleetStage::prefill) + s].add(stages[s],
@@ -334,6 +348,7 @@ void NodeSim::complete(Pending const& request, Nanoseconds start_ns, Nanoseconds
     auto& slot = bin(request.start_ns);
     slot.latency_ns += static_cast<std::uint64_t>(total);
     slot.good += good ? 1 : 0;
+    slot.latency.add(total);
     hash_.add(request.user ^ (static_cast<std::uint64_t>(request.start_ns) << 20),
               static_cast<std::uint64_t>(end_ns) * 4 + static_cast<std::uint64_t>(request.found));
     if (!measured(request.start_ns)) return;
@@ -386,10 +401,12 @@ void NodeSim::serve_guest(Arrival const& arrival, std::uint32_t events) {
     // What he did since he was last here is appended, too.
     std::uint32_t const known = tiers_.state(place).events;
     std::uint32_t const lacking = arrival.appended + (events > known ? events - known : 0);
+    if (arrival.time_ns >= faults_.next_ns) pass_events(arrival.time_ns);
+    std::uint32_t const due = owed(place);
     Arrival here = arrival;
     here.appended = static_cast<std::uint16_t>(std::min<std::uint32_t>(lacking, 65535));
     if (measured(arrival.time_ns)) ++result_.guests;
-    arrive(here, place, lacking);
+    if (arrive(here, place, lacking + due) && due > 0) owed_[place] = 0;
 }
 
 std::uint32_t NodeSim::send_away(Arrival const& arrival) {
@@ -397,14 +414,19 @@ std::uint32_t NodeSim::send_away(Arrival const& arrival) {
     Moves moves;
     tiers_.grow(arrival.place, arrival.appended, moves);
     write_back(tiers_.gpu_of(arrival.place), arrival.time_ns, moves, measured(arrival.time_ns));
-    if (owed_.empty()) owed_.resize(users_, 0);
-    auto& owed = owed_[arrival.place];
-    owed = static_cast<std::uint16_t>(std::min<std::uint32_t>(owed + arrival.appended, 65535));
+    owe(arrival.place, arrival.appended);
     return events;
+}
+
+void NodeSim::owe(std::uint32_t place, std::uint32_t events) {
+    if (place >= owed_.size()) owed_.resize(std::max<std::uint64_t>(tiers_.places(), users_), 0);
+    owed_[place] =
+        static_cast<std::uint16_t>(std::min<std::uint32_t>(owed_[place] + events, 65535));
 }
 
 FleetResult NodeSim::finish() {
     constexpr Nanoseconds kEnd = std::numeric_limits<Nanoseconds>::max() / 4;
+    if (faults_.next_ns != kNever) pass_events(kNever - 1);
     while (!hops_.empty()) {
         Hop const hop = hops_.top();
         hops_.pop();
@@ -419,8 +441,9 @@ FleetResult NodeSim::finish() {
     }
     std::uint64_t looked_up = 0;
     for (auto const count : result_.found) looked_up += count;
-    validate(result_.offered == result_.shed + looked_up && looked_up == result_.served,
-             "NodeSim: hits and misses of the tiers are not the requests that were served");
+    validate(
+        result_.offered == result_.shed + result_.lost + looked_up && looked_up == result_.served,
+        "NodeSim: hits and misses of the tiers are not the requests that were served");
     result_.state_bytes = tiers_.state_bytes();
     result_.simulated_users = users_;
     result_.decision_hash = hash_.value();

@@ -9,12 +9,14 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <queue>
 #include <span>
 #include <vector>
 
 #include "core/hash.hpp"
 #include "fleet/arrivals.hpp"
+#include "fleet/events.hpp"
 #include "fleet/fleet_result.hpp"
 #include "fleet/node_setup.hpp"
 #include "node/fifo_server.hpp"
@@ -38,6 +40,13 @@ class NodeSim {
             std::uint32_t node, std::uint64_t users);
 
     [[nodiscard]] NodeTiers& tiers() { return tiers_; }
+    /// What will happen to the node, in order; before the first request. `events` must outlive the
+    /// simulation.
+    void schedule(std::span<FleetEvent const> events, std::vector<NodeAction> actions);
+    /// Lets happen what is due; serving does it by itself.
+    void pass_events(Nanoseconds now);
+    /// Gone: requests that come are lost.
+    [[nodiscard]] bool down() const { return faults_.down > 0; }
     /// Requests in order of time; calls continue where the last one ended.
     void serve(std::span<Arrival const> arrivals);
     /// A request of another node's user who is served here, in order with the others. `events` of
@@ -102,6 +111,29 @@ class NodeSim {
         std::uint64_t link_bytes = 0;
     };
 
+    /// Factors on the devices' times, from the events that last.
+    struct Rates {
+        double gpu = 1.0;
+        double ns_per_link_byte = 0.0;
+        double ns_per_nic_byte = 0.0;
+        double ns_per_nvme_read_byte = 0.0;
+        double ns_per_nvme_write_byte = 0.0;
+    };
+    static constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
+    /// What is still to happen, and what lasts.
+    struct Faults {
+        std::span<FleetEvent const> events;
+        std::vector<NodeAction> actions;
+        std::size_t next = 0;
+        Nanoseconds next_ns = kNever;   ///< of the next action
+        Nanoseconds crash_ns = kNever;  ///< of the next crash
+        std::uint16_t crash_event = 0;  ///< that crash's; while down the one that lasts
+        std::uint32_t down = 0;         ///< crashes that last
+        std::vector<std::uint16_t> active;
+        std::vector<std::uint16_t> link_swaps;  ///< refreshes whose delivery takes part of the link
+        std::vector<std::uint16_t> nic_swaps;
+    };
+
     /// `lacking`: events that the entry does not hold yet, the arrival's own included.
     /// False: shed.
     bool arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking);
@@ -119,6 +151,20 @@ class NodeSim {
     [[nodiscard]] bool measured(Nanoseconds start_ns) const { return start_ns >= run_.warmup_ns; }
     [[nodiscard]] Nanoseconds stage_ns(StageWork const& work, double noise) const;
     SeriesBin& bin(Nanoseconds start_ns);
+    void happen(NodeAction const& action);
+    void find_next();
+    void refresh(NodeAction const& action);
+    void deliver_model(NodeAction const& action);
+    void begin_event(std::uint16_t event, Nanoseconds now);
+    void end_event(std::uint16_t event, Nanoseconds now);
+    void crash(std::uint16_t event, Nanoseconds now);
+    void lose(Pending const& request, std::uint16_t event);
+    void refuse_while_down(Arrival const& arrival);
+    void set_rates();
+    void owe(std::uint32_t place, std::uint32_t events);
+    [[nodiscard]] std::uint32_t owed(std::uint32_t place) const {
+        return place < owed_.size() ? owed_[place] : 0;
+    }
     std::uint32_t guest_place(std::uint64_t user, std::uint32_t events);
 
     NodeSetup const& setup_;
@@ -138,7 +184,11 @@ class NodeSim {
     UnorderedHash hash_;
     std::vector<std::pair<std::uint64_t, std::uint32_t>> guests_;  ///< open addressing: user, place
     std::size_t guest_count_ = 0;
-    std::vector<std::uint16_t> owed_;  ///< by place: events that other nodes served; 2 bytes a user
+    std::vector<std::uint16_t>
+        owed_;  ///< by place: events to encode at the next visit; other nodes
+                ///< served them, or a new model changed them; 2 bytes a user
+    Rates rates_;
+    Faults faults_;
 };
 
 }  // namespace ckvsim::fleet

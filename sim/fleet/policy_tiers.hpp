@@ -94,6 +94,17 @@ class PolicyTiers final : public TierLists {
         s.residence = static_cast<std::uint8_t>(Residence::none);
     }
 
+    void set_capacity(Residence tier, std::uint64_t bytes, Moves& moves) override {
+        validate(!params_.inclusive, "NodeTiers: tiers with copies keep their sizes");
+        if (tier == Residence::dram) {
+            set_host_capacity(bytes, moves);
+            return;
+        }
+        auto store = store_of<Residence::nvme>();
+        Sink<Residence::nvme> sink{*this, moves};
+        list_of<Residence::nvme>(0).set_capacity(store, bytes, sink);
+    }
+
     bool place_oldest(std::uint32_t place, Residence tier) override {
         if (tier == Residence::dram) return push_oldest<Residence::dram>(place);
         if (tier == Residence::nvme) return push_oldest<Residence::nvme>(place);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "core/error.hpp"
 #include "core/rng.hpp"
@@ -41,9 +40,16 @@ Router::Router(RoutingParams const& params, std::uint32_t nodes, std::uint32_t g
 void Router::see(std::vector<std::int64_t> const& backlog_ns) {
     validate(backlog_ns.size() == nodes_, "Router: one load per node");
     load_ = backlog_ns;
-    double const sum = std::accumulate(load_.begin(), load_.end(), 0.0);
+    double sum = 0.0;
+    std::uint32_t up = 0;
+    for (auto const load : load_) {
+        if (load == kNodeDown) continue;
+        sum += static_cast<double>(load);
+        ++up;
+    }
     // A millisecond of work is no imbalance: below it everybody stays at home.
-    bound_ = std::max((1.0 + params_.slack) * sum / nodes_, 1e6);
+    bound_ = std::max((1.0 + params_.slack) * sum / std::max(up, 1U), 1e6);
+    all_up_ = up == nodes_;
 }
 
 /// The user's node number `key` on his ring, never home.
@@ -53,7 +59,19 @@ std::uint32_t Router::other(std::uint64_t key, std::uint32_t home) const {
     return (home + step) % nodes_;
 }
 
+/// Along the user's ring from a node that is gone to one that is there.
+std::uint32_t Router::alive(UserId user, std::uint32_t node) const {
+    if (all_up_ || load_[node] != kNodeDown) return node;
+    std::uint32_t at = other(user, node);
+    for (std::uint32_t i = 1; i < nodes_ && load_[at] == kNodeDown; ++i) at = (at + 1) % nodes_;
+    return at;
+}
+
 std::uint32_t Router::route(UserId user, std::uint32_t home, Nanoseconds time_ns) const {
+    return params_.kind == RoutingKind::home ? home : alive(user, choose(user, home, time_ns));
+}
+
+std::uint32_t Router::choose(UserId user, std::uint32_t home, Nanoseconds time_ns) const {
     switch (params_.kind) {
         case RoutingKind::home:
             return home;

@@ -28,6 +28,10 @@ struct RoutingParams {
     bool operator==(RoutingParams const&) const = default;
 };
 
+/// The backlog of a node that is gone: nobody is routed there from the next window edge on, unless
+/// all are gone.
+inline constexpr std::int64_t kNodeDown = std::int64_t{1} << 62;
+
 /// Load of every node at the last window edge.
 class Router {
   public:
@@ -39,6 +43,8 @@ class Router {
     [[nodiscard]] std::uint32_t route(UserId user, std::uint32_t home, Nanoseconds time_ns) const;
 
   private:
+    [[nodiscard]] std::uint32_t choose(UserId user, std::uint32_t home, Nanoseconds time_ns) const;
+    [[nodiscard]] std::uint32_t alive(UserId user, std::uint32_t node) const;
     [[nodiscard]] std::uint32_t other(std::uint64_t key, std::uint32_t home) const;
     RoutingParams params_;
     std::uint32_t nodes_;
@@ -46,6 +52,7 @@ class Router {
     std::int64_t spill_ns_;
     std::vector<std::int64_t> load_;
     double bound_ = 0.0;
+    bool all_up_ = true;
 };
 
 }  // namespace ckvsim::fleet

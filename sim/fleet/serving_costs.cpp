@@ -134,6 +134,9 @@ ServingCosts::ServingCosts(ServingModel const& model, KeepingParams const& keepi
         throw InternalError("ServingCosts: " + *reason);
     exact_ = !has_pools(keeping.keeping) && keeping.type == StoredType::fp32;
     if (keeping.keeping == Keeping::recompute) exact_ = true;
+    entries_from_model_ = !keeps_ids(keeping.keeping);
+    codes_by_item_ =
+        keeping.keeping == Keeping::collective && model.model_class == ModelClass::item;
     std::vector<double> payload(max_ + 1, 0.0);
     double const d = model.attention_dim;
     double const b = value_bytes(keeping.type);

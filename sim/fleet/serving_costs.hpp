@@ -121,6 +121,10 @@ class ServingCosts {
     [[nodiscard]] std::vector<SharedTable> const& tables() const { return tables_; }
     /// Same scores as full fp32 of the same weights, up to rounding.
     [[nodiscard]] bool exact() const { return exact_; }
+    /// Entries hold what the model made, so a new model makes them stale; false: ids alone.
+    [[nodiscard]] bool entries_from_model() const { return entries_from_model_; }
+    /// Entries are codes that each depend on an item alone, so one that stays stays good.
+    [[nodiscard]] bool codes_by_item() const { return codes_by_item_; }
 
   private:
     void add_site(ServingModel const& model, KeepingParams const& keeping, Site const& site);
@@ -138,6 +142,8 @@ class ServingCosts {
     double resident_bytes_ = 0.0;
     std::vector<SharedTable> tables_;
     bool exact_ = true;
+    bool entries_from_model_ = true;
+    bool codes_by_item_ = false;
 };
 
 }  // namespace ckvsim::fleet

@@ -30,6 +30,8 @@ class TierLists {
     virtual void check() const = 0;
     /// Takes a kept entry out of its tier.
     virtual void remove(std::uint32_t place) = 0;
+    /// Host memory or flash takes so much from now on; exclusive tiers only.
+    virtual void set_capacity(Residence tier, std::uint64_t bytes, Moves& moves) = 0;
     /// Bytes of the policies' own arrays.
     [[nodiscard]] virtual std::uint64_t policy_bytes() const = 0;
 
@@ -39,6 +41,7 @@ class TierLists {
     [[nodiscard]] std::uint64_t bytes_of(std::uint32_t events) const {
         return entry_bytes_[events < max_ ? events : max_];
     }
+    [[nodiscard]] std::uint64_t places() const { return places_; }
     [[nodiscard]] UserState* states() { return states_.data(); }
     /// Links of host memory (0) and of flash (1); null where they share the states'.
     [[nodiscard]] policies::Links* own_links(std::size_t below) { return own_links_[below].data(); }

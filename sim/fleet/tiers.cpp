@@ -141,7 +141,24 @@ void NodeTiers::grow(std::uint32_t place, std::uint32_t appended, Moves& moves) 
     lists_->grow(place, appended, moves);
 }
 
+std::uint64_t NodeTiers::places() const { return lists_->places(); }
+
 void NodeTiers::drop(std::uint32_t place) { lists_->remove(place); }
+
+std::uint64_t NodeTiers::clear(Residence tier) {
+    std::uint64_t const count = lists_->entries(tier);
+    for (std::uint64_t p = 0; p < lists_->places() && lists_->entries(tier) > 0; ++p)
+        if (static_cast<Residence>(states_[p].residence) == tier)
+            lists_->remove(static_cast<std::uint32_t>(p));
+    return count;
+}
+
+void NodeTiers::set_room(Residence tier, bool room) {
+    validate(tier == Residence::dram || tier == Residence::nvme,
+             "NodeTiers: only tiers below GPU memory lose their room");
+    Moves ignored;
+    lists_->set_capacity(tier, room ? lists_->capacity_bytes(tier) : 0, ignored);
+}
 
 std::uint64_t NodeTiers::used_bytes(Residence tier) const { return lists_->used_bytes(tier); }
 

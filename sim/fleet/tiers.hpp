@@ -130,6 +130,15 @@ class NodeTiers {
     /// The history grew by events that another node served: the entry here takes their room.
     void grow(std::uint32_t place, std::uint32_t appended, Moves& moves);
 
+    /// Own users and guests.
+    [[nodiscard]] std::uint64_t places() const;
+    /// Forgets an entry wherever it is.
+    void drop(std::uint32_t place);
+    /// Forgets a tier's entries; returns how many there were.
+    std::uint64_t clear(Residence tier);
+    /// An empty tier below GPU memory takes nothing until it has room again. Not with `inclusive`.
+    void set_room(Residence tier, bool room);
+
     [[nodiscard]] std::uint64_t used_bytes(Residence tier) const;
     [[nodiscard]] std::uint64_t entries(Residence tier) const;
     [[nodiscard]] std::uint64_t capacity_bytes(Residence tier) const;
@@ -158,7 +167,6 @@ class NodeTiers {
     void check() const;
 
   private:
-    void drop(std::uint32_t place);
     void find_arrays();
 
     std::unique_ptr<TierLists> lists_;

@@ -57,6 +57,7 @@ TableSchema fleet() {
         case_key(),
         counted("offered", "requests", "measured requests, warm-up excluded"),
         counted("shed", "requests", "refused because a GPU's queue was full"),
+        counted("lost", "requests", "asked of a node that was gone, or waiting there when it went"),
         counted(
             "abandoned", "requests",
             "entry was below GPU memory but would have taken longer than fetch_patience_ms: made "
@@ -79,7 +80,8 @@ TableSchema fleet() {
              formula("goodput_per_s", "1/s",
                      "good_ratio * requests_per_second: of the whole fleet"),
              formula("meets_slo", "0 or 1",
-                     "p99 within the SLO, no more shed than the study's shed_limit and no device "
+                     "p99 within the SLO, no more shed or lost than the study's shed_limit and no "
+                     "device "
                      "busier "
                      "than 1"),
              modelled("gpu_busy", "1", "busy share of the GPUs"),
@@ -154,10 +156,44 @@ TableSchema fleet_series() {
              modelled("start_s", "s", "virtual time"),
              counted("requests", "requests", "started in the bin"),
              counted("shed", "requests", "refused"),
+             counted("lost", "requests", "asked of a node that was gone, or waiting there"),
              modelled("hbm_ratio", "1", "found in GPU memory, of those served"),
              modelled("hit_ratio", "1", "found in any tier, of those served"),
              modelled("good_ratio", "1", "answered within the SLO, of those started"),
-             modelled("mean_ns", "ns", "mean latency; NaN without requests")}};
+             modelled("mean_ns", "ns", "mean latency; NaN without requests"),
+             modelled("p50_ns", "ns", "median, within 3.2 %"),
+             modelled("p99_ns", "ns", "within 3.2 %; NaN when fewer than 10 samples lie beyond it"),
+             counted("made_bytes", "bytes", "entries made from ids")}};
+}
+
+TableSchema fleet_events() {
+    return {
+        "fleet_events",
+        "what the events of the study did to the simulated nodes, from the bins of fleet_series. "
+        "Before: the last 10 measured bins ahead of the event. Recovered: the first of three "
+        "bins in a row whose hit ratio is at most 0.01 lower, whose p99 at most 10 % higher and "
+        "whose refused share at most 0.001 higher than before",
+        false,
+        {case_key(), key_column("event", integer, "1", "its place in the study's list"),
+         input_text("kind", "what happened"),
+         modelled("at_s", "s", "begins; drawn ones may from here on"),
+         modelled("ends_s", "s", "its duration or the rolling refresh is over"),
+         counted("times", "1", "it struck a node, counted over nodes"),
+         counted("entries", "entries", "gone, or stale in part"),
+         counted("lost", "requests", "measured, lost by it"),
+         counted("shed", "requests", "refused from its begin until the recovery"),
+         modelled("recover_s", "s",
+                  "from its begin to the recovery, to a bin of fleet_series; NaN: not before the "
+                  "end of the run, or nothing measured before the event"),
+         modelled("hit_before", "1", "hit ratio before"),
+         modelled("hit_lowest", "1", "lowest hit ratio of a bin until the recovery"),
+         modelled("p99_before_ns", "ns", "p99 before, within 3.2 %"),
+         modelled("p99_during_ns", "ns", "p99 of all requests until the recovery"),
+         modelled("p99_worst_ns", "ns", "highest p99 of a bin until the recovery"),
+         modelled("refill_bytes", "bytes",
+                  "entries made from ids until the recovery, beyond the rate before"),
+         counted("swap_bytes", "bytes",
+                 "weights, pools and tables of a new model, delivered to nodes and GPUs")}};
 }
 
 TableSchema fleet_regimes() {
@@ -198,8 +234,8 @@ TableSchema fleet_speed() {
 }  // namespace
 
 std::vector<TableSchema> fleet_tables() {
-    return {fleet_cases(),         fleet(),        fleet_latency(), fleet_tiers(),
-            fleet_tables_placed(), fleet_series(), fleet_regimes(), fleet_speed()};
+    return {fleet_cases(),  fleet(),        fleet_latency(), fleet_tiers(), fleet_tables_placed(),
+            fleet_series(), fleet_events(), fleet_regimes(), fleet_speed()};
 }
 
 }  // namespace ckvsim::metrics::schema

@@ -32,6 +32,10 @@ TEST(FleetOverRanks, EveryRoutingCountsAsOnOneProcess) {
         params.traffic.duration_s = 0.15;
         params.warmup_s = 0.03;
         params.routing = {.kind = kind, .window_ms = 2.0, .slack = 0.0, .spill_ms = 0.3};
+        params.events = {
+            {.at = 0.2, .rolling = 0.3, .rolling_by = RollingBy::users},
+            {.kind = EventKind::crash, .duration = 0.05, .mean_between = 0.5},
+            {.kind = EventKind::slow, .at = 0.5, .duration = 0.2, .share = 0.5, .slowdown = 3.0}};
         auto const alone = run_fleet(params, setup, costs, {});
         auto const mine = run_fleet(params, setup, costs, peers_of_world());
         auto sums = sum_part(mine);
@@ -41,9 +45,11 @@ TEST(FleetOverRanks, EveryRoutingCountsAsOnOneProcess) {
         auto const all = from_parts(sums, maxima);
         EXPECT_TRUE(testing_support::same(all, alone)) << to_string(kind);
         EXPECT_EQ(all.decision_hash, alone.decision_hash) << to_string(kind);
-        EXPECT_EQ(all.served + all.shed, all.offered) << "requests sent are requests served";
+        EXPECT_EQ(all.served + all.shed + all.lost, all.offered)
+            << "requests sent are requests served";
         EXPECT_EQ(all.guests > 0, kind != RoutingKind::home) << to_string(kind);
         EXPECT_GT(all.served, 10'000U);
+        EXPECT_GT(all.lost, 0U) << to_string(kind);
         if (comm.size() > 1) {
             EXPECT_LT(mine.offered, all.offered) << "a rank has a part";
         }

@@ -285,6 +285,103 @@ TEST(FleetStudy, AnAxisIsCheckedLikeTheBaseValue) {
     EXPECT_TRUE(problems_of(home_study(), {"/fleet/sampled_nodes=2"}).empty());
 }
 
+/// The base study at home with these events.
+std::vector<ConfigProblem> with_events(std::string const& events,
+                                       std::vector<std::string> overrides = {}) {
+    overrides.insert(overrides.begin(), {"/fleet/routing={}", "/sweep={}", "/events=" + events});
+    return problems_of(base_study(), overrides);
+}
+
+TEST(FleetStudy, EventsAreReadWithTheirDefaults) {
+    auto const study = parse_fleet_study(
+        base_study(), "test.json",
+        {R"(/events=[{"kind": "refresh", "at": 0.25, "rolling": 0.5, "rolling_by": "users"},
+                     {"kind": "crash", "mean_between": 0.5, "duration": 0.1, "nodes": [1, 3]}])"});
+    ASSERT_EQ(study.fleet.events.size(), 2U);
+    EXPECT_EQ(
+        study.fleet.events[0],
+        (fleet::FleetEvent{.at = 0.25, .rolling = 0.5, .rolling_by = fleet::RollingBy::users}));
+    EXPECT_EQ(study.fleet.events[1].kind, fleet::EventKind::crash);
+    EXPECT_EQ(study.fleet.events[1].nodes, (std::vector<std::uint32_t>{1, 3}));
+    EXPECT_EQ(study.fleet.events[1].mean_between, 0.5);
+    EXPECT_EQ(parse_fleet_study(dump_fleet_study(study), "dump"), study);
+}
+
+TEST(FleetStudy, EventsThatCannotBeAreRefusedWithTheReason) {
+    struct Case {
+        char const* events;
+        std::vector<std::string> overrides;
+        char const* pointer;
+        char const* words;
+    };
+    std::vector<Case> const cases = {
+        {R"([{"kind": "flood", "at": 0.1}])", {}, "/events/0/kind", "tier_loss"},
+        {R"([{"kind": "refresh"}])", {}, "/events/0/at", "missing"},
+        {R"([{"kind": "crash", "at": 0.1}])", {}, "/events/0/duration", "missing"},
+        {R"([{"kind": "crash", "at": 0.1, "duration": 0}])", {}, "/events/0/duration", "0"},
+        {R"([{"kind": "crash", "at": 0.1, "duration": 0.1, "slowdown": 2}])",
+         {},
+         "/events/0/slowdown",
+         "kind = slow"},
+        {R"([{"kind": "refresh", "at": 1.0}])", {}, "/events/0/at", "after the end"},
+        {R"([{"kind": "refresh", "at": 0.6, "rolling": 0.4}])",
+         {},
+         "/events/0/at",
+         "not over before the end"},
+        {R"([{"kind": "refresh", "at": 0.6, "mean_between": 0.4}])",
+         {},
+         "/events/0/mean_between",
+         "kind is not refresh"},
+        {R"([{"kind": "slow", "at": 0.6, "duration": 0.1, "nodes": [4]}])",
+         {},
+         "/events/0/nodes",
+         "node 4 is not one of the 4 nodes that are simulated: 0, 1, 2, 3"},
+        {R"([{"kind": "slow", "at": 0.6, "duration": 0.1, "nodes": [1]}])",
+         {"/fleet/sampled_nodes=2"},
+         "/events/0/nodes",
+         "node 1 is not one of the 2 nodes that are simulated: 0, 2"},
+        {R"([{"kind": "slow", "at": 0.6, "duration": 0.1, "nodes": [1]}])",
+         {"/search=max_load"},
+         "/events/0/nodes",
+         "a search simulates one node"},
+        {R"([{"kind": "slow", "clock": "seconds", "at": 2, "duration": 1}])",
+         {"/search=max_load"},
+         "/events/0/clock",
+         "use clock = fraction"},
+        {R"([{"kind": "slow", "at": 0.6, "duration": 0.1, "nodes": [1], "share": 0.5}])",
+         {},
+         "/events/0/share",
+         "nodes is empty"},
+        {R"([{"kind": "crash", "at": 0.2, "duration": 0.2, "nodes": [1]},
+             {"kind": "crash", "at": 0.3, "duration": 0.2, "nodes": [0, 1]}])",
+         {},
+         "/events/1/at",
+         "before it has returned from event 0"},
+        {R"([{"kind": "tier_loss", "at": 0.2, "duration": 0.2}])",
+         {"/fleet/tiers/inclusive=true"},
+         "/events/0/kind",
+         "copies"},
+        {R"([{"kind": "tier_loss", "at": 0.2, "duration": 0.2, "tier": "nvme"}])",
+         {"/fleet/tiers/nvme=false"},
+         "/events/0/kind",
+         "no entry lives on flash"},
+        {R"([{"kind": "refresh", "at": 0.2, "changed_share": 0.2}])",
+         {R"(/strategies=[{"name": "full", "keeping": "full"}])"},
+         "/events/0/changed_share",
+         "no strategy keeps codes"},
+    };
+    for (auto const& c : cases) {
+        auto const problems = with_events(c.events, c.overrides);
+        ASSERT_EQ(problems.size(), 1U) << c.events << render(problems);
+        EXPECT_NE(problems[0].pointer.find(c.pointer), std::string::npos) << render(problems);
+        EXPECT_NE(render(problems).find(c.words), std::string::npos) << render(problems);
+    }
+    EXPECT_TRUE(with_events(R"([{"kind": "crash", "at": 0.2, "duration": 0.1, "nodes": [1]},
+                                {"kind": "crash", "at": 0.3, "duration": 0.1, "nodes": [1]},
+                                {"kind": "crash", "at": 0.25, "duration": 0.1, "nodes": [0]}])")
+                    .empty());
+}
+
 TEST(FleetStudy, TheFirstVisitNeedsATierBelow) {
     auto const study = test::with(base_study(), R"("tiers": ["hbm", "hbm_dram"], )", "");
     EXPECT_TRUE(problems_of(study).empty());

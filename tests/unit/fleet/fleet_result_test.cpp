@@ -30,6 +30,7 @@ std::vector<std::uint64_t*> counters(FleetResult& r) {
                                        &r.nic_bytes,
                                        &r.state_bytes,
                                        &r.simulated_users,
+                                       &r.lost,
                                        &r.decision_hash};
     for (auto& value : r.found) all.push_back(&value);
     for (auto& value : r.busy_ns) all.push_back(&value);
@@ -37,17 +38,21 @@ std::vector<std::uint64_t*> counters(FleetResult& r) {
     for (auto& value : r.used_bytes) all.push_back(&value);
     for (auto& value : r.capacity_bytes) all.push_back(&value);
     for (auto& bin : r.series) {
-        for (auto* value :
-             {&bin.requests, &bin.hbm_hits, &bin.hits, &bin.shed, &bin.good, &bin.latency_ns})
+        for (auto* value : {&bin.requests, &bin.hbm_hits, &bin.hits, &bin.shed, &bin.good,
+                            &bin.latency_ns, &bin.lost, &bin.made_bytes})
             all.push_back(value);
     }
+    for (auto& event : r.events)
+        for (auto* value : {&event.times, &event.lost, &event.entries, &event.swap_bytes})
+            all.push_back(value);
     return all;
 }
 
 /// A layout that grows must grow here, too: everything but the sketches is a counter.
-static_assert(sizeof(FleetResult) ==
-              sizeof(std::uint64_t) * (21 + 4 * kResidences + kDevices + 6 * kSeriesBins) +
-                  sizeof(metrics::LatencySketch) * kFleetStages);
+static_assert(sizeof(FleetResult) == sizeof(std::uint64_t) * (22 + 4 * kResidences + kDevices +
+                                                              8 * kSeriesBins + 4 * kMostEvents) +
+                                         sizeof(metrics::CoarseHistogram) * kSeriesBins +
+                                         sizeof(metrics::LatencySketch) * kFleetStages);
 
 FleetResult random_result(std::uint64_t seed) {
     CounterRng rng(seed, Purpose::arrivals, 0, 0);
@@ -58,6 +63,8 @@ FleetResult random_result(std::uint64_t seed) {
     for (std::size_t s = 0; s < kFleetStages; ++s)
         for (std::size_t i = 0; i < 50 + s; ++i)
             r.latency[s].add(static_cast<Nanoseconds>(rng.next_u32() >> (s * 3)));
+    for (std::size_t b = 0; b < kSeriesBins; ++b)
+        for (std::size_t i = 0; i < b; ++i) r.series[b].latency.add(rng.next_u32());
     return r;
 }
 
@@ -65,6 +72,8 @@ void expect_same(FleetResult a, FleetResult b) {
     auto const left = counters(a);
     auto const right = counters(b);
     for (std::size_t i = 0; i < left.size(); ++i) EXPECT_EQ(*left[i], *right[i]) << "counter " << i;
+    for (std::size_t at = 0; at < kSeriesBins; ++at)
+        EXPECT_EQ(a.series[at].latency, b.series[at].latency) << "bin " << at;
     for (std::size_t s = 0; s < kFleetStages; ++s) {
         EXPECT_EQ(a.latency[s].serialise(), b.latency[s].serialise()) << "stage " << s;
         EXPECT_EQ(a.latency[s].max_ns(), b.latency[s].max_ns()) << "stage " << s;

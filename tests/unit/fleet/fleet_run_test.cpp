@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <barrier>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -115,6 +116,111 @@ TEST(FleetRun, ThreadsChangeNothing) {
         EXPECT_TRUE(same(one, run_fleet(short_fleet(kind), setup, costs, {}))) << to_string(kind);
     }
     omp_set_num_threads(before);
+}
+
+/// Something of every kind, twice at random.
+std::vector<FleetEvent> all_events() {
+    std::vector<FleetEvent> events;
+    for (std::size_t k = 0; k < static_cast<std::size_t>(EventKind::count_); ++k) {
+        FleetEvent event;
+        event.kind = static_cast<EventKind>(k);
+        event.at = 0.1 * static_cast<double>(k);
+        event.duration = 0.2;
+        event.share = 0.5;
+        event.rolling = 0.3;
+        event.rolling_by = RollingBy::users;
+        events.push_back(event);
+    }
+    events.push_back({.kind = EventKind::crash, .duration = 0.02, .mean_between = 0.3});
+    events.push_back({.kind = EventKind::tier_loss,
+                      .duration = 0.1,
+                      .mean_between = 0.2,
+                      .tier = Residence::nvme});
+    return events;
+}
+
+TEST(FleetRun, WithEventsRanksAndThreadsChangeNothing) {
+    auto const costs = plain_costs();
+    auto const setup = busy_setup();
+    int const before = omp_get_max_threads();
+    for (auto const kind : kRoutingKinds) {
+        auto params = short_fleet(kind);
+        auto const quiet = run_fleet(params, setup, costs, {});
+        params.events = all_events();
+        omp_set_num_threads(1);
+        auto const alone = run_fleet(params, setup, costs, {});
+        omp_set_num_threads(4);
+        EXPECT_TRUE(same(alone, run_fleet(params, setup, costs, {}))) << to_string(kind);
+        omp_set_num_threads(before);
+        EXPECT_NE(alone.decision_hash, quiet.decision_hash) << to_string(kind);
+        EXPECT_EQ(alone.served + alone.shed + alone.lost, alone.offered) << to_string(kind);
+        EXPECT_EQ(alone.offered, quiet.offered) << "events change no arrivals";
+        std::uint64_t lost = 0;
+        for (std::size_t e = 0; e < params.events.size(); ++e) {
+            EXPECT_GT(alone.events[e].times, 0U) << e;
+            lost += alone.events[e].lost;
+        }
+        EXPECT_EQ(lost, alone.lost) << "every lost request has its event";
+        for (int const ranks : {3}) {
+            FakeRanks fake(ranks);
+            EXPECT_TRUE(same(merged(fake.run(params, setup, costs)), alone))
+                << to_string(kind) << ", " << ranks << " ranks";
+        }
+    }
+}
+
+TEST(FleetRun, WhereRoutingLooksAtLoadACrashLosesOneWindow) {
+    auto const costs = plain_costs();
+    auto const setup = busy_setup();
+    FleetEvent crash{.kind = EventKind::crash, .at = 0.25, .duration = 0.5, .nodes = {2}};
+    std::map<RoutingKind, FleetResult> results;
+    for (auto const kind : kRoutingKinds) {
+        auto params = short_fleet(kind);
+        params.routing.spill_ms = 1000.0;
+        params.events = {crash};
+        results[kind] = run_fleet(params, setup, costs, {});
+        // A fifth of the requests for half of the measured time, or for the 2 ms of a window.
+        auto const& r = results[kind];
+        double const share = static_cast<double>(r.lost) / static_cast<double>(r.offered);
+        if (kind == RoutingKind::home) {
+            EXPECT_NEAR(share, 0.1, 0.02);
+        } else {
+            EXPECT_LT(share, 0.02) << to_string(kind);
+            EXPECT_GT(r.lost, 0U) << to_string(kind);
+        }
+    }
+    EXPECT_GT(results[RoutingKind::spill_over].guests, 0U) << "its users were served elsewhere";
+}
+
+TEST(FleetRun, ARollingRefreshKeepsHits) {
+    auto const costs = plain_costs();
+    auto setup = busy_setup();
+    setup.tiers.hbm_bytes = 1U << 24;  // everything
+    auto params = short_fleet(RoutingKind::home);
+    params.traffic.requests_per_second = 60000.0;
+    params.traffic.duration_s = 1.0;
+    params.warmup_s = 0.4;
+    auto const lowest = [&](double rolling, RollingBy by) {
+        params.events = {{.at = 0.2, .rolling = rolling, .rolling_by = by}};
+        auto const r = run_fleet(params, setup, costs, {});
+        EXPECT_EQ(r.events[0].times, 5U);
+        double least = 1.0;
+        for (std::size_t b = 24; b < kSeriesBins; ++b)
+            least =
+                std::min(least, static_cast<double>(r.series[b].hits) /
+                                    static_cast<double>(r.series[b].requests - r.series[b].shed));
+        auto const& last = r.series.back();
+        EXPECT_GT(static_cast<double>(last.hits) / static_cast<double>(last.requests - last.shed),
+                  0.9)
+            << "it comes back";
+        return least;
+    };
+    double const at_once = lowest(0.0, RollingBy::nodes);
+    double const by_nodes = lowest(0.5, RollingBy::nodes);
+    double const by_users = lowest(0.5, RollingBy::users);
+    EXPECT_LT(at_once, 0.6) << "only returns hit";
+    EXPECT_GT(by_nodes, at_once + 0.1);
+    EXPECT_GT(by_users, at_once + 0.1);
 }
 
 TEST(FleetRun, TheWindowAndTheSeedAreSeen) {
