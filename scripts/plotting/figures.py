@@ -1,12 +1,12 @@
 """All figures, in the order of a talk. A new figure: one module with NAME, TITLE, SHOWS and
 draw(reports, arms) -> Figure, and one entry here."""
-from . import (accuracy_auc, accuracy_front, fidelity, fidelity_regimes, fleet_load, fleet_nodes,
-               fleet_regimes, latency_cdf, memory_vs_users, stages, workload)
+from . import (accuracy_auc, accuracy_front, fidelity, fidelity_regimes, fleet_events, fleet_load,
+               fleet_nodes, fleet_regimes, latency_cdf, memory_vs_users, stages, workload)
 
 ALL = [memory_vs_users, accuracy_front, accuracy_auc, latency_cdf, stages, fidelity,
-       fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, workload]
+       fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, fleet_events, workload]
 # Of studies of their own, each with fits(report); the others need a spec with arms.
-OWN = [fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes]
+OWN = [fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, fleet_events]
 
 
 def for_reports(reports):

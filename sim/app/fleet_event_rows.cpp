@@ -49,18 +49,20 @@ Level level(fleet::FleetResult const& result, std::size_t from, std::size_t to) 
     return all;
 }
 
-/// A figure that a bin has too few requests for says nothing against it.
-bool as_before(Level const& bin, Level const& before) {
-    return !(bin.hit_ratio() < before.hit_ratio() - kHitTolerance) &&
+/// Answers, and with `hits` the caches behind them, are as before. A figure that a bin has too few
+/// requests for says nothing against it.
+bool as_before(Level const& bin, Level const& before, bool hits) {
+    return !(hits && bin.hit_ratio() < before.hit_ratio() - kHitTolerance) &&
            !(bin.p99_ns() > before.p99_ns() * kP99Tolerance) &&
            bin.refused() <= before.refused() + kRefusedTolerance;
 }
 
 /// First of kBinsInARow bins that are as before, from `from` on; kSeriesBins when there is none.
-std::size_t recovered(fleet::FleetResult const& result, Level const& before, std::size_t from) {
+std::size_t recovered(fleet::FleetResult const& result, Level const& before, std::size_t from,
+                      bool hits) {
     std::size_t in_a_row = 0;
     for (std::size_t b = from; b < kSeriesBins; ++b) {
-        in_a_row = as_before(level(result, b, b + 1), before) ? in_a_row + 1 : 0;
+        in_a_row = as_before(level(result, b, b + 1), before, hits) ? in_a_row + 1 : 0;
         if (in_a_row == kBinsInARow) return b + 1 - kBinsInARow;
     }
     return kSeriesBins;
@@ -70,9 +72,19 @@ std::size_t recovered(fleet::FleetResult const& result, Level const& before, std
 struct Bins {
     std::size_t first = 0;
     std::size_t last = 0;  ///< in which it ends
-    std::size_t back = kSeriesBins;
+    std::size_t answers_back = kSeriesBins;
+    std::size_t all_back = kSeriesBins;
     Level before;
 };
+
+/// From where on it is as before, after the first bin that is not.
+std::size_t back(fleet::FleetResult const& result, Bins const& bins, bool hits) {
+    std::size_t bad = bins.first;
+    std::size_t const latest = std::min(bins.last + 2, kSeriesBins);  // it may show a bin late
+    while (bad < latest && as_before(level(result, bad, bad + 1), bins.before, hits)) ++bad;
+    return bad == latest ? bins.first
+                         : recovered(result, bins.before, std::max(bad, bins.last), hits);
+}
 
 Bins bins_of(fleet::FleetResult const& result, double at, double ends, double measured_from,
              double duration) {
@@ -88,12 +100,8 @@ Bins bins_of(fleet::FleetResult const& result, double at, double ends, double me
     if (start >= bins.first) return bins;
     bins.before =
         level(result, std::max(start, bins.first - std::min(bins.first, kBinsBefore)), bins.first);
-    // Its trace may show a bin late.
-    std::size_t bad = bins.first;
-    std::size_t const latest = std::min(bins.last + 2, kSeriesBins);
-    while (bad < latest && as_before(level(result, bad, bad + 1), bins.before)) ++bad;
-    bins.back =
-        bad == latest ? bins.first : recovered(result, bins.before, std::max(bad, bins.last));
+    bins.answers_back = back(result, bins, false);
+    bins.all_back = back(result, bins, true);
     return bins;
 }
 
@@ -107,7 +115,7 @@ void add_event(metrics::Report& report, FleetCase const& item, FleetOutcome cons
         event.mean_between > 0.0 ? outcome.duration_s : at + plan.seconds(event, lasts);
     auto const bins = bins_of(outcome.result, at, ends, outcome.duration_s - outcome.measured_s,
                               outcome.duration_s);
-    std::size_t const until = std::max(bins.back, bins.last + 1);
+    std::size_t const until = std::min(std::max(bins.all_back, bins.last + 1), kSeriesBins);
     auto const during = level(outcome.result, bins.first, until);
     double lowest = std::nan("");
     double worst = std::nan("");
@@ -120,9 +128,10 @@ void add_event(metrics::Report& report, FleetCase const& item, FleetOutcome cons
                                                : static_cast<double>(bins.before.sum.made_bytes) /
                                                      static_cast<double>(bins.before.bins);
     double const width = outcome.duration_s / kSeriesBins;
-    double const recover_s = bins.back == kSeriesBins
-                                 ? std::nan("")
-                                 : std::max(static_cast<double>(bins.back) * width - at, 0.0);
+    auto const seconds_to = [&](std::size_t bin) {
+        return bin == kSeriesBins ? std::nan("")
+                                  : std::max(static_cast<double>(bin) * width - at, 0.0);
+    };
     Row(report.table("fleet_events"))
         .set("case", item.number)
         .set("event", index)
@@ -133,7 +142,8 @@ void add_event(metrics::Report& report, FleetCase const& item, FleetOutcome cons
         .set("entries", counts.entries)
         .set("lost", counts.lost)
         .set("shed", during.sum.shed)
-        .set("recover_s", recover_s)
+        .set("recover_s", seconds_to(bins.answers_back))
+        .set("refill_s", seconds_to(bins.all_back))
         .set("hit_before", bins.before.hit_ratio())
         .set("hit_lowest", lowest)
         .set("p99_before_ns", bins.before.p99_ns())

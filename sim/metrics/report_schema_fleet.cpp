@@ -171,8 +171,8 @@ TableSchema fleet_events() {
         "fleet_events",
         "what the events of the study did to the simulated nodes, from the bins of fleet_series. "
         "Before: the last 10 measured bins ahead of the event. Recovered: the first of three "
-        "bins in a row whose hit ratio is at most 0.01 lower, whose p99 at most 10 % higher and "
-        "whose refused share at most 0.001 higher than before",
+        "bins in a row whose p99 is at most 10 % and whose refused share at most 0.001 higher "
+        "than before. Refilled: whose hit ratio is at most 0.01 lower, too",
         false,
         {case_key(), key_column("event", integer, "1", "its place in the study's list"),
          input_text("kind", "what happened"),
@@ -181,17 +181,18 @@ TableSchema fleet_events() {
          counted("times", "1", "it struck a node, counted over nodes"),
          counted("entries", "entries", "gone, or stale in part"),
          counted("lost", "requests", "measured, lost by it"),
-         counted("shed", "requests", "refused from its begin until the recovery"),
+         counted("shed", "requests", "refused from its begin until refilled or the end"),
          modelled("recover_s", "s",
-                  "from its begin to the recovery, to a bin of fleet_series; NaN: not before the "
-                  "end of the run, or nothing measured before the event"),
+                  "from its begin until recovered, not before its end, to a bin of fleet_series; "
+                  "NaN: not before the end of the run, or nothing measured before the event"),
+         modelled("refill_s", "s", "... until refilled"),
          modelled("hit_before", "1", "hit ratio before"),
-         modelled("hit_lowest", "1", "lowest hit ratio of a bin until the recovery"),
+         modelled("hit_lowest", "1", "lowest hit ratio of a bin until then"),
          modelled("p99_before_ns", "ns", "p99 before, within 3.2 %"),
-         modelled("p99_during_ns", "ns", "p99 of all requests until the recovery"),
-         modelled("p99_worst_ns", "ns", "highest p99 of a bin until the recovery"),
+         modelled("p99_during_ns", "ns", "p99 of all requests until then"),
+         modelled("p99_worst_ns", "ns", "highest p99 of a bin until then"),
          modelled("refill_bytes", "bytes",
-                  "entries made from ids until the recovery, beyond the rate before"),
+                  "entries made from ids until then, beyond the rate before"),
          counted("swap_bytes", "bytes",
                  "weights, pools and tables of a new model, delivered to nodes and GPUs")}};
 }

@@ -13,7 +13,7 @@ from figures_case import (ARMS, FIGURES, VARIANTS, PlotTest, main, png_size, run
 class Fleet(PlotTest):
     """A fleet study has one figure of its own, and a spec with arms has not."""
 
-    def fleet_report(self):
+    def fleet_report(self, events=False):
         def add(file):
             def table(name, **columns):
                 group = file["tables"].create_group(name)
@@ -33,7 +33,26 @@ class Fleet(PlotTest):
                   users=[1e6] * 4, nodes=[2] * 4, requests_per_second=[1e4, 1e5, 1e4, 1e5],
                   efficiency=[0.7] * 4)
             table("fleet", case=[0, 1, 2, 3], p99_ns=[1e6, 5e7, 9e5, float("nan")])
-        return self.edited("fleet.h5", add)
+            if not events:
+                return
+            bins = [(case, bin) for case in range(4) for bin in range(60)]
+            table("fleet_series", case=[case for case, _ in bins], bin=[bin for _, bin in bins],
+                  start_s=[bin / 6 for _, bin in bins], requests=[100] * 240, shed=[0] * 240,
+                  lost=[5 if bin == 30 else 0 for _, bin in bins], p99_ns=[1e6] * 240,
+                  hit_ratio=[0.5 if bin > 20 else 1.0 for _, bin in bins])
+            table("fleet_events", case=[0, 0, 1, 1, 2, 2, 3, 3], event=[0, 1] * 4, kind=["refresh", "crash"] * 4,
+                  at_s=[3.5, 5.0] * 4, ends_s=[3.5, 5.2] * 4, times=[2, 1] * 4)
+        return self.edited("fleet-events.h5" if events else "fleet.h5", add)
+
+    def test_events_are_marked_over_the_series_of_every_point(self):
+        folder = os.path.join(self.folder, "fleet-events-figures")
+        result = run(self.fleet_report(events=True), "-o", folder, "--format", "svg")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(sorted(os.listdir(folder)), ["captions.md", "fleet_events.svg", "fleet_load.svg"])
+        words = svg_text(os.path.join(folder, "fleet_events.svg"))
+        for word in ("twin, 10 k/s", "twin, 100 k/s", "new model", "crash", "<b>pool"):
+            self.assertIn(word, words)
+        self.assertIn("not of a fleet study with events", self.text("fleet_events", "base"))
 
     def test_a_fleet_study_gets_its_own_figure(self):
         folder = os.path.join(self.folder, "fleet-figures")

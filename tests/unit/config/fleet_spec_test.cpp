@@ -117,7 +117,7 @@ TEST(FleetStudy, IsToldFromASpecByItsStudyKey) {
 
 TEST(FleetStudy, TheCommittedStudiesAreValid) {
     for (auto const* name : {"fleet-ci", "fleet-10m", "fleet-1e9", "fleet-nodes", "fleet-regimes",
-                             "bench-fleet-10m"}) {
+                             "fleet-refresh", "fleet-crash", "bench-fleet-10m"}) {
         auto const path = std::string(CKVSIM_SOURCE_DIR "/workloads/specs/") + name + ".json";
         ASSERT_TRUE(is_fleet_study_file(path)) << path;
         FleetStudy study;
