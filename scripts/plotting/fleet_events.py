@@ -8,7 +8,8 @@ TITLE = "What does a new model, a crash or a slow part do to the fleet?"
 SHOWS = "p99 and hit ratio over time by strategy, with the events of the study marked"
 
 _MARKS = {"refresh": "new model", "crash": "crash", "slow": "slow GPUs", "link": "slow link", "nic": "slow network",
-          "nvme": "slow flash", "tier_loss": "tier lost"}
+          "nvme": "slow flash", "tier_loss": "tier lost", "scale_in": "nodes go",
+          "scale_out": "nodes come"}
 _AXES = ("model", "requests_per_second", "users", "nodes", "catalogue_items", "candidates", "tiers", "policy",
          "routing", "efficiency")
 _MOST_COLUMNS = 4

@@ -13,10 +13,15 @@ using fleet::FleetEvent;
 using fleet::Residence;
 using fleet::RollingBy;
 
-constexpr std::pair<EventKind, char const*> kKinds[] = {
-    {EventKind::refresh, "refresh"},    {EventKind::crash, "crash"}, {EventKind::slow, "slow"},
-    {EventKind::link, "link"},          {EventKind::nic, "nic"},     {EventKind::nvme, "nvme"},
-    {EventKind::tier_loss, "tier_loss"}};
+constexpr std::pair<EventKind, char const*> kKinds[] = {{EventKind::refresh, "refresh"},
+                                                        {EventKind::crash, "crash"},
+                                                        {EventKind::slow, "slow"},
+                                                        {EventKind::link, "link"},
+                                                        {EventKind::nic, "nic"},
+                                                        {EventKind::nvme, "nvme"},
+                                                        {EventKind::tier_loss, "tier_loss"},
+                                                        {EventKind::scale_in, "scale_in"},
+                                                        {EventKind::scale_out, "scale_out"}};
 constexpr std::pair<EventClock, char const*> kClocks[] = {{EventClock::fraction, "fraction"},
                                                           {EventClock::seconds, "seconds"}};
 constexpr std::pair<RollingBy, char const*> kRollings[] = {{RollingBy::nodes, "nodes"},
@@ -25,7 +30,13 @@ constexpr std::pair<Residence, char const*> kLostTiers[] = {{Residence::dram, "d
                                                             {Residence::nvme, "nvme"}};
 constexpr char const* kUnit = "s, or 1 with clock = fraction";
 
-void describe_times(KeyVisitor& v, FleetEvent& e, bool known, bool refresh) {
+bool is_scaling(EventKind kind) {
+    return kind == EventKind::scale_in || kind == EventKind::scale_out;
+}
+
+void describe_times(KeyVisitor& v, FleetEvent& e, bool known) {
+    bool const lasts = !known || (e.kind != EventKind::refresh && !is_scaling(e.kind));
+    std::string const condition = "kind is not refresh, scale_in or scale_out";
     v.choice<EventClock>(
         {.name = "clock",
          .meaning = "what its times are: shares of the measured time, which keep their meaning "
@@ -35,8 +46,8 @@ void describe_times(KeyVisitor& v, FleetEvent& e, bool known, bool refresh) {
             .meaning = "above 0 it strikes every node again and again, with exponential times of "
                        "this mean between the end of one and the next, drawn from the seed",
             .unit = kUnit,
-            .applies = !known || !refresh,
-            .only_if = "kind is not refresh"},
+            .applies = lasts,
+            .only_if = condition},
            e.mean_between, {.low = 0, .high = 2e6});
     v.real({.name = "at",
             .meaning = "when it begins",
@@ -49,8 +60,8 @@ void describe_times(KeyVisitor& v, FleetEvent& e, bool known, bool refresh) {
             .meaning = "how long it lasts; a node that crashed returns after it",
             .unit = kUnit,
             .required = known,
-            .applies = !known || !refresh,
-            .only_if = "kind is not refresh"},
+            .applies = lasts,
+            .only_if = condition},
            e.duration, {.low = 0, .high = 2e6, .above_low = true});
 }
 
@@ -172,6 +183,20 @@ void check_effect(FleetStudy const& study, std::size_t i, Problems& problems) {
                      std::string("no entry lives ") + (dram ? "in host memory" : "on flash"),
                      "switch the tier on, or remove the event");
     }
+    auto const& routings = study.sweep.routing;
+    bool const home = routings.empty() ? study.fleet.routing.kind == fleet::RoutingKind::home
+                                       : std::find(routings.begin(), routings.end(),
+                                                   fleet::RoutingKind::home) != routings.end();
+    if (is_scaling(e.kind) && home) {
+        problems.add(
+            std::vector<std::string>{at_event(i, "/kind"), "/fleet/routing/kind", "/sweep/routing"},
+            "users who stay at home have nowhere to go while their node is not there",
+            "use another kind of routing");
+    }
+    if (is_scaling(e.kind) && hits_all(e)) {
+        problems.add(std::vector<std::string>{at_event(i, "/kind"), at_event(i, "/share")},
+                     "all nodes would be away at once", "name nodes, or give a share below 1");
+    }
     bool const by_item =
         std::any_of(study.strategies.begin(), study.strategies.end(), [&](FleetArm const& arm) {
             return arm.keeping.keeping == fleet::Keeping::collective &&
@@ -197,7 +222,7 @@ void describe_events(KeyVisitor& visitor, std::vector<FleetEvent>& events) {
                 bool const known = v.choice<EventKind>(
                     {.name = "kind", .meaning = "what happens", .required = true}, e.kind, kKinds);
                 auto const is = [&](EventKind kind) { return !known || e.kind == kind; };
-                describe_times(v, e, known, e.kind == EventKind::refresh);
+                describe_times(v, e, known);
                 v.list({.name = "nodes", .meaning = "nodes that it hits; empty: see share"},
                        e.nodes, {.most = 65536, .unique = true},
                        [](KeyVisitor& n, Key const& k, std::uint32_t& node) {

@@ -50,6 +50,10 @@ std::string to_string(EventKind value) {
             return "nvme";
         case EventKind::tier_loss:
             return "tier_loss";
+        case EventKind::scale_in:
+            return "scale_in";
+        case EventKind::scale_out:
+            return "scale_out";
         case EventKind::count_:
             break;
     }
@@ -116,9 +120,20 @@ void EventPlan::add_spans(std::vector<NodeAction>& actions, std::size_t event,
                           std::uint32_t node) const {
     auto const& e = events_[event];
     double const lasts_s = seconds(e, e.duration);
+    NodeAction action;
+    action.event = static_cast<std::uint16_t>(event);
+    if (e.kind == EventKind::scale_in || e.kind == EventKind::scale_out) {
+        // Away from the event on, or up to it.
+        if (e.kind == EventKind::scale_in) action.at_ns = in_ns(at_s(event));
+        actions.push_back(action);
+        if (e.kind == EventKind::scale_in) return;
+        action.what = NodeAction::What::end;
+        action.at_ns = in_ns(at_s(event));
+        actions.push_back(action);
+        return;
+    }
     auto const add = [&](double from_s) {
-        NodeAction action;
-        action.event = static_cast<std::uint16_t>(event);
+        action.what = NodeAction::What::begin;
         action.at_ns = in_ns(from_s);
         actions.push_back(action);
         action.what = NodeAction::What::end;

@@ -19,6 +19,8 @@ enum class EventKind : std::uint8_t {
     nic,        ///< ... over the network
     nvme,       ///< ... from and to flash
     tier_loss,  ///< `tier` is emptied and takes nothing for `duration`
+    scale_in,   ///< the node serves what it has and gets no more; not under home routing
+    scale_out,  ///< the node comes with empty tiers and was not there before; as scale_in
     count_
 };
 std::string to_string(EventKind value);
@@ -43,7 +45,7 @@ struct FleetEvent {
     EventKind kind = EventKind::refresh;
     EventClock clock = EventClock::fraction;
     double at = 0.5;                        ///< begins; only without mean_between
-    double duration = 0.0;                  ///< all kinds but refresh
+    double duration = 0.0;                  ///< all kinds but refresh and scaling
     double mean_between = 0.0;              ///< > 0: drawn, exponential, for each node on its own
     std::vector<std::uint32_t> nodes = {};  ///< empty: `share` of the nodes, drawn from the seed
     double share = 1.0;

@@ -130,7 +130,7 @@ class Windowed {
             if (!running_[i]) continue;
             auto& sim = running_[i]->sim;
             sim.pass_events(now);
-            load[ids_[i]] = sim.down() ? kNodeDown : sim.backlog_ns(now);
+            load[ids_[i]] = sim.down() || sim.away() ? kNodeDown : sim.backlog_ns(now);
         }
         if (peers_.ranks > 1) peers_.max(load);
         bool const good = load.back() == 0;

@@ -133,6 +133,11 @@ void NodeSim::begin_event(std::uint16_t index, Nanoseconds now) {
     ++result_.events[index].times;
     faults_.active.push_back(index);
     if (event.kind == EventKind::crash) crash(index, now);
+    if (event.kind == EventKind::scale_in || event.kind == EventKind::scale_out) ++faults_.away;
+    if (event.kind == EventKind::scale_out) {
+        for (auto const tier : {Residence::hbm, Residence::dram, Residence::nvme})
+            tiers_.clear(tier);
+    }
     if (event.kind == EventKind::tier_loss) {
         result_.events[index].entries += tiers_.clear(event.tier);
         tiers_.set_room(event.tier, false);
@@ -143,6 +148,7 @@ void NodeSim::end_event(std::uint16_t index, Nanoseconds now) {
     auto const& event = faults_.events[index];
     auto const at = std::find(faults_.active.begin(), faults_.active.end(), index);
     if (at != faults_.active.end()) faults_.active.erase(at);
+    if (event.kind == EventKind::scale_out) --faults_.away;
     if (event.kind == EventKind::tier_loss) {
         bool const still_lost =
             std::any_of(faults_.active.begin(), faults_.active.end(), [&](auto const other) {

@@ -47,6 +47,8 @@ class NodeSim {
     void pass_events(Nanoseconds now);
     /// Gone: requests that come are lost.
     [[nodiscard]] bool down() const { return faults_.down > 0; }
+    /// Not part of the fleet now: routers send nobody, who comes is served.
+    [[nodiscard]] bool away() const { return faults_.away > 0; }
     /// Requests in order of time; calls continue where the last one ended.
     void serve(std::span<Arrival const> arrivals);
     /// A request of another node's user who is served here, in order with the others. `events` of
@@ -129,6 +131,7 @@ class NodeSim {
         Nanoseconds crash_ns = kNever;  ///< of the next crash
         std::uint16_t crash_event = 0;  ///< that crash's; while down the one that lasts
         std::uint32_t down = 0;         ///< crashes that last
+        std::uint32_t away = 0;         ///< scaled in, or not yet out
         std::vector<std::uint16_t> active;
         std::vector<std::uint16_t> link_swaps;  ///< refreshes whose delivery takes part of the link
         std::vector<std::uint16_t> nic_swaps;

@@ -48,6 +48,16 @@ TEST(EventPlan, NothingHappensAfterTheEnd) {
     EXPECT_EQ(p.actions(0)[0].what, What::begin);
 }
 
+TEST(EventPlan, NodesAreAwayAfterTheyGoAndBeforeTheyCome) {
+    auto const p = plan({{.kind = EventKind::scale_in, .at = 0.25, .nodes = {1}},
+                         {.kind = EventKind::scale_out, .at = 0.5, .nodes = {2}}});
+    EXPECT_TRUE(p.actions(0).empty());
+    EXPECT_EQ(p.actions(1), (std::vector<NodeAction>{{.at_ns = s(45.0), .event = 0}}));
+    EXPECT_EQ(p.actions(2),
+              (std::vector<NodeAction>{{.at_ns = 0, .event = 1},
+                                       {.at_ns = s(70.0), .event = 1, .what = What::end}}));
+}
+
 TEST(EventPlan, WhatEndsEndsBeforeTheSameEventBeginsAgain) {
     NodeAction const end{.at_ns = 5, .event = 0, .what = What::end};
     NodeAction const begin{.at_ns = 5, .event = 0, .what = What::begin};

@@ -126,7 +126,7 @@ std::vector<FleetEvent> all_events() {
         event.kind = static_cast<EventKind>(k);
         event.at = 0.1 * static_cast<double>(k);
         event.duration = 0.2;
-        event.share = 0.5;
+        event.share = 0.4;
         event.rolling = 0.3;
         event.rolling_by = RollingBy::users;
         events.push_back(event);
@@ -147,6 +147,11 @@ TEST(FleetRun, WithEventsRanksAndThreadsChangeNothing) {
         auto params = short_fleet(kind);
         auto const quiet = run_fleet(params, setup, costs, {});
         params.events = all_events();
+        if (kind == RoutingKind::home) {
+            std::erase_if(params.events, [](auto const& e) {
+                return e.kind == EventKind::scale_in || e.kind == EventKind::scale_out;
+            });
+        }
         omp_set_num_threads(1);
         auto const alone = run_fleet(params, setup, costs, {});
         omp_set_num_threads(4);
@@ -190,6 +195,25 @@ TEST(FleetRun, WhereRoutingLooksAtLoadACrashLosesOneWindow) {
         }
     }
     EXPECT_GT(results[RoutingKind::spill_over].guests, 0U) << "its users were served elsewhere";
+}
+
+TEST(FleetRun, ScalingMovesUsersAndLosesNothing) {
+    auto const costs = plain_costs();
+    auto const setup = busy_setup();
+    auto params = short_fleet(RoutingKind::spill_over);
+    params.routing.spill_ms = 1000.0;  // everybody stays at home while it is there
+    EXPECT_EQ(run_fleet(params, setup, costs, {}).guests, 0U);
+    for (auto const kind : {EventKind::scale_in, EventKind::scale_out}) {
+        params.events = {{.kind = kind, .at = 0.5, .nodes = {2}}};
+        auto const r = run_fleet(params, setup, costs, {});
+        EXPECT_EQ(r.lost, 0U);
+        EXPECT_EQ(r.events[0].times, 1U);
+        // A fifth of the users for half of the measured time.
+        EXPECT_NEAR(static_cast<double>(r.guests) / static_cast<double>(r.offered), 0.1, 0.03)
+            << to_string(kind);
+        FakeRanks fake(3);
+        EXPECT_TRUE(same(merged(fake.run(params, setup, costs)), r)) << to_string(kind);
+    }
 }
 
 TEST(FleetRun, ARollingRefreshKeepsHits) {
