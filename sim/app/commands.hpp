@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/checkpoint_folder.hpp"
 #include "comm/communicator.hpp"
 #include "workload/readers.hpp"
 
@@ -19,9 +20,10 @@ struct SpecOptions {
 };
 
 struct RunOptions : SpecOptions {
-    std::string output;           ///< empty: the spec's
-    std::string record_requests;  ///< empty: requests are not recorded
-    std::string perturb_token;    ///< "user,position": self-check of the hashes
+    std::string output;            ///< empty: the spec's
+    std::string record_requests;   ///< empty: requests are not recorded
+    std::string perturb_token;     ///< "user,position": self-check of the hashes
+    CheckpointOptions checkpoint;  ///< of a fleet study
 };
 
 struct ImportCommand {

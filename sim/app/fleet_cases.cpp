@@ -193,8 +193,9 @@ fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& 
 
 FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
                      FleetCaseSetup const& setup, fleet::FleetPeers const& peers,
-                     fleet::FleetProgress const& progress) {
-    return fleet::run_fleet(run_params(study, item), setup.setup, setup.costs, peers, progress);
+                     fleet::FleetProgress const& progress, fleet::RunKeeper* keeper) {
+    return fleet::run_fleet(run_params(study, item), setup.setup, setup.costs, peers, progress,
+                            keeper);
 }
 
 std::array<double, fleet::kDevices> FleetOutcome::busy() const {

@@ -65,7 +65,8 @@ fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& 
 /// One run of the case, this rank's part. Collective where `peers` has several ranks.
 fleet::FleetResult run_case(config::FleetStudy const& study, FleetCase const& item,
                             FleetCaseSetup const& setup, fleet::FleetPeers const& peers,
-                            fleet::FleetProgress const& progress);
+                            fleet::FleetProgress const& progress,
+                            fleet::RunKeeper* keeper = nullptr);
 
 /// The case with its search, on this process alone.
 FleetOutcome search_case(config::FleetStudy const& study, FleetCase const& item,

@@ -10,6 +10,7 @@
 
 #include "app/commands.hpp"
 #include "app/fleet_cases.hpp"
+#include "app/fleet_keeper.hpp"
 #include "app/fleet_rows.hpp"
 #include "app/fleet_watch.hpp"
 #include "app/machine.hpp"
@@ -36,6 +37,7 @@ struct Study {
     node::Platform platform;
     std::vector<double> noise = {1.0};
     std::vector<FleetCase> cases;
+    std::uint64_t state_bytes = 0;  ///< most that a case keeps in a checkpoint, all ranks together
 };
 
 /// Ratios of measured decode times to their mean, from the first strategy that has them.
@@ -155,6 +157,9 @@ Study load_study(RunOptions const& options, int ranks) {
         auto const threads = omp_get_max_threads();
         auto need = fleet::state_bytes_needed(run_params(study.spec, item), item.policy,
                                               cases_by_rank(study.spec) ? 1 : ranks, threads);
+        if (!cases_by_rank(study.spec))
+            study.state_bytes =
+                std::max(study.state_bytes, need * static_cast<std::uint64_t>(ranks));
         need *= cases_by_rank(study.spec) ? static_cast<std::uint64_t>(threads) : 1U;
         if (need * static_cast<std::uint64_t>(ranks) > available_memory_bytes()) {
             throw ConfigError(
@@ -196,12 +201,15 @@ void add_speed(metrics::Report& report, FleetCase const& item, double seconds,
 
 /// Dealt to ranks and their threads; every case on one thread.
 void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress, FleetWatch& watch,
-               metrics::Report& report) {
+               CheckpointFolder& checkpoint, metrics::Report& report) {
     progress.begin("cases", "cases of rank 0");
-    std::vector<FleetCase const*> mine;
+    std::vector<FleetCase const*> left;
     for (auto const& item : study.cases)
-        if (static_cast<int>(item.number % static_cast<std::size_t>(comm.size())) == comm.rank())
-            mine.push_back(&item);
+        if (!checkpoint.finished().numbers.contains(item.number)) left.push_back(&item);
+    std::vector<FleetCase const*> mine;
+    for (std::size_t i = 0; i < left.size(); ++i)
+        if (static_cast<int>(i % static_cast<std::size_t>(comm.size())) == comm.rank())
+            mine.push_back(left[i]);
     metrics::Report rows;
     comm.run_phase("simulating the cases", [&] {
         std::mutex mutex;
@@ -221,9 +229,13 @@ void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
                 FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
                 auto const outcome = search_case(study.spec, item, setup);
                 std::lock_guard const lock(mutex);
-                report_case(rows, study.spec, item, outcome);
                 double const seconds = seconds_since(begin);
-                add_speed(rows, item, seconds, outcome.simulated_requests, 1);
+                metrics::Report own;
+                report_case(own, study.spec, item, outcome);
+                add_speed(own, item, seconds, outcome.simulated_requests, 1);
+                auto const packed = pack_rows(own);
+                checkpoint.keep_case(item.number, packed);
+                unpack_rows(rows, packed);
                 watch.finished(item, outcome, seconds);
                 watch.cases_done(++done, mine.size());
             } catch (...) {
@@ -235,22 +247,20 @@ void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
     });
     auto const packed = pack_rows(rows);
     auto const all = comm.gather(std::span<std::byte const>(packed));
-    if (comm.is_root()) {
-        unpack_rows(report, all);
-        sort_by_case(report);
-    }
+    if (comm.is_root()) unpack_rows(report, all);
     progress.end();
 }
 
 /// Case after case, each split by nodes over all ranks.
 void run_split(Study const& study, comm::Communicator& comm, Progress& progress, FleetWatch& watch,
-               metrics::Report& report) {
+               CheckpointFolder& checkpoint, metrics::Report& report) {
     auto const peers = peers_of(comm);
     for (auto const& item : study.cases) {
         if (item.refusal) {
             if (comm.is_root()) report_refused_case(report, study.spec, item);
             continue;
         }
+        if (checkpoint.finished().numbers.contains(item.number)) continue;
         progress.begin("case " + std::to_string(item.number + 1) + " of " +
                            std::to_string(study.cases.size()) + ": " + item.model.name + " " +
                            item.arm.name,
@@ -258,11 +268,15 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
         auto const begin = Clock::now();
         FleetCaseSetup const setup(study.spec, study.platform, study.noise, item);
         fleet::FleetResult mine;
+        std::optional<FleetKeeper> keeper;
+        if (checkpoint.on()) keeper.emplace(checkpoint, comm, item.number);
         comm.run_phase("simulating " + item.arm.name, [&] {
-            mine = run_case(study.spec, item, setup, peers,
-                            [&](std::uint64_t done, std::uint64_t total, auto const& part) {
-                                watch.running(item, part, done, total);
-                            });
+            mine = run_case(
+                study.spec, item, setup, peers,
+                [&](std::uint64_t done, std::uint64_t total, auto const& part) {
+                    watch.running(item, part, done, total);
+                },
+                keeper ? &*keeper : nullptr);
         });
         auto sums = fleet::sum_part(mine);
         auto maxima = fleet::max_part(mine);
@@ -271,10 +285,15 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
         if (comm.is_root()) {
             auto const outcome =
                 outcome_of(study.spec, item, setup, fleet::from_parts(sums, maxima));
-            report_case(report, study.spec, item, outcome);
+            metrics::Report own;
+            report_case(own, study.spec, item, outcome);
             double const seconds = seconds_since(begin);
-            add_speed(report, item, seconds, outcome.simulated_requests,
+            add_speed(own, item, seconds, outcome.simulated_requests,
                       comm.size() * std::min(omp_get_max_threads(), online_cores()));
+            auto const packed = pack_rows(own);
+            checkpoint.keep_case(item.number, packed);
+            if (keeper) keeper->forget();
+            unpack_rows(report, packed);
             watch.finished(item, outcome, seconds);
         }
         progress.end();
@@ -352,6 +371,15 @@ std::string output_of(Study const& study, RunOptions const& options) {
     return options.output.empty() ? study.spec.output : options.output;
 }
 
+/// What a checkpoint of the study is valid for.
+CheckpointStudy checkpoint_study(Study const& study, std::string const& spec_json,
+                                 std::string const& output) {
+    return {spec_json,
+            "platform " + study.platform.digest + ", noise " +
+                to_hex(hash_span(std::span<double const>(study.noise))),
+            output, study.cases.size(), study.state_bytes};
+}
+
 }  // namespace
 
 int fleet_command(comm::Communicator& comm, RunOptions const& options) {
@@ -360,21 +388,25 @@ int fleet_command(comm::Communicator& comm, RunOptions const& options) {
         if (!options.perturb_token.empty())
             throw Error(ExitCode::usage, "--perturb-token: a fleet study has no tokens to change");
         study = load_study(options, comm.size());
-        if (comm.is_root()) remove_partial_results(output_of(study, options));
     });
     auto const text = config::dump_fleet_study(study.spec);
     comm.require_equal(hash_bytes(text.data(), text.size()), "the resolved fleet study");
+    auto const output = output_of(study, options);
+    CheckpointFolder checkpoint(comm, options.checkpoint, checkpoint_study(study, text, output));
+    if (comm.is_root()) remove_partial_results(output);
     Progress progress(options.quiet || !comm.is_root());
     metrics::Report report;
-    auto const output = output_of(study, options);
+    if (comm.is_root()) unpack_rows(report, checkpoint.finished().rows);
     FleetWatch watch(progress, output, comm.rank(), study.cases.size());
     if (cases_by_rank(study.spec)) {
-        run_dealt(study, comm, progress, watch, report);
+        run_dealt(study, comm, progress, watch, checkpoint, report);
     } else {
-        run_split(study, comm, progress, watch, report);
+        run_split(study, comm, progress, watch, checkpoint, report);
     }
+    sort_by_case(report);
     finish(study, comm, progress, report, output);
     watch.complete();
+    if (comm.is_root()) checkpoint.complete();
     if (comm.is_root()) {
         std::printf("%s", report::fleet_summary(report).c_str());
         for (auto const& note : report.notes) std::printf("note: %s\n", note.c_str());

@@ -229,7 +229,7 @@ class Unpacker {
     }
     std::string text() {
         auto const size = get<std::uint64_t>();
-        validate(at_ + size <= bytes_.size(), "fleet rows: truncated");
+        validate(size <= bytes_.size() - at_, "fleet rows: truncated");
         std::string value(reinterpret_cast<char const*>(bytes_.data() + at_), size);
         at_ += size;
         return value;

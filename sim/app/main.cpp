@@ -73,10 +73,22 @@ class CommandLine {
         run->footer(
             "Example: mpirun -n 2 ckvsim run workloads/specs/quickstart.json -o "
             "results/local/quickstart.h5\n"
-            "         mpirun -n 2 ckvsim run workloads/specs/fleet-ci.json      (a fleet study)");
+            "         mpirun -n 2 ckvsim run workloads/specs/fleet-ci.json      (a fleet study)\n"
+            "         mpirun -n 2 ckvsim run workloads/specs/fleet-ci.json --resume   (after a "
+            "kill)");
         add_spec_options(*run, run_);
         run->add_option("-o,--output", run_.output,
                         "Report file (default: files.output of the spec)");
+        run->add_option("--checkpoint", run_.checkpoint.folder,
+                        "Fleet studies: folder for the state of the unfinished run (default: "
+                        "REPORT.checkpoint; none: no checkpoints)");
+        run->add_option("--checkpoint-interval", run_.checkpoint.interval_s,
+                        "Seconds between states of a running case (default: the longer of 300 and "
+                        "50 times the last write)")
+            ->check(CLI::Range(0.001, 1e9));
+        run->add_flag("--resume", run_.checkpoint.resume,
+                      "Go on where the run was that was stopped or killed; the report is the one "
+                      "it would have made. Without a checkpoint it begins at the beginning");
         run->add_option("--record-requests", run_.record_requests,
                         "Record the request streams in this file; replay it with traffic of kind "
                         "recorded (sim/docs/traffic.md)");

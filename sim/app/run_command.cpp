@@ -174,6 +174,11 @@ void finish_report(RunContext& context, RunOptions const& options) {
 
 int run_command(comm::Communicator& comm, RunOptions const& options) {
     if (config::is_fleet_study_file(options.spec)) return fleet_command(comm, options);
+    if (options.checkpoint.resume || !options.checkpoint.folder.empty()) {
+        throw Error(ExitCode::usage,
+                    "--checkpoint, --resume: " + options.spec +
+                        " is no fleet study; only those keep their state. run it again");
+    }
     config::Spec spec;
     comm.run_phase("reading the spec", [&] {
         spec = config::load_spec(options.spec, options.overrides);

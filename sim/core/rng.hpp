@@ -87,6 +87,9 @@ class CounterRng {
     /// Exponential with the given mean.
     double exponential(double mean) { return -mean * std::log(1.0 - uniform()); }
 
+    /// Whether bytes that were loaded as a stream can be one.
+    [[nodiscard]] bool is_valid() const { return used_ <= 4; }
+
   private:
     r123::Philox4x32::key_type key_{};
     r123::Philox4x32::ctr_type counter_{};

@@ -46,6 +46,19 @@ class ArrivalStream {
     /// process.
     [[nodiscard]] double session_rate(std::size_t index) const { return session_rates_[index]; }
 
+    /// How far the stream is, see core/archive.hpp; the rest follows from the constructor.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar.fixed(recent_);
+        ar(rng_, thinning_, time_ns_, made_, head_);
+        if constexpr (Archive::kLoads) {
+            bool inside = head_.place < users_.places(node_);
+            for (auto const place : recent_) inside = inside && place < users_.places(node_);
+            ar.require(inside && rng_.is_valid() && thinning_.is_valid(),
+                       "requests of users whom the node does not have");
+        }
+    }
+
   private:
     [[nodiscard]] std::uint32_t draw_place(std::uint32_t u, std::uint32_t v) const;
     void make_head();

@@ -47,6 +47,12 @@ struct SeriesBin {
     std::uint64_t lost = 0;        ///< asked of a node that was gone, or waiting there when it went
     std::uint64_t made_bytes = 0;  ///< of entries made from ids
     metrics::CoarseHistogram latency;
+
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(requests, hbm_hits, hits, shed, good, latency_ns, lost, made_bytes, latency);
+    }
 };
 
 /// What one event of the run did, summed over nodes.
@@ -89,6 +95,16 @@ struct FleetResult {
     std::array<std::uint64_t, kResidences> capacity_bytes{};
     std::uint64_t state_bytes = 0;
     std::uint64_t simulated_users = 0;
+
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(offered, warmup_requests, shed, lost, served, good, found, abandoned, guests,
+           prefilled_interactions, appended_events, evictions, dropped, batches, link_entry_bytes,
+           link_table_bytes, write_back_bytes, nvme_read_bytes, nvme_write_bytes, nic_bytes,
+           busy_ns, decision_hash, latency, series, events, entries, used_bytes, capacity_bytes,
+           state_bytes, simulated_users);
+    }
 };
 
 void merge(FleetResult& a, FleetResult const& b);

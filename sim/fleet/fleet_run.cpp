@@ -33,17 +33,34 @@ NodeRun node_run(FleetParams const& params) {
 struct Running {
     ArrivalStream stream;
     NodeSim sim;
+    /// Not `starts`: its state will be loaded.
     Running(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
-            ServingCosts const& costs, EventPlan const& plan, std::uint32_t node)
+            ServingCosts const& costs, EventPlan const& plan, std::uint32_t node,
+            bool starts = true)
         : stream(users, params.traffic, params.seed, node),
           sim(setup, costs, node_run(params), node, users.places(node)) {
+        sim.schedule(plan.events(), plan.actions(node));
+        if (!starts) return;
         std::vector<double> rates;
         for (std::size_t k = 0; k < users.classes().size(); ++k)
             rates.push_back(stream.session_rate(k));
         start_node(sim.tiers(), users, node, rates, setup.tiers, params.start, params.seed);
-        sim.schedule(plan.events(), plan.actions(node));
+    }
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(stream, sim);
+    }
+    [[nodiscard]] std::uint64_t requests() const {
+        return sim.so_far().offered + sim.so_far().warmup_requests;
     }
 };
+
+/// Of every node of a run.
+std::uint64_t running_layout(FleetParams const& params, FleetUsers const& users,
+                             NodeSetup const& setup, ServingCosts const& costs,
+                             EventPlan const& plan, std::uint32_t node) {
+    return layout_of(*std::make_unique<Running>(params, users, setup, costs, plan, node, false));
+}
 
 /// Counts requests over threads; reports from the calling thread only.
 class Counter {
@@ -62,8 +79,15 @@ class Counter {
 
 FleetResult run_alone(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
                       ServingCosts const& costs, EventPlan const& plan, std::uint32_t node,
-                      Counter& counter) {
-    auto const running = std::make_unique<Running>(params, users, setup, costs, plan, node);
+                      Counter& counter, RunKeeper* keeper, std::uint64_t layout) {
+    std::unique_ptr<Running> running;
+    bool const restored =
+        keeper != nullptr && keeper->restore(node, layout, [&](ByteSource& source) {
+            running = std::make_unique<Running>(params, users, setup, costs, plan, node, false);
+            load(source, *running);
+        });
+    if (!restored) running = std::make_unique<Running>(params, users, setup, costs, plan, node);
+    if (restored) counter.add(running->requests(), running->sim);
     std::vector<Arrival> block;
     block.reserve(kBlock);
     Nanoseconds const end = in_ns(params.traffic.duration_s);
@@ -71,8 +95,12 @@ FleetResult run_alone(FleetParams const& params, FleetUsers const& users, NodeSe
         running->stream.next(end, kBlock, block);
         running->sim.serve(block);
         counter.add(block.size(), running->sim);
+        if (keeper != nullptr && keeper->is_due(node))
+            keeper->keep(node, layout, [&](ByteSink& sink) { save(sink, *running); });
     } while (block.size() == kBlock);
-    return running->sim.finish();
+    auto result = running->sim.finish();
+    if (keeper != nullptr) keeper->done(node, result);
+    return result;
 }
 
 /// A request on its way to another node.
@@ -89,27 +117,27 @@ static_assert(std::is_trivially_copyable_v<Parcel>);
 class Windowed {
   public:
     Windowed(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
-             ServingCosts const& costs, EventPlan const& plan, FleetPeers const& peers)
+             ServingCosts const& costs, EventPlan const& plan, FleetPeers const& peers,
+             RunKeeper* keeper)
         : params_(params),
+          users_(users),
+          setup_(setup),
+          costs_(costs),
+          plan_(plan),
           peers_(peers),
+          keeper_(keeper),
           ids_(nodes_of_rank(params, peers.rank, peers.ranks)),
           router_(params.routing, params.nodes, setup.gpus, params.seed),
           inbox_(ids_.size()),
-          running_(ids_.size()) {
-#pragma omp parallel for schedule(dynamic, 1)
-        for (std::size_t i = 0; i < ids_.size(); ++i) {
-            guard([&] {
-                running_[i] = std::make_unique<Running>(params, users, setup, costs, plan, ids_[i]);
-            });
-        }
-    }
+          running_(ids_.size()) {}
 
     FleetResult run(Counter& counter) {
         Nanoseconds const end = in_ns(params_.traffic.duration_s);
         Nanoseconds const window =
             std::max<Nanoseconds>(in_ns(params_.routing.window_ms * 1e-3), 1);
-        for (Nanoseconds from = 0; from < end; from += window) {
+        for (Nanoseconds from = begin(counter); from < end; from += window) {
             if (!see_load(from)) break;  // a rank failed: the others stop with it
+            if (due_) keep(from);
             route(std::min(from + window, end));
             auto const served = serve();
             if (!failure_ && !running_.empty()) counter.add(served, running_.front()->sim);
@@ -122,10 +150,52 @@ class Windowed {
     }
 
   private:
+    /// Collective. Makes the nodes, or loads them where a run before this one left them; returns
+    /// the edge where they are.
+    Nanoseconds begin(Counter& counter) {
+        if (keeper_ != nullptr) {
+            guard([&] { layout_ = running_layout(params_, users_, setup_, costs_, plan_, 0); });
+            auto const edge = keeper_->restore_window(
+                ids_, layout_,
+                [&](std::uint32_t node, ByteSource& source) { load_node(node, source); });
+            if (edge) {
+                for (auto const& running : running_) counter.add(running->requests(), running->sim);
+                return *edge;
+            }
+        }
+#pragma omp parallel for schedule(dynamic, 1)
+        for (std::size_t i = 0; i < ids_.size(); ++i) {
+            guard([&] {
+                running_[i] =
+                    std::make_unique<Running>(params_, users_, setup_, costs_, plan_, ids_[i]);
+            });
+        }
+        return 0;
+    }
+    void load_node(std::uint32_t node, ByteSource& source) {
+        auto& running = running_[node / static_cast<std::uint32_t>(peers_.ranks)];
+        try {
+            running =
+                std::make_unique<Running>(params_, users_, setup_, costs_, plan_, node, false);
+            load(source, *running);
+        } catch (DataError const&) {
+            throw;
+        } catch (...) {
+            // Every rank tries on: the failure is told at the first edge, as everywhere.
+            guard([] { throw; });
+            source.refuse("cannot be loaded: the node cannot be made");
+        }
+    }
+    void keep(Nanoseconds edge) {
+        keeper_->keep_window(edge, ids_, layout_, [&](std::uint32_t node, ByteSink& sink) {
+            save(sink, *running_[node / static_cast<std::uint32_t>(peers_.ranks)]);
+        });
+    }
     /// Collective. False when a rank has failed.
     bool see_load(Nanoseconds now) {
-        std::vector<std::int64_t> load(params_.nodes + 1, 0);
+        std::vector<std::int64_t> load(params_.nodes + 2, 0);
         load.back() = failure_ ? 1 : 0;
+        load[params_.nodes] = keeper_ != nullptr && keeper_->window_is_due() ? 1 : 0;
         for (std::size_t i = 0; i < ids_.size(); ++i) {
             if (!running_[i]) continue;
             auto& sim = running_[i]->sim;
@@ -134,7 +204,8 @@ class Windowed {
         }
         if (peers_.ranks > 1) peers_.max(load);
         bool const good = load.back() == 0;
-        load.pop_back();
+        due_ = load[params_.nodes] != 0;
+        load.resize(params_.nodes);
         router_.see(load);
         return good;
     }
@@ -211,7 +282,14 @@ class Windowed {
     }
 
     FleetParams const& params_;
+    FleetUsers const& users_;
+    NodeSetup const& setup_;
+    ServingCosts const& costs_;
+    EventPlan const& plan_;
     FleetPeers const& peers_;
+    RunKeeper* keeper_;
+    std::uint64_t layout_ = 0;
+    bool due_ = false;  ///< a rank wishes to keep the state
     std::vector<std::uint32_t> ids_;
     Router router_;
     std::vector<std::vector<Parcel>> inbox_;
@@ -265,7 +343,7 @@ std::uint64_t state_bytes_needed(FleetParams const& params, EvictionPolicy polic
 }
 
 FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, ServingCosts const& costs,
-                      FleetPeers const& peers, FleetProgress const& progress) {
+                      FleetPeers const& peers, FleetProgress const& progress, RunKeeper* keeper) {
     validate(params.sampled_nodes == 0 || params.routing.kind == RoutingKind::home,
              "run_fleet: nodes are independent only where users stay at home");
     FleetUsers const users(params.users, params.nodes, params.activity, params.history,
@@ -274,14 +352,19 @@ FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, Serving
     auto const plan = plan_of_events(params);
     Counter counter(progress, expected_requests(params, users, ids));
     if (params.routing.kind != RoutingKind::home)
-        return Windowed(params, users, setup, costs, plan, peers).run(counter);
+        return Windowed(params, users, setup, costs, plan, peers, keeper).run(counter);
+    std::uint64_t const layout =
+        keeper == nullptr ? 0 : running_layout(params, users, setup, costs, plan, 0);
     // Sums of integers: the order in which nodes end does not matter.
     FleetResult merged;
+    if (keeper != nullptr) merge(merged, keeper->done_before());
     std::vector<std::exception_ptr> failures(ids.size());
 #pragma omp parallel for schedule(dynamic, 1)
     for (std::size_t i = 0; i < ids.size(); ++i) {
         try {
-            auto const result = run_alone(params, users, setup, costs, plan, ids[i], counter);
+            if (keeper != nullptr && keeper->is_done(ids[i])) continue;
+            auto const result =
+                run_alone(params, users, setup, costs, plan, ids[i], counter, keeper, layout);
 #pragma omp critical(ckvsim_fleet_merge)
             merge(merged, result);
         } catch (...) {

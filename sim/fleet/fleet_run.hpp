@@ -13,6 +13,7 @@
 #include "fleet/node_setup.hpp"
 #include "fleet/node_sim.hpp"
 #include "fleet/routing.hpp"
+#include "fleet/run_keeper.hpp"
 #include "fleet/start_state.hpp"
 
 namespace ckvsim::fleet {
@@ -61,7 +62,9 @@ std::uint64_t state_bytes_needed(FleetParams const& params, EvictionPolicy polic
                                  int threads);
 
 /// This rank's part; merge over ranks (fleet_result.hpp). Collective where routing looks at load.
+/// With a keeper it begins where an earlier run was and keeps where it is.
 FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, ServingCosts const& costs,
-                      FleetPeers const& peers, FleetProgress const& progress = {});
+                      FleetPeers const& peers, FleetProgress const& progress = {},
+                      RunKeeper* keeper = nullptr);
 
 }  // namespace ckvsim::fleet

@@ -1,6 +1,7 @@
 #include "fleet/node_sim.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -140,10 +141,11 @@ bool NodeSim::too_slow(std::uint32_t gpu, Residence found, std::uint64_t entry_b
 
 /// An entry has reached host memory from flash: on to its GPU.
 void NodeSim::land(Hop const& hop) {
+    Gpu& gpu = gpus_.at(hop.gpu);  // checked: hops come out of checkpoints, too
     Pending request = hop.request;
     request.ready_ns = std::max(request.ready_ns, over_link(hop.gpu, hop.at_ns, hop.link_bytes));
-    --gpus_[hop.gpu].hopping;
-    gpus_[hop.gpu].coming.push(request);
+    --gpu.hopping;
+    gpu.coming.push(request);
 }
 
 Nanoseconds NodeSim::over_link(std::uint32_t gpu, Nanoseconds at_ns, std::uint64_t bytes) {
@@ -370,6 +372,31 @@ Nanoseconds NodeSim::backlog_ns(Nanoseconds now) const {
                (gpu.answered == 0 ? 1000 : gpu.worked_ns / static_cast<Nanoseconds>(gpu.answered));
     }
     return sum;
+}
+
+bool NodeSim::is_whole() const {
+    for (auto const& gpu : gpus_) {
+        if (!std::has_single_bit(gpu.ready.size()) || gpu.head >= gpu.ready.size() ||
+            gpu.count > gpu.ready.size())
+            return false;
+    }
+    auto const known = [&](std::vector<std::uint16_t> const& events) {
+        return std::all_of(events.begin(), events.end(),
+                           [&](std::uint16_t event) { return event < faults_.events.size(); });
+    };
+    if (faults_.next > faults_.actions.size() || !known(faults_.active) ||
+        !known(faults_.link_swaps) || !known(faults_.nic_swaps) ||
+        (faults_.crash_event > 0 && !known({faults_.crash_event})))
+        return false;
+    if (!std::has_single_bit(guests_.size())) return false;
+    std::uint64_t guests = 0;
+    for (auto const& [user, place] : guests_) {
+        if (user == kNoUser) continue;
+        ++guests;
+        if (place < users_ || place >= tiers_.places()) return false;
+    }
+    return guests == guest_count_ && 2 * guests <= guests_.size() &&
+           (owed_.empty() || (owed_.size() >= users_ && owed_.size() <= tiers_.places()));
 }
 
 std::uint32_t NodeSim::guest_place(std::uint64_t user, std::uint32_t events) {

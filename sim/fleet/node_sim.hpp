@@ -66,6 +66,18 @@ class NodeSim {
     /// Serves what waits and returns the counters.
     FleetResult finish();
 
+    /// Everything that changes between two requests, see core/archive.hpp; load into a simulation
+    /// that was made with the same arguments. A new member that changes belongs here, too.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(tiers_);
+        ar.fixed(gpus_);
+        ar(nvme_, nic_, hops_, order_, result_, hash_, guests_, guest_count_, owed_, rates_,
+           faults_);
+        if constexpr (Archive::kLoads)
+            ar.require(is_whole(), "a node's queues or guests are broken");
+    }
+
   private:
     struct Pending {
         Nanoseconds ready_ns = 0;
@@ -105,6 +117,12 @@ class NodeSim {
         std::size_t head = 0;
         std::size_t count = 0;
         std::priority_queue<Pending, std::vector<Pending>, Later> coming;
+
+        template <class Archive>
+        void archive(Archive& ar) {
+            ar(link_in, link_out, free_ns, batches, worked_ns, answered, hopping, ready, head,
+               count, coming);
+        }
     };
     struct Transfer {
         Nanoseconds ready_ns = 0;
@@ -135,6 +153,12 @@ class NodeSim {
         std::vector<std::uint16_t> active;
         std::vector<std::uint16_t> link_swaps;  ///< refreshes whose delivery takes part of the link
         std::vector<std::uint16_t> nic_swaps;
+
+        /// Events and actions come from schedule().
+        template <class Archive>
+        void archive(Archive& ar) {
+            ar(next, next_ns, crash_ns, crash_event, down, active, link_swaps, nic_swaps);
+        }
     };
 
     /// `lacking`: events that the entry does not hold yet, the arrival's own included.
@@ -169,6 +193,8 @@ class NodeSim {
         return place < owed_.size() ? owed_[place] : 0;
     }
     std::uint32_t guest_place(std::uint64_t user, std::uint32_t events);
+    /// Whether loaded queues and guests can be used.
+    [[nodiscard]] bool is_whole() const;
 
     NodeSetup const& setup_;
     ServingCosts const& costs_;

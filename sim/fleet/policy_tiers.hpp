@@ -135,6 +135,10 @@ class PolicyTiers final : public TierLists {
         return sum;
     }
 
+    void archive(SaveArchive& ar) override { archive_all(ar); }
+    void archive(LoadArchive& ar) override { archive_all(ar); }
+    void archive(LayoutArchive& ar) override { archive_all(ar); }
+
     void check() const override {
         check_tier<Residence::hbm>();
         check_tier<Residence::dram>();
@@ -202,6 +206,19 @@ class PolicyTiers final : public TierLists {
             }
         }
     };
+
+    template <class Archive>
+    void archive_all(Archive& ar) {
+        std::array<bool, 2> const linked = {own_links_[0].size() > 0, own_links_[1].size() > 0};
+        archive_states(ar);
+        ar.fixed(lists_);
+        if constexpr (Archive::kLoads) {
+            for (std::size_t i = 0; i < 2; ++i)
+                ar.require(linked[i] == (own_links_[i].size() > 0), "links of another policy");
+            for (auto const& list : lists_)
+                ar.require(list.within(places_), "a list of users who do not exist");
+        }
+    }
 
     template <Residence kTier>
     static constexpr std::uint8_t kBit = 1U << static_cast<unsigned>(kTier);

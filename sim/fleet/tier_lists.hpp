@@ -35,6 +35,10 @@ class TierLists {
     /// Bytes of the policies' own arrays.
     [[nodiscard]] virtual std::uint64_t policy_bytes() const = 0;
 
+    virtual void archive(SaveArchive& ar) = 0;
+    virtual void archive(LoadArchive& ar) = 0;
+    virtual void archive(LayoutArchive& ar) = 0;
+
     std::uint32_t add_place();
     [[nodiscard]] std::uint64_t capacity_bytes(Residence tier) const;
     [[nodiscard]] std::uint64_t state_bytes() const;
@@ -47,6 +51,14 @@ class TierLists {
     [[nodiscard]] policies::Links* own_links(std::size_t below) { return own_links_[below].data(); }
 
   protected:
+    /// States and links; loading requires that every neighbour exists.
+    template <class Archive>
+    void archive_states(Archive& ar) {
+        ar(places_, states_, own_links_);
+        if constexpr (Archive::kLoads)
+            ar.require(neighbours_exist(), "a user's neighbours in a list do not exist");
+    }
+    [[nodiscard]] bool neighbours_exist() const;
     [[nodiscard]] Residence residence_of(std::uint32_t place) const {
         return static_cast<Residence>(states_[place].residence);
     }

@@ -73,6 +73,24 @@ TierLists::TierLists(std::uint64_t users, std::uint32_t gpus, TierParams const& 
     for (std::uint32_t n = 0; n <= max_; ++n) entry_bytes_.push_back(costs.entry_bytes(n));
 }
 
+bool TierLists::neighbours_exist() const {
+    auto const exists = [&](std::uint32_t place) {
+        return place == policies::kNone || place < places_;
+    };
+    auto const good = [&](policies::Links links) {
+        return exists(links.newer) && exists(links.older);
+    };
+    if (places_ > states_.size() || places_ > kNoPlace) return false;
+    for (auto const& own : own_links_)
+        if (own.size() > 0 && own.size() < places_) return false;
+    for (std::size_t p = 0; p < places_; ++p) {
+        if (states_[p].residence >= kResidences || !good(states_[p].links)) return false;
+        for (auto const& own : own_links_)
+            if (own.size() > 0 && !good(own[p])) return false;
+    }
+    return true;
+}
+
 std::uint32_t TierLists::sum_of_events(UserState const& s, std::uint32_t appended) {
     return std::min<std::uint32_t>(s.events + appended, 65535);
 }
@@ -186,5 +204,17 @@ std::uint32_t NodeTiers::add_place() {
 }
 
 void NodeTiers::check() const { lists_->check(); }
+
+void NodeTiers::archive(SaveArchive& ar) { lists_->archive(ar); }
+void NodeTiers::archive(LayoutArchive& ar) { lists_->archive(ar); }
+void NodeTiers::archive(LoadArchive& ar) {
+    lists_->archive(ar);
+    find_arrays();
+    try {
+        lists_->check();
+    } catch (InternalError const& error) {
+        ar.refuse(error.what());
+    }
+}
 
 }  // namespace ckvsim::fleet

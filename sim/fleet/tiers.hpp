@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "core/archive.hpp"
 #include "core/ids.hpp"
 #include "fleet/fleet_users.hpp"
 #include "fleet/serving_costs.hpp"
@@ -165,6 +166,11 @@ class NodeTiers {
 
     /// Lists, bytes and counts agree with the states; for tests. Throws InternalError.
     void check() const;
+
+    /// States, links and policies, see core/archive.hpp. What is loaded is checked.
+    void archive(SaveArchive& ar);
+    void archive(LoadArchive& ar);
+    void archive(LayoutArchive& ar);
 
   private:
     void find_arrays();

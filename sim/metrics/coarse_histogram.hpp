@@ -32,6 +32,14 @@ class CoarseHistogram {
     }
     void add_to_bucket(std::size_t index, std::uint64_t count);
 
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(counts_);
+        if constexpr (Archive::kLoads)
+            ar.require(counts_.size() <= kBuckets, "a histogram has too many buckets");
+    }
+
     bool operator==(CoarseHistogram const&) const = default;
 
   private:

@@ -47,6 +47,8 @@ std::int64_t saturating_add(std::int64_t a, std::int64_t b, std::uint64_t count 
 
 }  // namespace
 
+std::size_t LatencySketch::most_buckets() { return kBuckets; }
+
 void LatencySketch::add(Nanoseconds value_ns, std::uint64_t count) {
     if (count == 0) return;
     Nanoseconds const value = std::max<Nanoseconds>(value_ns, 0);

@@ -30,7 +30,16 @@ class LatencySketch {
     [[nodiscard]] std::vector<std::int64_t> serialise() const;  ///< fixed length for every sketch
     static LatencySketch deserialise(std::vector<std::int64_t> const& flat, Nanoseconds max_ns);
 
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(buckets_, count_, sum_ns_, max_ns_);
+        if constexpr (Archive::kLoads)
+            ar.require(buckets_.size() <= most_buckets(), "a latency sketch has too many buckets");
+    }
+
   private:
+    static std::size_t most_buckets();
     std::vector<std::uint64_t> buckets_;  ///< grown to the octave of the largest value
     std::uint64_t count_ = 0;
     std::int64_t sum_ns_ = 0;

@@ -28,6 +28,12 @@ class ServerPool {
         return std::max(ready_ns, *std::min_element(free_ns_.begin(), free_ns_.end()));
     }
 
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar.fixed(free_ns_);
+    }
+
   private:
     std::vector<Nanoseconds> free_ns_;
 };

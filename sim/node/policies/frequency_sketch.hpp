@@ -47,6 +47,18 @@ class FrequencySketch {
     void prefetch(std::uint64_t hash) const { __builtin_prefetch(&lines_[line_of(hash)]); }
     [[nodiscard]] std::uint64_t memory_bytes() const { return lines_.bytes(); }
 
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(lines_, entries_, sample_, increments_, shift_);
+        if constexpr (Archive::kLoads) {
+            ar.require(std::has_single_bit(entries_) && entries_ >= 16 &&
+                           lines_.size() == entries_ / 8 &&
+                           shift_ == 64U - static_cast<unsigned>(std::countr_zero(entries_ / 8)),
+                       "a frequency sketch of an impossible size");
+        }
+    }
+
   private:
     using Line = std::array<std::uint64_t, 8>;
 

@@ -64,6 +64,8 @@ class ListPolicy {
     [[nodiscard]] std::uint64_t count() const { return list_.count(); }
     /// Of the policy's own arrays.
     [[nodiscard]] static std::uint64_t memory_bytes() { return 0; }
+    /// Whether all slots that the policy names are below `slots`, after loading it.
+    [[nodiscard]] bool within(std::uint64_t slots) const { return list_.within(slots); }
 
   private:
     template <SlotStore Store, EvictionSink Sink>

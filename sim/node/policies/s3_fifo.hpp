@@ -84,6 +84,10 @@ class S3Fifo {
     [[nodiscard]] std::uint64_t ghosts() const { return ghost_.count(); }
     /// Of the policy's own arrays.
     [[nodiscard]] static std::uint64_t memory_bytes() { return 0; }
+    /// Whether all slots that the policy names are below `slots`, after loading it.
+    [[nodiscard]] bool within(std::uint64_t slots) const {
+        return small_.within(slots) && main_.within(slots) && ghost_.within(slots);
+    }
 
   private:
     static constexpr std::uint32_t kSmall = 1;

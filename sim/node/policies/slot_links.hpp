@@ -28,6 +28,11 @@ class SlotList {
     [[nodiscard]] bool empty() const { return oldest_ == kNone; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
     [[nodiscard]] std::uint64_t count() const { return count_; }
+    /// Whether the ends are slots below `slots`, for lists that were loaded.
+    [[nodiscard]] bool within(std::uint64_t slots) const {
+        return (newest_ == kNone || newest_ < slots) && (oldest_ == kNone || oldest_ < slots) &&
+               (newest_ == kNone) == (oldest_ == kNone);
+    }
     /// A member's bytes change; the caller updates the store.
     void rebook(std::uint64_t before, std::uint64_t after) { bytes_ += after - before; }
 

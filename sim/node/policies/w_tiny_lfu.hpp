@@ -98,6 +98,16 @@ class WTinyLfu {
     }
     /// Of the sketch: 8 to 32 bytes an entry, at least 128.
     [[nodiscard]] std::uint64_t memory_bytes() const { return sketch_.memory_bytes(); }
+    /// Members, see core/archive.hpp.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(window_, probation_, protected_, capacity_, window_capacity_, main_capacity_,
+           protected_capacity_, sketch_);
+    }
+    /// Whether all slots that the policy names are below `slots`, after loading it.
+    [[nodiscard]] bool within(std::uint64_t slots) const {
+        return window_.within(slots) && probation_.within(slots) && protected_.within(slots);
+    }
 
   private:
     static constexpr std::uint32_t kWindow = 1;
