@@ -384,6 +384,8 @@ bool NodeSim::is_whole() const {
         return std::all_of(events.begin(), events.end(),
                            [&](std::uint16_t event) { return event < faults_.events.size(); });
     };
+    for (auto const& action : faults_.actions)
+        if (!known({action.event}) || action.slices == 0) return false;
     if (faults_.next > faults_.actions.size() || !known(faults_.active) ||
         !known(faults_.link_swaps) || !known(faults_.nic_swaps) ||
         (faults_.crash_event > 0 && !known({faults_.crash_event})))

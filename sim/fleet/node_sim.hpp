@@ -154,10 +154,11 @@ class NodeSim {
         std::vector<std::uint16_t> link_swaps;  ///< refreshes whose delivery takes part of the link
         std::vector<std::uint16_t> nic_swaps;
 
-        /// Events and actions come from schedule().
+        /// The events come from schedule(); some actions are made on the way.
         template <class Archive>
         void archive(Archive& ar) {
-            ar(next, next_ns, crash_ns, crash_event, down, active, link_swaps, nic_swaps);
+            ar(actions, next, next_ns, crash_ns, crash_event, down, away, active, link_swaps,
+               nic_swaps);
         }
     };
 

@@ -1,0 +1,111 @@
+"""Checkpoints of fleet studies: what is refused and why, what is left, what goes on. Random kills: scripts/checks/kill_resume."""
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import CKVSIM, ENVIRONMENT, PLATFORM, SOURCE, SPEC, hashes, launch, mpirun, settings
+
+FLEET = SOURCE / "workloads/specs/fleet-ci.json"
+STUDY = settings(files__platform=PLATFORM, traffic__requests=40000, fleet__nodes=3)
+WINDOWS = settings(fleet__routing__kind="two_choices")
+
+
+class Checkpoints(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ckvsim-checkpoint-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.kept = self.folder / "x.h5.checkpoint"
+
+    def command(self, extra=(), ranks=1):
+        return [str(part) for part in [*(mpirun(ranks) if ranks > 1 else []), CKVSIM, "run", FLEET, *STUDY, "-q", "-o", "x.h5",
+                                       "--checkpoint-interval", "0.01", *extra]]
+
+    def run_it(self, extra=(), ranks=1):
+        return launch(self.command(extra, ranks), self.folder)
+
+    def kill_when(self, pattern, extra=(), files=1):
+        """Kills a run while its checkpoint holds so many files of that name; again when it was too late."""
+        for _ in range(30):
+            shutil.rmtree(self.kept, ignore_errors=True)
+            with subprocess.Popen(self.command(extra), cwd=self.folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                while process.poll() is None and len(list(self.kept.glob(pattern))) < files:
+                    time.sleep(0.001)
+                process.kill()
+            if len(list(self.kept.glob(pattern))) >= files:
+                return
+        self.fail(f"no run was killed with {files} of {pattern}")
+
+    def test_a_finished_run_leaves_nothing_but_its_report(self):
+        for extra in ((), ("--resume",), ("--checkpoint", "none")):
+            outcome = self.run_it(extra)
+            self.assertEqual(outcome.code, 0, str(outcome))
+            self.assertEqual([path.name for path in self.folder.iterdir()], ["x.h5"])
+
+    def test_resumed_runs_end_in_the_same_hash_on_any_ranks(self):
+        for pattern, extra in (("node-*[0-9]", ()), ("window-*.json", WINDOWS)):
+            whole = hashes(self.run_it(extra))["logical"]
+            for ranks in (1, 2, 4):
+                self.kill_when(pattern, extra)
+                outcome = self.run_it([*extra, "--resume"], ranks)
+                self.assertEqual(outcome.code, 0, str(outcome))
+                self.assertEqual(hashes(outcome)["logical"], whole)
+                self.assertEqual(outcome.err, "")
+                self.assertFalse(self.kept.exists())
+
+    def test_damaged_states_are_refused_and_the_one_before_is_used(self):
+        for pattern, extra in (("node-*[0-9]", ()), ("window-*.json", WINDOWS)):
+            whole = hashes(self.run_it(extra))["logical"]
+            for cut in (True, False):
+                self.kill_when(pattern, extra, 1 if pattern.startswith("node") else 2)
+                states = pattern if pattern.startswith("node") else "window-*[0-9]"
+                newest = max(self.kept.glob(states), key=lambda path: path.stat().st_mtime_ns)
+                content = newest.read_bytes()
+                middle = len(content) // 2
+                newest.write_bytes(content[:middle] if cut else content[:middle] + b"damaged!" + content[middle + 8:])
+                outcome = self.run_it([*extra, "--resume"])
+                self.assertEqual(outcome.code, 0, str(outcome))
+                self.assertIn(newest.name, outcome.err)
+                self.assertIn("truncated" if cut else "checksum is wrong", outcome.err)
+                self.assertEqual(hashes(outcome)["logical"], whole)
+
+    def test_a_foreign_checkpoint_is_refused_with_the_reason(self):
+        self.kill_when("node-*[0-9]")
+        for ranks in (1, 2):
+            outcome = self.run_it(["--resume", *settings(seed=2)], ranks)
+            self.assertEqual(outcome.code, 4, str(outcome))
+            self.assertIn("belongs to another study: its spec differs", outcome.err)
+            self.assertIn("begin again without --resume", outcome.err)
+        description = self.kept / "checkpoint.json"
+        text = description.read_text()
+        for changed, reason in ((text.replace('"epoch": 1', '"epoch": "one"'), "is damaged"),
+                                (text.replace('"program": "', '"program": "0.0.0 '), "was changed after"), ("{", "is damaged")):
+            description.write_text(changed)
+            outcome = self.run_it(["--resume"])
+            self.assertEqual(outcome.code, 4, str(outcome))
+            self.assertIn(reason, outcome.err)
+
+    def test_without_resume_the_old_checkpoint_is_set_aside(self):
+        self.kill_when("node-*[0-9]")
+        outcome = self.run_it()
+        self.assertEqual(outcome.code, 0, str(outcome))
+        self.assertIn("x.h5.checkpoint.old", outcome.err)
+        self.assertTrue((self.folder / "x.h5.checkpoint.old/checkpoint.json").exists())
+
+    def test_folders_that_cannot_be_used(self):
+        (self.folder / "mine").mkdir()
+        (self.folder / "mine/thesis.txt").write_text("x")
+        for given, reason in (("mine", "holds thesis.txt"), ("/proc/none", "cannot create folder")):
+            outcome = self.run_it(["--checkpoint", given])
+            self.assertEqual(outcome.code, 5, str(outcome))
+            self.assertIn(reason, outcome.err)
+        outcome = launch([CKVSIM, "run", SPEC, "--resume"], self.folder)
+        self.assertEqual(outcome.code, 2, str(outcome))
+        self.assertIn("is no fleet study", outcome.err)
+
+
+if __name__ == "__main__":
+    unittest.main()
