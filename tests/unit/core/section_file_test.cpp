@@ -65,7 +65,7 @@ TEST_F(Sections, WithoutCommitNothingIsLeft) {
 TEST_F(Sections, AnyChangedByteIsFound) {
     write();
     auto const whole = read_file(path_);
-    for (std::size_t at = 0; at < whole.size(); at += 1 + whole.size() / 97) {
+    for (std::size_t at = 0; at < whole.size(); at += 1 + whole.size() / 23) {
         auto changed = whole;
         changed[at] = static_cast<char>(changed[at] ^ 0x10);
         write_file_atomically(path_, changed);
@@ -73,7 +73,7 @@ TEST_F(Sections, AnyChangedByteIsFound) {
         try {
             SectionFile const file(path_, kKey);
             found = !file.torn().empty() || file.digest() != digest_;
-            for (auto const& entry : file.entries()) file.open(entry);
+            for (auto const& entry : file.entries()) (void)file.open(entry);
         } catch (DataError const&) {
             found = true;
         }
