@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "config/spec.hpp"
 #include "core/error.hpp"
 
 namespace ckvsim::app {
@@ -240,6 +241,18 @@ FleetOutcome outcome_of(config::FleetStudy const& study, FleetCase const& item,
             setup.costs.entry_bytes(std::min(events, setup.costs.max_interactions())));
     });
     return outcome;
+}
+
+std::vector<double> load_noise(std::string const& path) {
+    if (path.empty()) return {1.0};
+    auto const platform = config::load_platform(path);
+    for (auto const& [key, stages] : platform.costs) {
+        auto const decode = stages.find("decode");
+        if (decode != stages.end()) return decode->second.noise_quantiles;
+    }
+    throw DataError(path, 0,
+                    "the platform has no measured decode costs to take variability from; measure "
+                    "them with: ckvsim calibrate <spec>");
 }
 
 FleetOutcome search_case(config::FleetStudy const& study, FleetCase const& item,

@@ -68,6 +68,10 @@ fleet::FleetResult run_case(config::FleetStudy const& study, FleetCase const& it
                             fleet::FleetProgress const& progress,
                             fleet::RunKeeper* keeper = nullptr);
 
+/// Ratios of measured decode times to their mean, from the first strategy of a calibrated platform
+/// file that has them; {1} for an empty path. Throws DataError when none has.
+std::vector<double> load_noise(std::string const& path);
+
 /// The case with its search, on this process alone.
 FleetOutcome search_case(config::FleetStudy const& study, FleetCase const& item,
                          FleetCaseSetup const& setup);

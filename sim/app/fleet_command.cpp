@@ -40,19 +40,6 @@ struct Study {
     std::uint64_t state_bytes = 0;  ///< most that a case keeps in a checkpoint, all ranks together
 };
 
-/// Ratios of measured decode times to their mean, from the first strategy that has them.
-std::vector<double> load_noise(std::string const& path) {
-    if (path.empty()) return {1.0};
-    auto const platform = config::load_platform(path);
-    for (auto const& [key, stages] : platform.costs) {
-        auto const decode = stages.find("decode");
-        if (decode != stages.end()) return decode->second.noise_quantiles;
-    }
-    throw DataError(path, 0,
-                    "the platform has no measured decode costs to take variability from; measure "
-                    "them with: ckvsim calibrate <spec>");
-}
-
 /// Cases are dealt to ranks when each simulates few nodes; else every case is split by nodes.
 bool cases_by_rank(config::FleetStudy const& spec) {
     return spec.search != config::FleetSearch::none || spec.fleet.sampled_nodes > 0;

@@ -12,6 +12,7 @@
 
 #include "app/cachesim_command.hpp"
 #include "app/commands.hpp"
+#include "app/plan_command.hpp"
 #include "app/running_stage.hpp"
 #include "app/validate_sim_command.hpp"
 #include "core/error.hpp"
@@ -60,6 +61,9 @@ class CommandLine {
         app_.set_help_all_flag("--help-all", "Help of all subcommands");
         app_.set_version_flag("--version", ckvsim::app::version_line, "Print version and commit");
         declare_run();
+        ckvsim::app::declare_plan(app_, plan_)->callback([this] {
+            chosen_ = [this] { return ckvsim::app::plan_command(comm_, plan_); };
+        });
         declare_spec_commands();
         declare_file_commands();
     }
@@ -243,6 +247,7 @@ class CommandLine {
     ckvsim::app::ImportCommand import_;
     ckvsim::app::CachesimOptions cachesim_;
     ckvsim::app::ValidateSimOptions validate_sim_;
+    ckvsim::app::PlanOptions plan_;
     std::string output_, schema_, left_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;

@@ -42,7 +42,8 @@ std::vector<std::string> const kConstants = {"gpus",
 /// ... and those that a platform may leave out.
 std::vector<std::string> const kOptionalConstants = {
     "nvme_bytes",      "nvme_devices",    "nvme_read_bytes_per_s", "nvme_write_bytes_per_s",
-    "nvme_latency_ns", "nic_bytes_per_s", "nic_latency_ns"};
+    "nvme_latency_ns", "nic_bytes_per_s", "nic_latency_ns",        "cost_per_node_hour",
+    "idle_watts",      "busy_watts"};
 
 constexpr RealRange kPositive = {.low = 0, .above_low = true};
 constexpr RealRange kNotNegative = {.low = 0};
@@ -116,6 +117,14 @@ void describe_constants(KeyVisitor& v, node::Platform& p) {
              kPositive);
     optional("nic_latency_ns", "of one request over the network", "ns", p.nic_latency_ns,
              kNotNegative);
+    optional("cost_per_node_hour", "price of a node for an hour; absent or 0 = not given",
+             "currency", p.cost_per_node_hour, kNotNegative);
+    v.text({.name = "currency", .meaning = "of the price, for example USD"}, p.currency,
+           {.shortest = 0, .longest = 8});
+    optional("idle_watts", "power of a whole node without work; absent or 0 = not given", "W",
+             p.idle_watts, kNotNegative);
+    optional("busy_watts", "power of a whole node whose GPUs always work; absent or 0 = not given",
+             "W", p.busy_watts, kNotNegative);
     v.integer({.name = "workers",
                .meaning = "requests of a batch that a server works on side by side: threads of a "
                           "calibrated machine, 1 for a GPU"},
@@ -185,6 +194,14 @@ void check_sources(node::Platform const& platform, Problems& problems) {
                      close.empty() ? "remove it" : "did you mean \"" + close + "\"?");
     }
     if (platform.kind != node::PlatformKind::nominal) return;
+    for (auto const& [name, value] : {std::pair{"cost_per_node_hour", platform.cost_per_node_hour},
+                                      std::pair{"idle_watts", platform.idle_watts},
+                                      std::pair{"busy_watts", platform.busy_watts}}) {
+        if (value <= 0.0 || sources.count(name) > 0) continue;
+        problems.add(join_pointer("/constant_sources", name),
+                     "missing: a price or a power that nobody vouches for ends up in plans",
+                     "say which price list, data sheet or measurement it comes from");
+    }
     for (auto const& name : kConstants) {
         if (sources.count(name) == 0) {
             problems.add(join_pointer("/constant_sources", name),
@@ -192,6 +209,15 @@ void check_sources(node::Platform const& platform, Problems& problems) {
                          "say which data sheet or assumption it comes from");
         }
     }
+}
+
+void check_costs_of_nodes(node::Platform const& platform, Problems& problems) {
+    if (platform.cost_per_node_hour > 0.0 && platform.currency.empty())
+        problems.add("/currency", "missing although cost_per_node_hour is given",
+                     "say which currency it is in, for example USD");
+    if (platform.idle_watts > 0.0 && platform.busy_watts < platform.idle_watts)
+        problems.add("/busy_watts", "less than idle_watts, or missing",
+                     "give the power of a node whose GPUs always work");
 }
 
 void check_nvme(node::Platform const& platform, Problems& problems) {
@@ -253,6 +279,7 @@ node::Platform parse_platform(std::string const& text, std::string const& origin
     reader.finish();
     check_sources(platform, problems);
     check_nvme(platform, problems);
+    check_costs_of_nodes(platform, problems);
     check_costs(platform, problems);
     problems.throw_if_any(origin);
     platform.digest = to_hex(hash_bytes(text.data(), text.size()));

@@ -27,6 +27,17 @@ double normal_quantile(double p) {
     return 0.5 * (low + high);
 }
 
+/// Normal quantiles of the lengths: the same for every population, and slow to find.
+std::vector<double> const& length_quantiles() {
+    static std::vector<double> const kQuantiles = [] {
+        std::vector<double> quantiles(kLengthQuantiles);
+        for (std::size_t i = 0; i < kLengthQuantiles; ++i)
+            quantiles[i] = normal_quantile((static_cast<double>(i) + 0.5) / kLengthQuantiles);
+        return quantiles;
+    }();
+    return kQuantiles;
+}
+
 /// Upper edges of the classes as shares of the users, least active first: an eighth steps through
 /// the lower half, then every class holds half of what is left.
 std::vector<double> class_edges(std::uint32_t classes) {
@@ -75,8 +86,7 @@ FleetUsers::FleetUsers(std::uint64_t users, std::uint32_t nodes, ActivityParams 
     for (auto& c : classes_) c.relative_rate *= static_cast<double>(users) / sum;
     lengths_.resize(kLengthQuantiles);
     for (std::size_t i = 0; i < kLengthQuantiles; ++i) {
-        double const p = (static_cast<double>(i) + 0.5) / kLengthQuantiles;
-        double const length = history.median * std::exp(history.sigma * normal_quantile(p));
+        double const length = history.median * std::exp(history.sigma * length_quantiles()[i]);
         lengths_[i] = static_cast<std::uint16_t>(
             std::clamp(std::round(length), static_cast<double>(history.shortest),
                        static_cast<double>(std::min<std::uint32_t>(history.longest, 65535))));

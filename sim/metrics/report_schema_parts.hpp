@@ -34,6 +34,7 @@ std::vector<TableSchema> memory_tables();
 std::vector<TableSchema> accuracy_tables();
 std::vector<TableSchema> serving_tables();
 std::vector<TableSchema> fleet_tables();
+std::vector<TableSchema> plan_tables();
 std::vector<TableSchema> context_tables();
 
 }  // namespace ckvsim::metrics::schema

@@ -62,6 +62,11 @@ struct Platform {
     std::uint32_t workers = 1;  ///< requests of a batch that a server works on side by side:
                                 ///< threads of the calibrated machine; 1 for a GPU
     bool fetch_overlaps_decode = true;  ///< an own copy engine; false: the server copies itself
+    // What a node costs, for plans; 0 = not given, never free.
+    double cost_per_node_hour = 0.0;
+    std::string currency;     ///< of that cost
+    double idle_watts = 0.0;  ///< of a whole node without work
+    double busy_watts = 0.0;  ///< ... whose GPUs always work
     std::map<std::string, std::string> constant_sources;
     /// Measured costs by cost key (see decode::cost_key).
     std::map<std::string, StrategyCosts> costs;

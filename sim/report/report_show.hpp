@@ -23,6 +23,8 @@ std::string comparison_table(metrics::Report const& report);
 std::string fleet_summary(metrics::Report const& report);
 /// The same of `ckvsim validate-sim`: errors by metric, and by regime.
 std::string fidelity_summary(metrics::Report const& report);
+/// The same of a plan: for every population and model what each strategy needs.
+std::string plan_summary(metrics::Report const& report);
 
 /// The named tables in full; further names: summary, notes, hash, provenance, spec. Without names:
 /// summary, notes, hashes, provenance and every table, long ones cut. Bytes and times are scaled

@@ -265,6 +265,7 @@ class Summary {
 }  // namespace
 
 std::string comparison_table(metrics::Report const& report) {
+    if (report.tables.contains("plan")) return plan_summary(report);
     if (report.tables.contains("fleet_cases")) return fleet_summary(report);
     if (report.tables.contains("fidelity_points")) return fidelity_summary(report);
     return Summary(report).render();

@@ -83,6 +83,27 @@ TEST(PlatformFile, TheCommittedNodeIsAnH100Server) {
     EXPECT_GE(platform.constant_sources.size(), 11U);
 }
 
+TEST(PlatformFile, PricesAndPowersNeedSourcesAndEachOther) {
+    auto const text = read_file(kNominal);
+    EXPECT_GT(load_platform(kNominal).cost_per_node_hour, 0.0);
+    EXPECT_EQ(load_platform(kNominal).currency, "USD");
+    EXPECT_EQ(load_platform(kNominal).idle_watts, 0.0) << "not given, not guessed";
+    auto const refused = [&](std::string const& from, std::string const& to,
+                             std::string const& key) {
+        try {
+            parse_platform(test::with(text, from, to), "p.json");
+            ADD_FAILURE() << to;
+        } catch (ConfigError const& error) {
+            EXPECT_NE(std::string(error.what()).find(key), std::string::npos) << error.what();
+        }
+    };
+    refused("\"currency\": \"USD\",", "", "/currency");
+    refused("\"busy_watts\": 10200", "\"busy_watts\": 10200, \"idle_watts\": 2000",
+            "/constant_sources/idle_watts");
+    refused("\"busy_watts\": 10200", "\"busy_watts\": 10, \"idle_watts\": 2000", "/busy_watts");
+    refused("\"cost_per_node_hour\": 98.32", "\"cost_per_node_hour\": -1", "/cost_per_node_hour");
+}
+
 TEST(PlatformFile, APlatformThatCouldNotBeReadBackIsNotWritten) {
     PlatformFile file;
     auto broken = measured();
