@@ -5,12 +5,12 @@ from . import facts
 from .facts import finite, number
 from .panels import axis, panel, series
 
-METRICS = {  # metric -> (words, target, shown as)
-    "mean_ns": ("mean latency", 0.03, "percent"),
-    "p50_ns": ("p50 latency", 0.03, "percent"),
-    "p99_ns": ("p99 latency", 0.05, "percent"),
-    "throughput_per_s": ("throughput", 0.03, "percent"),
-    "hit_ratio": ("hit ratio", 0.005, "points"),
+METRICS = {  # metric -> (words, shown as)
+    "mean_ns": ("mean latency", "percent"),
+    "p50_ns": ("p50 latency", "percent"),
+    "p99_ns": ("p99 latency", "percent"),
+    "throughput_per_s": ("throughput", "percent"),
+    "hit_ratio": ("hit ratio", "points"),
 }
 _SPREAD = 0.012  # points of one load stand side by side, in shares of the load
 
@@ -34,7 +34,7 @@ def _held(known):
 
 def _by_noise(known, metric):
     rows = _judged(known, metric)
-    return sum(row["verdict"] == "within" and abs(row["error"]) > METRICS[metric][1] for row in rows), len(rows)
+    return sum(row["verdict"] == "within" and abs(row["error"]) > row["target"] for row in rows), len(rows)
 
 
 def title(known):
@@ -52,7 +52,7 @@ def _error_sentence(known, metric):
         return _sentence(f"{METRICS[metric][0]}: too few samples to judge.", "derived", tone="caution")
     errors = sorted(abs(row["error"]) for row in rows)
     worst = max(rows, key=lambda row: abs(row["error"]))
-    unit = (lambda v: f"{100 * v:.2f} points") if METRICS[metric][2] == "points" else (lambda v: f"{100 * v:.1f} %")
+    unit = (lambda v: f"{100 * v:.2f} points") if METRICS[metric][1] == "points" else (lambda v: f"{100 * v:.1f} %")
     held = sum(row["verdict"] == "within" for row in rows)
     return _sentence(
         f"{METRICS[metric][0].capitalize()}: within its bound at {held} of {len(rows)} points; error "
@@ -79,12 +79,13 @@ def sentences(known):
 
 
 def _view(known_runs, metric):
-    words, target, shown = METRICS[metric]
-    lines = []
+    words, shown = METRICS[metric]
+    lines, target = [], 0.0
     for known in known_runs:
         if not is_validation(known):
             continue
         rows = _judged(known, metric)
+        target = rows[0]["target"] if rows else target
         names = list(dict.fromkeys(row["arm"] for row in rows))
         for arm in names:
             own = [row for row in rows if row["arm"] == arm and finite(number(row, "error"))]

@@ -178,6 +178,7 @@ void report_outcomes(metrics::Report& report, std::vector<PointOutcome> const& o
                 .set("repeat_error", line.repeat_error)
                 .set("simulated", line.simulated)
                 .set("error", line.error)
+                .set("target", line.target)
                 .set("bound", line.bound)
                 .set("verdict", engine::to_string(line.verdict))
                 .add();

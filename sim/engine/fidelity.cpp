@@ -49,6 +49,7 @@ FidelityLine compare(Metric const& metric, std::span<ServingResult const> execut
     double const scale = metric.absolute ? 1.0 : line.executed;
     line.repeat_error = mean_difference(passes) / scale;
     line.error = (line.simulated - line.executed) / scale;
+    line.target = metric.target;
     line.bound = std::max(metric.target, repeat_factor * line.repeat_error);
     if (std::isnan(line.error) || std::isnan(line.repeat_error)) {
         line.bound = kNan;

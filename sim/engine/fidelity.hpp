@@ -37,6 +37,7 @@ struct FidelityLine {
     double repeat_error = 0.0;  ///< mean absolute difference of two passes, relative to `executed`
     double simulated = 0.0;
     double error = 0.0;  ///< simulated / executed - 1; for the hit ratio simulated - executed
+    double target = 0.0;
     double bound = 0.0;  ///< what |error| is held against
     /// `insufficient` when a value is NaN: a percentile without enough samples.
     FidelityVerdict verdict = FidelityVerdict::insufficient;

@@ -21,13 +21,6 @@ struct MetricErrors {
     std::size_t worst_row = 0;
 };
 
-/// As engine::FidelityTargets; a report holds bounds, which contain the noise.
-constexpr std::pair<char const*, double> kTargets[] = {{"mean_ns", 0.03},
-                                                       {"p50_ns", 0.03},
-                                                       {"p99_ns", 0.05},
-                                                       {"throughput_per_s", 0.03},
-                                                       {"hit_ratio", 0.005}};
-
 double quantile(std::vector<double> values, double q) {
     std::sort(values.begin(), values.end());
     auto const rank = static_cast<std::size_t>(std::ceil(q * static_cast<double>(values.size())));
@@ -38,7 +31,7 @@ std::string signed_percent(double value) {
     return std::isnan(value) ? "-" : (value < 0 ? "" : "+") + format_percent(value, 1);
 }
 
-MetricErrors errors_of(TableView const& points, std::string const& metric, double target) {
+MetricErrors errors_of(TableView const& points, std::string const& metric) {
     MetricErrors result;
     double worst = -1.0;
     for (std::size_t r = 0; r < points.rows(); ++r) {
@@ -49,7 +42,7 @@ MetricErrors errors_of(TableView const& points, std::string const& metric, doubl
         result.repeats.push_back(points.real(r, "repeat_error"));
         bool const held = points.text(r, "verdict") == "within";
         result.held += held ? 1 : 0;
-        result.noisy += held && error > target ? 1 : 0;
+        result.noisy += held && error > points.real(r, "target") ? 1 : 0;
         if (error <= worst) continue;
         worst = error;
         result.worst_row = r;
@@ -76,8 +69,8 @@ std::string fidelity_summary(metrics::Report const& report) {
         metrics.add_column({name}, Align::right);
     metrics.add_column({"worst at"}, Align::left);
     bool noisy = false;
-    for (auto const& [metric, target] : kTargets) {
-        auto const e = errors_of(points, metric, target);
+    for (char const* metric : {"mean_ns", "p50_ns", "p99_ns", "throughput_per_s", "hit_ratio"}) {
+        auto const e = errors_of(points, metric);
         if (e.errors.empty()) continue;
         noisy = noisy || 2 * e.noisy > e.errors.size();
         metrics.add_row({metric, std::to_string(e.errors.size()), std::to_string(e.held),
