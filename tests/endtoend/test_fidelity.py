@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from harness import CKVSIM, SOURCE  # noqa: E402  (needs the path above)
+from harness import CKVSIM, ENVIRONMENT, SOURCE, mpirun  # noqa: E402  (needs the path above)
 
 SMALL = ["--loads", "0.5,2", "--candidates", "16", "--lengths", "20,64", "--requests", "300", "--seconds-per-pass", "0.1",
          "--calibration-seconds", "1", "--repeats", "2", "-q"]
@@ -36,7 +36,7 @@ class Fidelity(unittest.TestCase):
         spec.write_text(json.dumps(self.content))
         command = [*prefix, CKVSIM, "validate-sim", spec, "-o", self.report, *SMALL, "-t", threads, *arguments]
         return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False,
-                              cwd=SOURCE)
+                              cwd=SOURCE, env=ENVIRONMENT)
 
     def rows(self, table):
         """Rows of a table as dictionaries of texts."""
@@ -98,7 +98,7 @@ class Fidelity(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("mpirun"), "needs mpirun")
     def test_ranks_are_refused(self):
-        self.refused(self.validate(prefix=["mpirun", "-n", "2"]), 2, "without mpirun")
+        self.refused(self.validate(prefix=mpirun(2)), 2, "without mpirun")
 
     def test_traffic_of_a_few_requests_is_refused(self):
         log = self.folder / "few.csv"
