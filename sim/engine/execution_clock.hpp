@@ -29,6 +29,7 @@ class ExecutionClock {
     virtual void assembled(workload::Request const& /*request*/) {}
 };
 
+/// The machine's monotonic clock: times are measured and differ from run to run.
 class WallExecutionClock final : public ExecutionClock {
   public:
     void start() override { clock_ = WallClock(); }

@@ -41,6 +41,8 @@ inline constexpr std::uint16_t kRollingSlices = 64;
 /// At most so many events in a study: results count each of them.
 inline constexpr std::size_t kMostEvents = 16;
 
+/// A change of the fleet as its spec describes it. Times are in the unit that `clock` names:
+/// fractions of the measured time, or seconds of virtual time.
 struct FleetEvent {
     EventKind kind = EventKind::refresh;
     EventClock clock = EventClock::fraction;
