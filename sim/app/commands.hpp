@@ -41,7 +41,13 @@ int validate_command(SpecOptions const& options, std::vector<std::string> const&
 int prepare_command(SpecOptions const& options, std::string const& output);
 int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);
 int import_command(ImportCommand const& command);
+/// A report of the finished cases of an interrupted fleet study. `given`: its report or checkpoint
+/// folder; `output`: empty = the report that the run was to write, when there is none. Local.
+int finish_command(std::string const& given, std::string const& output);
 int show_command(std::string const& report, std::vector<std::string> const& tables);
+/// `show --follow`: prints what a running fleet study writes beside its report, until it ends.
+/// ExitCode::backend when it ended without its report. Local.
+int follow_command(std::string const& report);
 /// Compares each further report with the first. ExitCode::difference when any of them differs:
 /// beyond the registry's tolerances, or beyond noise where `noise` asks for that instead.
 int diff_command(std::vector<std::string> const& reports, bool wall_clock, bool noise);

@@ -11,6 +11,7 @@
 #include "app/commands.hpp"
 #include "app/fleet_cases.hpp"
 #include "app/fleet_keeper.hpp"
+#include "app/fleet_report.hpp"
 #include "app/fleet_rows.hpp"
 #include "app/fleet_watch.hpp"
 #include "app/machine.hpp"
@@ -20,7 +21,6 @@
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "report/report_file.hpp"
-#include "report/report_show.hpp"
 
 namespace ckvsim::app {
 
@@ -287,68 +287,13 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
     }
 }
 
-void add_notes(Study const& study, metrics::Report& report) {
-    if (study.platform.kind == node::PlatformKind::nominal) {
-        report.notes.push_back(
-            "Nominal platform: rates come from data sheets times the stated efficiency; nothing "
-            "was measured on such a node.");
-    }
-    if (study.noise.size() == 1)
-        report.notes.push_back("Service times do not vary (files.noise is empty).");
-    auto const found = report.tables.find("fleet");
-    if (found == report.tables.end()) return;
-    auto const& columns = found->second.schema().columns;
-    auto const column = [&](char const* name) {
-        return static_cast<std::size_t>(
-            std::find_if(columns.begin(), columns.end(),
-                         [&](auto const& c) { return c.name == name; }) -
-            columns.begin());
-    };
-    std::size_t drifting = 0;
-    for (auto const& row : found->second.rows()) {
-        double const drift = std::abs(std::get<double>(row[column("drift")]));
-        if (drift > std::max(std::get<double>(row[column("drift_error")]), 0.005)) ++drifting;
-    }
-    if (drifting > 0) {
-        report.notes.push_back(std::to_string(drifting) + " of " +
-                               std::to_string(found->second.rows().size()) +
-                               " cases drift: their hit ratio still changes after the warm-up "
-                               "(columns drift, drift_error); give them more requests.");
-    }
-}
-
-std::uint64_t logical_hash(metrics::Report const& report) {
-    UnorderedHash hash;
-    auto const found = report.tables.find("fleet");
-    if (found == report.tables.end()) return 0;
-    for (auto const& row : found->second.rows()) {
-        auto const& text = std::get<std::string>(row.back());
-        hash.add(static_cast<std::uint64_t>(std::get<std::int64_t>(row.front())),
-                 hash_bytes(text.data(), text.size()));
-    }
-    return hash.value();
-}
-
 void finish(Study const& study, comm::Communicator& comm, Progress& progress,
             metrics::Report& report, std::string const& output) {
     if (comm.is_root()) {
-        report_regimes(report, study.spec);
-        add_notes(study, report);
-        report.table("fleet").attributes["platform"] =
-            study.platform.name + " (" +
-            (study.platform.kind == node::PlatformKind::nominal ? "nominal" : "measured") + ")";
-        report.table("fleet").attributes["calibration"] = study.platform.digest;
         for (auto const& [phase, seconds] : progress.phases())
             Row(report.table("phases")).set("phase", phase).set("seconds", seconds).add();
-        report.logical_hash = to_hex(logical_hash(report));
     }
-    report.scores_hash = to_hex(0);
-    report.spec_json = config::dump_fleet_study(study.spec);
-    for (auto& [key, value] : machine_provenance()) report.provenance[key] = value;
-    report.provenance["ranks"] = std::to_string(comm.size());
-    report.provenance["mpi"] = comm::Runtime::library_version();
-    report.provenance["seed"] = std::to_string(study.spec.fleet.seed);
-    report.provenance["platform"] = study.platform.name + " " + study.platform.digest;
+    complete_fleet_report(report, comm, study.spec, study.platform, study.noise);
     progress.begin("write " + output);
     report::write_report(comm, output, report, {});
     progress.end();
@@ -361,10 +306,8 @@ std::string output_of(Study const& study, RunOptions const& options) {
 /// What a checkpoint of the study is valid for.
 CheckpointStudy checkpoint_study(Study const& study, std::string const& spec_json,
                                  std::string const& output) {
-    return {spec_json,
-            "platform " + study.platform.digest + ", noise " +
-                to_hex(hash_span(std::span<double const>(study.noise))),
-            output, study.cases.size(), study.state_bytes};
+    return {spec_json, fleet_inputs(study.platform, study.noise), output, study.cases.size(),
+            study.state_bytes};
 }
 
 }  // namespace
@@ -390,16 +333,10 @@ int fleet_command(comm::Communicator& comm, RunOptions const& options) {
     } else {
         run_split(study, comm, progress, watch, checkpoint, report);
     }
-    sort_by_case(report);
     finish(study, comm, progress, report, output);
     watch.complete();
     if (comm.is_root()) checkpoint.complete();
-    if (comm.is_root()) {
-        std::printf("%s", report::fleet_summary(report).c_str());
-        for (auto const& note : report.notes) std::printf("note: %s\n", note.c_str());
-        std::printf("hash/logical %s\nreport       %s\n", report.logical_hash.c_str(),
-                    output.c_str());
-    }
+    if (comm.is_root()) print_fleet_report(report, output);
     return 0;
 }
 

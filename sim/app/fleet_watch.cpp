@@ -1,11 +1,14 @@
 #include "app/fleet_watch.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+
+#include "core/file_lock.hpp"
 
 namespace ckvsim::app {
 
@@ -74,20 +77,26 @@ std::string partial_results_path(std::string const& report, int rank) {
     return report + ".partial" + (rank == 0 ? "" : "-" + std::to_string(rank)) + ".jsonl";
 }
 
-void remove_partial_results(std::string const& report) {
+std::vector<std::string> partial_results_of(std::string const& report) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     fs::path const path(report);
     auto const folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     std::string const start = path.filename().string() + ".partial";
-    std::vector<fs::path> old;
+    std::vector<std::string> found;
     for (fs::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
         auto const name = at->path().filename().string();
         if (name.rfind(start, 0) == 0 && at->path().extension() == ".jsonl")
-            old.push_back(at->path());
+            found.push_back(at->path().string());
         if (ignored) break;
     }
-    for (auto const& file : old) fs::remove(file, ignored);
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+void remove_partial_results(std::string const& report) {
+    std::error_code ignored;
+    for (auto const& file : partial_results_of(report)) std::filesystem::remove(file, ignored);
 }
 
 FleetWatch::FleetWatch(Progress& progress, std::string const& report, int rank, std::size_t cases)
@@ -95,7 +104,9 @@ FleetWatch::FleetWatch(Progress& progress, std::string const& report, int rank, 
       path_(partial_results_path(report, rank)),
       cases_(cases),
       root_(rank == 0),
-      last_line_(Clock::now()) {}
+      last_line_(Clock::now()) {
+    if (root_) write_line(dump({{"state", "begun"}, {"cases", cases}}));
+}
 
 FleetWatch::~FleetWatch() {
     if (file_ == nullptr) return;
@@ -104,16 +115,20 @@ FleetWatch::~FleetWatch() {
         progress_.note("cases that ended before the failure: " + path_);
 }
 
+bool FleetWatch::open() {
+    std::error_code ignored;
+    auto const folder = std::filesystem::path(path_).parent_path();
+    if (!folder.empty()) std::filesystem::create_directories(folder, ignored);
+    file_ = std::fopen(path_.c_str(), "w");
+    // The lock tells whoever follows that the run lives; a file system without locks costs no more.
+    if (file_ != nullptr && root_) static_cast<void>(lock_file(::fileno(file_)));
+    return file_ != nullptr;
+}
+
 void FleetWatch::write_line(std::string const& line) {
     if (broken_) return;
-    if (file_ == nullptr) {
-        std::error_code ignored;
-        auto const folder = std::filesystem::path(path_).parent_path();
-        if (!folder.empty()) std::filesystem::create_directories(folder, ignored);
-        file_ = std::fopen(path_.c_str(), "w");
-    }
     // Whole lines reach the file at once, so that a reader never waits for the rest of one.
-    bool const good = file_ != nullptr &&
+    bool const good = (file_ != nullptr || open()) &&
                       std::fwrite(line.data(), 1, line.size(), file_) == line.size() &&
                       std::fputc('\n', file_) == '\n' && std::fflush(file_) == 0;
     if (good) return;
@@ -172,10 +187,10 @@ void FleetWatch::cases_done(std::uint64_t done, std::uint64_t total) {
 
 void FleetWatch::complete() {
     if (file_ == nullptr) return;
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);  // first: a file without a lock is of a dead run
     std::fclose(file_);
     file_ = nullptr;
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
 }
 
 }  // namespace ckvsim::app

@@ -18,12 +18,16 @@ namespace ckvsim::app {
 /// `<report>.partial-<rank>.jsonl`.
 std::string partial_results_path(std::string const& report, int rank);
 
+/// The side files of a report, of all ranks, sorted.
+std::vector<std::string> partial_results_of(std::string const& report);
+
 /// Removes the side files that an earlier run of any number of ranks left. Errors are ignored: the
 /// files are replaced anyway.
 void remove_partial_results(std::string const& report);
 
-/// One on each rank; calls by one thread at a time. A side file that cannot be written costs a
-/// line on standard error, never the run. Its keys: sim/docs/fleet.md.
+/// One on each rank; calls by one thread at a time. Rank 0's side file begins at once and is locked
+/// while the run lives. A side file that cannot be written costs a line on standard error, never
+/// the run. Its keys: sim/docs/fleet.md.
 class FleetWatch {
   public:
     FleetWatch(Progress& progress, std::string const& report, int rank, std::size_t cases);
@@ -45,6 +49,7 @@ class FleetWatch {
 
   private:
     using Clock = std::chrono::steady_clock;
+    [[nodiscard]] bool open();
     void write_line(std::string const& line);
     void remember(std::string const& strategy, std::string const& figures);
     [[nodiscard]] std::string all_figures() const;

@@ -172,12 +172,35 @@ class CommandLine {
         });
 
         auto* show = app_.add_subcommand("show", "Print a report's tables");
-        show->footer("Example: ckvsim show results/local/quickstart.h5 accuracy memory");
+        show->footer(
+            "Examples: ckvsim show results/local/quickstart.h5 accuracy memory\n"
+            "          ckvsim show --follow results/local/fleet-ci.h5     (a fleet study that "
+            "runs)");
         show->add_option("report", left_, "Report file")->required();
         show->add_option("tables", print_,
                          "Tables to print (default: summary, provenance and all tables)");
-        show->callback(
-            [this] { choose([this] { return ckvsim::app::show_command(left_, print_); }); });
+        show->add_flag("-f,--follow", follow_,
+                       "The report of a fleet study that runs: print its cases as they end, then "
+                       "the report; exit code 5 when the run stops without one");
+        show->callback([this] {
+            choose([this] {
+                int const code = follow_ ? ckvsim::app::follow_command(left_) : 0;
+                return code != 0 ? code : ckvsim::app::show_command(left_, print_);
+            });
+        });
+
+        auto* finish = app_.add_subcommand(
+            "finish", "Make a partial report of a fleet study that was interrupted");
+        finish->footer(
+            "Example: ckvsim finish results/local/fleet-ci.h5 -o "
+            "results/local/fleet-ci-partial.h5\n"
+            "The checkpoint stays: ckvsim run --resume still goes on from it.");
+        finish->add_option("report", left_, "Report that the run was to write, or its checkpoint")
+            ->required();
+        finish->add_option("-o,--output", output_,
+                           "Partial report (default: the run's, when it is not there)");
+        finish->callback(
+            [this] { choose([this] { return ckvsim::app::finish_command(left_, output_); }); });
 
         declare_diff();
 
@@ -252,7 +275,7 @@ class CommandLine {
     std::vector<std::string> print_;
     double seconds_ = 30.0;
     std::vector<std::string> reports_;
-    bool wall_clock_ = false, noise_ = false;
+    bool wall_clock_ = false, noise_ = false, follow_ = false;
     std::function<int()> chosen_;
 };
 

@@ -1,5 +1,5 @@
 // Aligned plain-text tables and the number formats of `ckvsim show`, `ckvsim diff` and the summary
-// after a run. Text from files is made harmless for terminals. Internal to this folder.
+// after a run. Text from files is made harmless for terminals.
 #pragma once
 
 #include <cstdint>

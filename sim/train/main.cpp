@@ -27,6 +27,7 @@ struct Options {
     std::uint32_t threads = 0;
     std::uint32_t threads_per_run = 1;
     bool force = false;
+    double state_interval_s = 0.0;
     bool quiet = false;
 };
 
@@ -52,14 +53,20 @@ void declare(CLI::App& app, Options& options) {
                    "train at once. Part of a weight file's identity: sums depend on it")
         ->capture_default_str()
         ->check(CLI::Range(1U, 4096U));
-    app.add_flag("--force", options.force, "Train again although a weight file is up to date");
+    app.add_flag("--force", options.force,
+                 "Train again, from the start, although a weight file is up to date");
+    app.add_option("--checkpoint-interval", options.state_interval_s,
+                   "Seconds between two states of a run in progress, from which the same command "
+                   "goes on after a kill (default: the longer of 300 and 50 times the last write)")
+        ->check(CLI::Range(0.001, 1e9));
     app.add_flag("-q,--quiet", options.quiet, "No progress on standard error");
     app.footer(
         "Weight files go to <weights_dir>/<stem>_seed<seed>.ckvt as named in the sample file, "
         "whole "
         "or not\nat all. A file made from the same samples, shapes and schedule is kept, so that "
         "an "
-        "interrupted command\ncan be repeated. Same samples, seed and threads per run: same "
+        "interrupted command\ncan be repeated; the runs that it was in go on from their last "
+        "state. Same samples, seed and threads per run: same "
         "bytes.\n"
         "\n"
         "Examples:\n"
@@ -169,10 +176,16 @@ void print_result(train::TrainingRun const& run, train::RunResult const& result)
                     run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),
                     result.tune_auc, run.path.c_str());
     } else {
-        std::printf("%-30s seed %-6llu tune AUC %.4f  epoch %u of %u  %6.2f s %7.0f/s  %s\n",
+        // A rate over the samples of this process alone would need those of the one before.
+        std::string const rate = result.resumed
+                                     ? "resumed"
+                                     : std::to_string(static_cast<std::uint64_t>(
+                                           static_cast<double>(result.samples) / result.seconds)) +
+                                           "/s";
+        std::printf("%-30s seed %-6llu tune AUC %.4f  epoch %u of %u  %6.2f s %9s  %s\n",
                     run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),
-                    result.tune_auc, result.best_epoch, result.epochs, result.seconds,
-                    static_cast<double>(result.samples) / result.seconds, run.path.c_str());
+                    result.tune_auc, result.best_epoch, result.epochs, result.seconds, rate.c_str(),
+                    run.path.c_str());
     }
     std::fflush(stdout);
 }
@@ -187,7 +200,7 @@ int run(Options options) {
     std::size_t trained = 0;
     train::train_runs(
         samples, options.samples, runs, std::max(1U, options.threads / options.threads_per_run),
-        {options.threads_per_run, options.force},
+        {options.threads_per_run, options.force, options.state_interval_s},
         [&](std::size_t i, std::uint64_t done, std::uint64_t) { progress.step(i, done); },
         [&](std::size_t i, train::RunResult const& result) {
             progress.end_run(i);

@@ -62,6 +62,17 @@ struct Table {
     std::int64_t frozen_row = -1;  ///< padding
 };
 
+/// Values and moments of a Parameter or a Table.
+template <class Archive, class Owner>
+void archive_tensor(Archive& ar, Owner& owner) {
+    auto const count = static_cast<std::uint64_t>(owner.value.numel());
+    for (auto* values : {owner.value.template data_ptr<float>(), owner.adam.first.data(),
+                         owner.adam.second.data()}) {
+        ar.fixed_size(count);
+        ar.raw(values, count * sizeof(float));
+    }
+}
+
 }  // namespace
 
 struct SimNetwork::Parts {
@@ -102,6 +113,15 @@ struct SimNetwork::Parts {
     at::Tensor tower(at::Tensor x, Pass const& pass) const;
     at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses) const;
     at::Tensor item_embeddings() const;
+
+    /// Everything that training changes.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(steps);
+        for (auto& [name, parameter] : parameters) archive_tensor(ar, parameter);
+        for (auto& table : feature_tables) archive_tensor(ar, table);
+        archive_tensor(ar, context_table);
+    }
 
     Shape shape;
     Schedule schedule;
@@ -445,6 +465,9 @@ void SimNetwork::restore(std::vector<std::vector<float>> const& values) {
     for (auto const& table : parts_->feature_tables) put(table.value);
     put(parts_->context_table.value);
 }
+
+void SimNetwork::save_state(ByteSink& sink) const { save(sink, *parts_); }
+void SimNetwork::load_state(ByteSource& source) { load(source, *parts_); }
 
 void SimNetwork::store(TensorFile& out) const {
     at::NoGradGuard const no_grad;

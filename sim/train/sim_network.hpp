@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/archive.hpp"
 #include "core/tensor_file.hpp"
 #include "train/batch.hpp"
 #include "train/samples.hpp"
@@ -49,6 +50,11 @@ class SimNetwork {
     /// Values of all parameters, to go back to the best epoch.
     [[nodiscard]] std::vector<std::vector<float>> snapshot() const;
     void restore(std::vector<std::vector<float>> const& values);
+
+    /// Parameters, optimiser and step counter, to go on after a kill. load_state() throws DataError
+    /// for the state of other shapes and leaves the network unusable then.
+    void save_state(ByteSink& sink) const;
+    void load_state(ByteSource& source);
 
     /// Adds the weight tensors and the `ref.<site>.<k|v>.index` tables of model/sim.hpp.
     void store(TensorFile& out) const;

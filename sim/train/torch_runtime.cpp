@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <omp.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <chrono>
@@ -28,6 +29,8 @@ void set_operation_threads(std::uint32_t threads) {
     at::set_num_threads(static_cast<int>(threads));
     omp_set_num_threads(static_cast<int>(threads));
 }
+
+std::string operations_version() { return TORCH_VERSION; }
 
 double gemm_gflops() {
     constexpr std::int64_t kSize = 256;

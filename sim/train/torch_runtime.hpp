@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace ckvsim::train {
 
@@ -11,6 +12,9 @@ void tune_allocator();
 
 /// Threads of libtorch's operations and of this program's own kernels, for the calling thread.
 void set_operation_threads(std::uint32_t threads);
+
+/// Version of the library that computes: another may round otherwise.
+std::string operations_version();
 
 /// GFLOP/s of a 256 x 256 x 256 product on one thread, best of a few (some 10 ms).
 double gemm_gflops();

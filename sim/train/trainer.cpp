@@ -7,14 +7,17 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <thread>
 
 #include "core/error.hpp"
+#include "core/hash.hpp"
 #include "core/tensor_file.hpp"
 #include "train/batch.hpp"
 #include "train/ranking.hpp"
 #include "train/sim_network.hpp"
+#include "train/state_file.hpp"
 #include "train/torch_runtime.hpp"
 
 namespace ckvsim::train {
@@ -110,27 +113,40 @@ class Training {
           builder_(samples),
           network_(samples, run.variant, run.seed) {}
 
-    RunResult fit(StepCallback const& on_step) {
-        RunResult result;
-        std::vector<std::vector<float>> best;
-        for (std::uint32_t epoch = 1; epoch <= samples_.schedule.epochs; ++epoch) {
-            double const loss = run_epoch(epoch, on_step);
+    RunResult fit(StateFile& state, StepCallback const& on_step) {
+        auto& result = done_.result;
+        for (; done_.epoch <= samples_.schedule.epochs; next_epoch()) {
+            double const loss = run_epoch(state, on_step);
             auto const logits = predict_all(samples_.tune);
             double const tune_auc = auc(logits, samples_.tune.label);
-            result.epochs = epoch;
+            result.epochs = done_.epoch;
             result.samples += samples_.train.size();
-            if (best.empty() || tune_auc > result.tune_auc) {
-                result.best_epoch = epoch;
+            if (best_.empty() || tune_auc > result.tune_auc) {
+                result.best_epoch = done_.epoch;
                 result.tune_auc = tune_auc;
                 result.tune_logloss = logloss(logits, samples_.tune.label);
                 result.train_loss = loss;
-                best = network_.snapshot();
-            } else if (epoch - result.best_epoch >= kPatience) {
+                best_ = network_.snapshot();
+            } else if (done_.epoch - result.best_epoch >= kPatience) {
                 break;
             }
         }
-        network_.restore(best);
+        network_.restore(best_);
         return result;
+    }
+
+    /// State between two steps.
+    void save_state(ByteSink& sink) {
+        save(sink, *this);
+        network_.save_state(sink);
+    }
+    void load_state(ByteSource& source) {
+        load(source, *this);
+        network_.load_state(source);
+    }
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(done_, best_);
     }
 
     void store(RunResult const& result, TensorFile& out) {
@@ -145,25 +161,43 @@ class Training {
     }
 
   private:
-    double run_epoch(std::uint32_t epoch, StepCallback const& on_step) {
-        auto const order = epoch_order(samples_.train.size(), run_.seed, epoch);
-        double sum = 0;
-        for_each_batch(order.size(), samples_.schedule.batch, [&](std::size_t at, std::size_t n) {
-            builder_.build(samples_.train, std::span(order).subspan(at, n), batch_);
-            auto const losses = network_.train_step(batch_);
-            ++steps_;
-            require_finite(losses);
-            sum += losses.click * static_cast<double>(n);
-            if (on_step) on_step(steps_, steps_of(samples_));
-        });
-        return sum / static_cast<double>(order.size());
+    /// What was done before the next step.
+    struct Done {
+        std::uint32_t epoch = 1;    ///< of the next step
+        std::uint64_t samples = 0;  ///< of that epoch
+        double loss_sum = 0;        ///< over those
+        std::uint64_t steps = 0;    ///< of all epochs
+        RunResult result;
+    };
+
+    void next_epoch() {
+        ++done_.epoch;
+        done_.samples = 0;
+        done_.loss_sum = 0;
+    }
+
+    double run_epoch(StateFile& state, StepCallback const& on_step) {
+        auto const order = epoch_order(samples_.train.size(), run_.seed, done_.epoch);
+        std::size_t const begin = done_.samples;
+        for_each_batch(
+            order.size() - begin, samples_.schedule.batch, [&](std::size_t i, std::size_t n) {
+                builder_.build(samples_.train, std::span(order).subspan(begin + i, n), batch_);
+                auto const losses = network_.train_step(batch_);
+                ++done_.steps;
+                require_finite(losses);
+                done_.loss_sum += losses.click * static_cast<double>(n);
+                done_.samples += n;
+                if (state.is_due()) state.keep([this](ByteSink& sink) { save_state(sink); });
+                if (on_step) on_step(done_.steps, steps_of(samples_));
+            });
+        return done_.loss_sum / static_cast<double>(order.size());
     }
 
     void require_finite(StepLosses const& losses) const {
         if (std::isfinite(losses.click + losses.search + losses.peak + losses.balance)) return;
         throw DataError(origin_, 0,
                         "training of " + run_.variant.stem + ", seed " + std::to_string(run_.seed) +
-                            " diverged: the loss of step " + std::to_string(steps_) +
+                            " diverged: the loss of step " + std::to_string(done_.steps) +
                             " is not finite. Lower training.learning_rate in the spec and prepare "
                             "again");
     }
@@ -183,7 +217,7 @@ class Training {
                             "training of " + run_.variant.stem + ", seed " +
                                 std::to_string(run_.seed) +
                                 " diverged: a score of the tune split is not finite after step " +
-                                std::to_string(steps_) +
+                                std::to_string(done_.steps) +
                                 ". Lower training.learning_rate in the spec and prepare again");
         }
         return logits;
@@ -225,8 +259,16 @@ class Training {
     BatchBuilder builder_;
     SimNetwork network_;
     Batch batch_;
-    std::uint64_t steps_ = 0;
+    Done done_;
+    std::vector<std::vector<float>> best_;  ///< weights of result.best_epoch
 };
+
+/// Digest of what decides every step: the file's identity and the library that computes.
+std::uint64_t state_key(TensorFile const& identity) {
+    std::string text = "1\n" + operations_version() + "\n";
+    for (auto const& [key, value] : identity.attributes) text += key + "=" + value + "\n";
+    return hash_bytes(text.data(), text.size());
+}
 
 }  // namespace
 
@@ -242,10 +284,19 @@ RunResult train_run(Samples const& samples, std::string const& origin, TrainingR
     TensorFile file = identity_of(samples, run, options);
     if (!options.force && up_to_date(run.path, file, result)) return result;
     set_operation_threads(options.threads_per_run);
-    Training training(samples, origin, run);
-    result = training.fit(on_step);
-    training.store(result, file);
+    StateFile state(run.path, state_key(file), options.state_interval_s);
+    if (options.force) state.forget();
+    std::optional<Training> training;
+    bool const resumed = state.restore([&](ByteSource& source) {
+        training.emplace(samples, origin, run);
+        training->load_state(source);
+    });
+    if (!resumed) training.emplace(samples, origin, run);
+    result = training->fit(state, on_step);
+    result.resumed = resumed;
+    training->store(result, file);
     file.write(run.path);
+    state.forget();
     result.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return result;

@@ -25,12 +25,14 @@ struct RunResult {
     double tune_logloss = 0;
     double train_loss = 0;      ///< mean cross-entropy of the stored weights' epoch
     std::uint64_t samples = 0;  ///< training samples seen, all epochs
-    double seconds = 0;         ///< wall clock, not part of the file
+    bool resumed = false;       ///< went on from a state
+    double seconds = 0;         ///< wall clock of this process, not part of the file
 };
 
 struct RunOptions {
     std::uint32_t threads_per_run = 1;  ///< part of a file's identity: sums depend on it
-    bool force = false;                 ///< train although the file is up to date
+    bool force = false;                 ///< train although the file is up to date, from the start
+    double state_interval_s = 0.0;      ///< of StateFile
 };
 
 /// Called after every step; counts batches of this run. May be called from several threads.
@@ -40,7 +42,8 @@ using StepCallback = std::function<void(std::uint64_t done, std::uint64_t at_mos
 std::uint64_t steps_of(Samples const& samples);
 
 /// Trains one variant with one seed on the calling thread and writes its file atomically, or skips
-/// it. `origin` names the sample file in messages. Throws DataError when the loss is not finite
+/// it. A run that was killed goes on from its last state (state_file.hpp) to the same bytes.
+/// `origin` names the sample file in messages. Throws DataError when the loss is not finite
 /// (variant, seed, step, advice), BackendError when the file cannot be written.
 RunResult train_run(Samples const& samples, std::string const& origin, TrainingRun const& run,
                     RunOptions const& options, StepCallback const& on_step);

@@ -97,6 +97,43 @@ class Checkpoints(unittest.TestCase):
         self.assertIn("x.h5.checkpoint.old", outcome.err)
         self.assertTrue((self.folder / "x.h5.checkpoint.old/checkpoint.json").exists())
 
+    def test_an_interrupted_run_is_finished_as_a_partial_report(self):
+        whole = hashes(self.run_it())["logical"]
+        (self.folder / "x.h5").unlink()
+        self.kill_when("node-[3-9]-*[0-9]")  # so three cases are through
+        finished = launch([CKVSIM, "finish", "x.h5"], self.folder)
+        self.assertEqual(finished.code, 0, str(finished))
+        self.assertRegex(finished.out, r"note: PARTIAL: [3-9] of 12 cases had finished")
+        self.assertNotEqual(hashes(finished)["logical"], whole)
+        shown = launch([CKVSIM, "show", "x.h5", "notes", "provenance"], self.folder)
+        self.assertIn("PARTIAL", shown.out)
+        again = launch([CKVSIM, "finish", "x.h5.checkpoint"], self.folder)
+        self.assertEqual(again.code, 2, str(again))
+        self.assertIn("x.h5: is there already", again.err)
+        named = launch([CKVSIM, "finish", "x.h5.checkpoint", "-o", "part.h5"], self.folder)
+        self.assertEqual(hashes(named), hashes(finished))
+        # The checkpoint is untouched: the run still goes on from it and replaces the partial report.
+        resumed = self.run_it(["--resume"])
+        self.assertEqual(hashes(resumed)["logical"], whole)
+        self.assertNotIn("PARTIAL", launch([CKVSIM, "show", "x.h5", "notes"], self.folder).out)
+
+    def test_what_cannot_be_finished(self):
+        missing = launch([CKVSIM, "finish", "x.h5"], self.folder)
+        self.assertEqual(missing.code, 4, str(missing))
+        self.assertIn("no checkpoint there nor in x.h5.checkpoint", missing.err)
+        with subprocess.Popen(self.command(), cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as run:
+            while run.poll() is None and not (self.kept / "checkpoint.json").exists():
+                time.sleep(0.001)
+            used = launch([CKVSIM, "finish", "x.h5"], self.folder)
+            run.kill()
+        self.assertEqual(used.code, 5, str(used))
+        self.assertIn("its run goes on", used.err)
+        self.kill_when("node-0-*[0-9]")
+        if not list(self.kept.glob("cases-*")):
+            none = launch([CKVSIM, "finish", "x.h5"], self.folder)
+            self.assertEqual(none.code, 4, str(none))
+            self.assertIn("none of 12 cases had finished", none.err)
+
     def test_folders_that_cannot_be_used(self):
         (self.folder / "mine").mkdir()
         (self.folder / "mine/thesis.txt").write_text("x")

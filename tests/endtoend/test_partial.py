@@ -1,12 +1,15 @@
 """A fleet study that fails at its end leaves the cases that it had finished; one that succeeds leaves its report alone."""
 import json
 import os
+import subprocess
+import time
 import unittest
 
-from harness import CKVSIM, SOURCE, Scratch, launch, mpirun, settings
+from harness import CKVSIM, ENVIRONMENT, SOURCE, TIMEOUT_S, Scratch, launch, mpirun, settings
 
 SPEC = SOURCE / "workloads/specs/fleet-ci.json"
 SMALL = settings(files__platform=SOURCE / "workloads/platforms/h100-node.json", traffic__requests=20000)
+LONGER = settings(traffic__requests=200000)
 DEALT = settings(fleet__sampled_nodes=1)  # cases are dealt to ranks
 
 
@@ -39,9 +42,47 @@ class Partial(Scratch):
                 refused = 1  # an item table cannot hold what depends on the sequence
                 self.assertGreaterEqual(len(done), 12 - 2 * refused, str(lines))
                 self.assertEqual(len(done), len(set(done)))
+                self.assertEqual([line for line in lines if line["state"] == "begun"], [{"state": "begun", "cases": 12}])
                 for line in lines:
+                    if line["state"] == "begun":
+                        continue
                     self.assertGreater(line["p99_ms"], 0)
                     self.assertLessEqual(line["hit_ratio"], 1)
+
+    def follow(self, output, when):
+        """Outcome of `show --follow` that began while a run lived; `when` it had written its first lines, is called with it."""
+        command = [str(part) for part in [CKVSIM, "run", SPEC, *SMALL, *LONGER, "-q", "-o", output]]
+        with subprocess.Popen(command, cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as run:
+            while run.poll() is None and not self.side_files(output):
+                time.sleep(0.001)
+            with subprocess.Popen([CKVSIM, "show", "--follow", output, "fleet"], cwd=self.folder, env=ENVIRONMENT, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
+                first = follower.stdout.readline()
+                when(run)
+                out, err = follower.communicate(timeout=TIMEOUT_S)
+        return follower.returncode, first + out, err
+
+    def test_a_run_is_followed_to_its_report(self):
+        code, out, err = self.follow("followed.h5", lambda run: None)
+        self.assertEqual((code, err), (0, ""), out)
+        self.assertIn("a run of 12 cases\n", out)
+        self.assertRegex(out, r"case \d+ of 12, hstu full.*p99 .* ms, hits .* %.*took .* s\n")
+        self.assertIn("fleet", out.split("a run of 12 cases")[1])
+
+    def test_following_a_run_that_is_killed_ends_with_the_reason(self):
+        code, out, err = self.follow("killed.h5", lambda run: run.kill())
+        self.assertEqual(code, 5, out + err)
+        self.assertIn("killed.h5: its run ended without writing it", err)
+        self.assertIn("--resume", err)
+
+    def test_nothing_to_follow(self):
+        outcome = launch([CKVSIM, "show", "--follow", "nothing.h5"], self.folder)
+        self.assertEqual(outcome.code, 4, str(outcome))
+        self.assertIn("no run that is to write it", outcome.err)
+        (self.folder / "odd.h5.partial.jsonl").write_text("[1]\n")
+        outcome = launch([CKVSIM, "show", "--follow", "odd.h5"], self.folder)
+        self.assertEqual(outcome.code, 4, str(outcome))
+        self.assertIn("odd.h5.partial.jsonl: holds a line that is none of ckvsim's", outcome.err)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "core/file_lock.hpp"
 #include "temporary_folder.hpp"
 
 namespace ckvsim::app {
@@ -43,10 +44,13 @@ TEST(FleetWatch, FinishedCasesAreReadableWhileTheRunGoesOnAndGoneAfterIt) {
     std::string const report = folder.path("deeper/r.h5");
     Progress progress(true);
     FleetWatch watch(progress, report, 0, 8);
-    EXPECT_FALSE(std::filesystem::exists(partial_results_path(report, 0)));
+    EXPECT_TRUE(is_locked(partial_results_path(report, 0))) << "whoever follows sees that it lives";
     watch.finished(sample_case(), sample_outcome(4000), 1.5);
-    auto const lines = lines_of(partial_results_path(report, 0));
-    ASSERT_EQ(lines.size(), 1U);
+    auto lines = lines_of(partial_results_path(report, 0));
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_EQ(lines[0].at("state"), "begun");
+    EXPECT_EQ(lines[0].at("cases"), 8);
+    lines.erase(lines.begin());
     EXPECT_EQ(lines[0].at("state"), "finished");
     EXPECT_EQ(lines[0].at("case"), 3);
     EXPECT_EQ(lines[0].at("cases"), 8);
@@ -55,8 +59,8 @@ TEST(FleetWatch, FinishedCasesAreReadableWhileTheRunGoesOnAndGoneAfterIt) {
     EXPECT_NEAR(lines[0].at("p99_ms"), 2.0, 0.05);
     watch.finished(sample_case(), sample_outcome(4), 0.5);
     auto const more = lines_of(partial_results_path(report, 0));
-    ASSERT_EQ(more.size(), 2U);
-    EXPECT_TRUE(more[1].at("p99_ms").is_null()) << "four requests have no 99th percentile";
+    ASSERT_EQ(more.size(), 3U);
+    EXPECT_TRUE(more[2].at("p99_ms").is_null()) << "four requests have no 99th percentile";
     watch.complete();
     EXPECT_FALSE(std::filesystem::exists(partial_results_path(report, 0)));
 }

@@ -177,5 +177,80 @@ TEST_F(Trainer, CatchesDivergence) {
     EXPECT_FALSE(std::filesystem::exists(run.path));
 }
 
+/// Ends a run after so many steps, as a kill would.
+struct Killed {};
+
+class ResumedTraining : public Trainer {
+  protected:
+    void kill_at(Samples const& samples, TrainingRun const& run, std::uint64_t step) {
+        EXPECT_THROW(train_run(samples, folder_.path("samples.ckvt"), run, every_step(),
+                               [&](std::uint64_t done, std::uint64_t) {
+                                   if (done == step) throw Killed{};
+                               }),
+                     Killed);
+    }
+    static RunOptions every_step() { return {.state_interval_s = 1e-9}; }
+    static std::string state(TrainingRun const& run, int slot) {
+        return run.path + ".state-" + std::to_string(slot);
+    }
+};
+
+TEST_F(ResumedTraining, EndsInTheSameBytesWhereverItWasKilled) {
+    auto const data = samples({{"collective", "all", 1, 64}});
+    auto const run = run_of(data, 0, 1);
+    EXPECT_FALSE(train(data, run).resumed);
+    auto const whole = bytes_of(run.path);
+    auto const steps = steps_of(data);
+    ASSERT_GT(steps, 8U);
+    // The first step, within an epoch, the last step of the first one.
+    for (auto const step : {std::uint64_t{1}, steps / data.schedule.epochs / 2,
+                            steps / data.schedule.epochs, steps / data.schedule.epochs + 1}) {
+        std::filesystem::remove(run.path);
+        kill_at(data, run, step);
+        ASSERT_FALSE(std::filesystem::exists(run.path));
+        std::uint64_t first = 0;
+        auto const result = train_run(data, folder_.path("samples.ckvt"), run, {},
+                                      [&](std::uint64_t done, std::uint64_t) {
+                                          if (first == 0) first = done;
+                                      });
+        EXPECT_TRUE(result.resumed);
+        EXPECT_EQ(first, step + 1) << "steps before the kill were done again";
+        EXPECT_EQ(bytes_of(run.path), whole) << "killed at step " << step;
+        EXPECT_FALSE(std::filesystem::exists(state(run, 1)));
+        EXPECT_FALSE(std::filesystem::exists(state(run, 2)));
+    }
+}
+
+TEST_F(ResumedTraining, UsesTheOlderStateWhenTheNewerIsDamagedAndNoneOfAnotherSeed) {
+    auto const data = samples({{"full", "released", 0, 0}});
+    auto const run = run_of(data, 0, 1);
+    train(data, run);
+    auto const whole = bytes_of(run.path);
+    for (bool const both : {false, true}) {
+        std::filesystem::remove(run.path);
+        kill_at(data, run, 6);
+        for (int slot : {1, 2}) {
+            // States are written in turn from slot 2 on: step 6 is in slot 1, step 5 in slot 2.
+            if (slot == 2 && !both) continue;
+            auto bytes = bytes_of(state(run, slot));
+            bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+            std::ofstream(state(run, slot), std::ios::binary) << bytes;
+        }
+        std::uint64_t first = 0;
+        auto const result = train_run(data, folder_.path("samples.ckvt"), run, {},
+                                      [&](std::uint64_t done, std::uint64_t) {
+                                          if (first == 0) first = done;
+                                      });
+        EXPECT_EQ(result.resumed, !both);
+        EXPECT_EQ(first, both ? 1U : 6U);
+        EXPECT_EQ(bytes_of(run.path), whole);
+    }
+    auto const other = run_of(data, 0, 2);
+    std::filesystem::remove(run.path);
+    kill_at(data, run, 3);
+    for (int slot : {1, 2}) std::filesystem::rename(state(run, slot), state(other, slot));
+    EXPECT_FALSE(train(data, other).resumed);
+}
+
 }  // namespace
 }  // namespace ckvsim::train
