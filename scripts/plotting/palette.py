@@ -61,7 +61,7 @@ class Arms:
 
 
 def families_of_fleet(cases):
-    """[(strategy, family)] of table fleet_cases, in the study's order."""
+    """[(strategy, family)] of table fleet_cases or plan, in the study's order."""
     kept = {"collective_item": "collective item"}
     return [(name, kept.get(keeping, keeping if keeping in FAMILIES else "other"))
             for name, keeping in dict(zip(cases["strategy"], cases["keeping"])).items()]
@@ -70,7 +70,7 @@ def families_of_fleet(cases):
 def _families(report):
     table = report.table("arms")
     if table is None:
-        cases = report.table("fleet_cases")
+        cases = report.table("fleet_cases") or report.table("plan")
         return [] if cases is None else families_of_fleet(cases)
     result = []
     for arm, strategy, keying in zip(table["arm"], table["strategy"], table["keying"]):

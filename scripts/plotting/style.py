@@ -55,6 +55,11 @@ def report_line(index):
     return REPORT_LINES[index % len(REPORT_LINES)]
 
 
+def no_ticks():
+    """A locator for axes whose few values are all marked already."""
+    return matplotlib.ticker.NullLocator()
+
+
 def log_axis(axis, formatter):
     """Log axis with plain text ticks (no powers in TeX), denser on short ranges. Call it when the
     limits are final."""

@@ -4,7 +4,7 @@ from collections import namedtuple
 
 from plotting import text
 
-from . import facts, fleet
+from . import facts, fleet, plan
 from .facts import finite, number
 
 NOT_MEASURED = "not measured"
@@ -113,11 +113,11 @@ def _column(known_runs, column):
 
 
 def table(known_runs):
-    """{"columns", "rows"}; columns that no run measured are left out and named in "absent"."""
+    """{"columns", "rows", "explain"}; columns that no run measured are left out and named in "absent"."""
     rows = []
-    studies = [known for known in known_runs if fleet.is_fleet(known)]
+    studies = [known for known in known_runs if fleet.is_fleet(known) or plan.is_plan(known)]
     for known in studies:
-        rows += fleet.comparison_rows(known, _absent)
+        rows += (plan if plan.is_plan(known) else fleet).comparison_rows(known, _absent)
     for known in known_runs:
         if known in studies:
             continue
@@ -131,7 +131,7 @@ def table(known_runs):
                          else text.clean(row.get("refusal", ""), 200),
                          "exact": number(row, "exact") == 1.0, "cells": cells})
     for row in rows:
-        for key in [c.key for c in COLUMNS] + [c[0] for c in fleet.COLUMNS]:
+        for key in [c.key for c in COLUMNS] + [c[0] for c in (*fleet.COLUMNS, *plan.COLUMNS)]:
             row["cells"].setdefault(key, _absent())
     order = {}  # the runs' rows of one arm side by side
     for row in rows:
@@ -141,6 +141,13 @@ def table(known_runs):
     shown = [c for c in COLUMNS if any(not row["cells"][c.key]["missing"] for row in rows)]
     absent = [c.title for c in COLUMNS if c not in shown and len(studies) < len(known_runs)]
     columns = [_column(known_runs, c) for c in shown]
-    columns += [c for c in fleet.comparison_columns(studies)
+    columns += [c for c in (*fleet.comparison_columns(studies), *plan.comparison_columns(studies))
                 if any(not row["cells"][c["key"]]["missing"] for row in rows)]
-    return {"columns": columns, "rows": rows, "absent": absent}
+    return {"columns": columns, "rows": rows, "absent": absent, "explain": " ".join(_explained(known_runs))}
+
+
+def _explained(known_runs):
+    """What the words and brackets of the table mean, sentence by sentence."""
+    planned = [plan.is_plan(known) for known in known_runs]
+    words = [] if all(planned) else ["“Here” is this machine, measured; “fleet” is simulated. Brackets hold 95 % intervals."]
+    return words + ([plan.BRACKETS] if any(planned) else [])

@@ -59,7 +59,7 @@ class Facts:
             for table in self.report.tables.values():
                 names += table.columns.get("arm", [])
             names = [name for name in names if not name.startswith("control.")]
-        names = names or [row["strategy"] for row in rows(self.report, "fleet_cases")]
+        names = names or [row["strategy"] for table in ("fleet_cases", "plan") for row in rows(self.report, table)]
         return list(dict.fromkeys(names))
 
 

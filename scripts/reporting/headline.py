@@ -5,7 +5,7 @@ out; what remains says so where a reader would miss it.
 """
 from plotting import text
 
-from . import facts, fleet, validation
+from . import facts, fleet, plan, validation
 from .comparison import user_bytes
 from .facts import finite, number
 
@@ -208,6 +208,8 @@ def sentences(known):
         return fleet.sentences(known)
     if validation.is_validation(known):
         return validation.sentences(known)
+    if plan.is_plan(known):
+        return plan.sentences(known)
     base, collective = reference(known), best_collective(known)
     found = _power(known)
     found += _memory(known, base) if base else []
@@ -225,6 +227,8 @@ def title(known):
         return fleet.title(known)
     if validation.is_validation(known):
         return validation.title(known)
+    if plan.is_plan(known):
+        return plan.title(known)
     collective = best_collective(known)
     share = number(known.row("memory", collective), "real_ratio") if collective else None
     row = known.row("accuracy", collective) if collective else {}

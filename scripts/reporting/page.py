@@ -15,7 +15,7 @@ import jinja2
 from plotting import text
 from plotting.errors import BACKEND, PlotError
 
-from . import colors, comparison, facts, fleet, generic, headline, panels, serving_panels, validation
+from . import colors, comparison, facts, fleet, generic, headline, panels, plan, serving_panels, validation
 
 _ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "assets")
 # Debian's libjs-chart.js (MIT licence, kept as the comment at its beginning).
@@ -63,7 +63,7 @@ def _policy(scripts, styles):
 
 
 def _all_panels(known_runs):
-    found = [*fleet.figures(known_runs), validation.figure(known_runs), panels.accuracy_front(known_runs), panels.memory_vs_users(known_runs),
+    found = [*fleet.figures(known_runs), *plan.figures(known_runs), validation.figure(known_runs), panels.accuracy_front(known_runs), panels.memory_vs_users(known_runs),
              serving_panels.latency_cdf(known_runs), serving_panels.percentiles(known_runs),
              serving_panels.stages(known_runs), serving_panels.hits(known_runs),
              *generic.figures(known_runs), serving_panels.fidelity(known_runs),
@@ -72,6 +72,8 @@ def _all_panels(known_runs):
     missing = [p for p in found if not p["views"]]
     if all(fleet.is_fleet(known) for known in known_runs):
         missing = [p for p in missing if not fleet.hides(p["id"])]
+    if all(map(plan.is_plan, known_runs)):
+        missing = [p for p in missing if not plan.hides(p["id"])]
     if all(map(validation.is_validation, known_runs)):
         missing = []
     elif not any(map(validation.is_validation, known_runs)):

@@ -186,7 +186,7 @@ function pointsConfig(view, scales) {
   if (marks.length && !view.y.clip) options.scales.y.suggestedMax = Math.max(...marks) * 1.3;
   const positive = xs.filter((v) => v > 0);
   if (scales.x === "logarithmic" && positive.length) {
-    const room = isLine ? 1 : 2.2;
+    const room = view.x.room || (isLine ? 1 : 2.2);
     Object.assign(options.scales.x, { min: Math.min(...positive) / room, max: Math.max(...positive) * room });
   }
   return { type: "scatter", data: { datasets }, options, plugins: [extras] };
@@ -445,7 +445,7 @@ function numbersTable(view) {
     view.categories.forEach((name, i) => body.push([name, ...view.series.map((s) => shown(s.values[i], view.y.format, 4))]));
   } else {
     head.push("name", view.x.title, view.y.title);
-    if (view.series.some((s) => s.low)) head.push("95 % interval");
+    if (view.series.some((s) => s.low)) head.push(view.interval || "95 % interval");
     for (const s of view.series) {
       s.x.forEach((x, i) => body.push([seriesName(s), shown(x, view.x.format, 4), shown(s.y[i], view.y.format, 4),
         ...(s.low ? [s.low[i] === null ? MISSING : `${shown(s.low[i], view.y.format)} to ${shown(s.high[i], view.y.format)}`] : [])]));
