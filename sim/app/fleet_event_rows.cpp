@@ -10,7 +10,7 @@ namespace ckvsim::app {
 namespace {
 
 using fleet::kSeriesBins;
-using fleet::SeriesBin;
+using fleet::PartCounts;
 
 constexpr double kHitTolerance = 0.01;
 constexpr double kP99Tolerance = 1.1;
@@ -19,7 +19,7 @@ constexpr std::size_t kBinsBefore = 10;  ///< at most, for the level before the 
 constexpr std::size_t kBinsInARow = 3;   ///< good ones end a recovery
 
 struct Level {
-    SeriesBin sum;
+    PartCounts sum;
     std::size_t bins = 0;
     [[nodiscard]] double served() const {
         return static_cast<double>(sum.requests - sum.shed - sum.lost);

@@ -19,8 +19,8 @@ using fleet::FleetStage;
 using fleet::Residence;
 
 constexpr std::array kTables = {
-    "fleet_cases",         "fleet",        "fleet_latency", "fleet_tiers",
-    "fleet_shared_tables", "fleet_series", "fleet_events",  "fleet_speed"};
+    "fleet_cases",  "fleet",         "fleet_latency", "fleet_tiers", "fleet_shared_tables",
+    "fleet_series", "fleet_classes", "fleet_events",  "fleet_speed"};
 
 double ratio(double part, double whole) { return whole <= 0.0 ? std::nan("") : part / whole; }
 double ratio(std::uint64_t part, std::uint64_t whole) {
@@ -181,25 +181,47 @@ void add_places(metrics::Report& report, FleetCase const& item, FleetOutcome con
     }
 }
 
+/// What fleet_series and fleet_classes have in common.
+void set_counts(Row& row, fleet::PartCounts const& part) {
+    std::uint64_t const served = part.requests - part.shed - part.lost;
+    row.set("requests", part.requests)
+        .set("shed", part.shed)
+        .set("lost", part.lost)
+        .set("hbm_ratio", ratio(part.hbm_hits, served))
+        .set("hit_ratio", ratio(part.hits, served))
+        .set("good_ratio", ratio(part.good, part.requests))
+        .set("mean_ns", ratio(part.latency_ns, served))
+        .set("p50_ns", part.latency.quantile_ns(0.5))
+        .set("p99_ns", part.latency.quantile_ns(0.99))
+        .set("made_bytes", part.made_bytes);
+}
+
 void add_series(metrics::Report& report, FleetCase const& item, FleetOutcome const& outcome) {
     for (std::size_t b = 0; b < fleet::kSeriesBins; ++b) {
-        auto const& bin = outcome.result.series[b];
-        std::uint64_t const served = bin.requests - bin.shed - bin.lost;
-        Row(report.table("fleet_series"))
-            .set("case", item.number)
+        Row row(report.table("fleet_series"));
+        row.set("case", item.number)
             .set("bin", b)
-            .set("start_s", outcome.duration_s * static_cast<double>(b) / fleet::kSeriesBins)
-            .set("requests", bin.requests)
-            .set("shed", bin.shed)
-            .set("lost", bin.lost)
-            .set("hbm_ratio", ratio(bin.hbm_hits, served))
-            .set("hit_ratio", ratio(bin.hits, served))
-            .set("good_ratio", ratio(bin.good, bin.requests))
-            .set("mean_ns", ratio(bin.latency_ns, served))
-            .set("p50_ns", bin.latency.quantile_ns(0.5))
-            .set("p99_ns", bin.latency.quantile_ns(0.99))
-            .set("made_bytes", bin.made_bytes)
-            .add();
+            .set("start_s", outcome.duration_s * static_cast<double>(b) / fleet::kSeriesBins);
+        set_counts(row, outcome.result.series[b]);
+        row.add();
+    }
+}
+
+/// Classes that somebody asked from; where all users are equally active that says nothing.
+void add_classes(metrics::Report& report, FleetCase const& item, FleetResult const& r) {
+    bool const alike = item.fleet.activity.sigma == 0.0 || item.fleet.activity.classes == 1;
+    for (std::size_t c = 0; c < fleet::kUserClasses; ++c) {
+        auto const of = fleet::user_class(c);
+        if (r.classes[c].requests == 0 || (alike && of.grouping == fleet::Grouping::activity))
+            continue;
+        Row row(report.table("fleet_classes"));
+        row.set("case", item.number)
+            .set("by", fleet::to_string(of.grouping))
+            .set("class", of.number)
+            .set("from", of.from)
+            .set("to", of.to);
+        set_counts(row, r.classes[c]);
+        row.add();
     }
 }
 
@@ -249,6 +271,7 @@ void report_case(metrics::Report& report, config::FleetStudy const& study, Fleet
     add_latency(report, item, outcome.result);
     add_places(report, item, outcome);
     add_series(report, item, outcome);
+    add_classes(report, item, outcome.result);
     report_events(report, item, outcome);
 }
 

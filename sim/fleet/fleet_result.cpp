@@ -10,6 +10,13 @@ namespace {
 
 constexpr std::uint64_t kLow = 0xFFFFFFFFULL;
 
+/// Time bins, then classes of users.
+template <class Result, class Visit>
+void for_each_part(Result& r, Visit&& visit) {
+    for (auto& part : r.series) visit(part);
+    for (auto& part : r.classes) visit(part);
+}
+
 /// Visits every plain counter in one order.
 template <class Result, class Visit>
 void for_each_counter(Result& r, Visit&& visit) {
@@ -38,10 +45,11 @@ void for_each_counter(Result& r, Visit&& visit) {
     for (auto* list : {&r.found, &r.entries, &r.used_bytes, &r.capacity_bytes})
         for (auto& value : *list) visit(value);
     for (auto& value : r.busy_ns) visit(value);
-    for (auto& bin : r.series)
-        for (auto* value : {&bin.requests, &bin.hbm_hits, &bin.hits, &bin.shed, &bin.good,
-                            &bin.latency_ns, &bin.lost, &bin.made_bytes})
+    for_each_part(r, [&](auto& part) {
+        for (auto* value : {&part.requests, &part.hbm_hits, &part.hits, &part.shed, &part.good,
+                            &part.latency_ns, &part.lost, &part.made_bytes})
             visit(*value);
+    });
     for (auto& event : r.events)
         for (auto* value : {&event.times, &event.lost, &event.entries, &event.swap_bytes})
             visit(*value);
@@ -69,6 +77,8 @@ void merge(FleetResult& a, FleetResult const& b) {
     for (std::size_t s = 0; s < kFleetStages; ++s) a.latency[s].merge(b.latency[s]);
     for (std::size_t at = 0; at < kSeriesBins; ++at)
         a.series[at].latency.merge(b.series[at].latency);
+    for (std::size_t at = 0; at < kUserClasses; ++at)
+        a.classes[at].latency.merge(b.classes[at].latency);
 }
 
 std::vector<std::int64_t> sum_part(FleetResult const& result) {
@@ -79,9 +89,10 @@ std::vector<std::int64_t> sum_part(FleetResult const& result) {
     // The hash adds modulo 2^64; its halves travel apart so that no signed sum overflows.
     flat.push_back(static_cast<std::int64_t>(result.decision_hash & kLow));
     flat.push_back(static_cast<std::int64_t>(result.decision_hash >> 32));
-    for (auto const& bin : result.series)
+    for_each_part(result, [&](PartCounts const& part) {
         for (std::size_t b = 0; b < metrics::CoarseHistogram::kBuckets; ++b)
-            flat.push_back(static_cast<std::int64_t>(bin.latency.bucket(b)));
+            flat.push_back(static_cast<std::int64_t>(part.latency.bucket(b)));
+    });
     for (auto const& sketch : result.latency) {
         auto const part = sketch.serialise();
         flat.insert(flat.end(), part.begin(), part.end());
@@ -104,9 +115,10 @@ FleetResult from_parts(std::vector<std::int64_t> const& sums,
     result.decision_hash = static_cast<std::uint64_t>(sums.at(at)) +
                            (static_cast<std::uint64_t>(sums.at(at + 1)) << 32);
     at += 2;
-    for (auto& bin : result.series)
+    for_each_part(result, [&](PartCounts& part) {
         for (std::size_t b = 0; b < metrics::CoarseHistogram::kBuckets; ++b)
-            bin.latency.add_to_bucket(b, static_cast<std::uint64_t>(sums.at(at++)));
+            part.latency.add_to_bucket(b, static_cast<std::uint64_t>(sums.at(at++)));
+    });
     validate(maxima.size() == kFleetStages && (sums.size() - at) % kFleetStages == 0,
              "fleet::from_parts: flat results of another length");
     std::size_t const length = (sums.size() - at) / kFleetStages;

@@ -8,6 +8,7 @@
 
 #include "fleet/events.hpp"
 #include "fleet/tiers.hpp"
+#include "fleet/user_classes.hpp"
 #include "metrics/coarse_histogram.hpp"
 #include "metrics/latency_sketch.hpp"
 
@@ -36,8 +37,8 @@ std::string to_string(Device device);
 
 inline constexpr std::size_t kSeriesBins = 60;  ///< equal parts of the run, warm-up included
 
-/// Counts of one part of the run, by intended start.
-struct SeriesBin {
+/// Counts of one part of the requests: of a time bin, by intended start, or of a class of users.
+struct PartCounts {
     std::uint64_t requests = 0;
     std::uint64_t hbm_hits = 0;
     std::uint64_t hits = 0;  ///< in any tier
@@ -87,7 +88,8 @@ struct FleetResult {
     std::array<std::uint64_t, kDevices> busy_ns{};  ///< summed over the fleet's devices
     std::uint64_t decision_hash = 0;  ///< order-free, of (request, residence, answer's time)
     std::array<metrics::LatencySketch, kFleetStages> latency;
-    std::array<SeriesBin, kSeriesBins> series{};
+    std::array<PartCounts, kSeriesBins> series{};
+    std::array<PartCounts, kUserClasses> classes{};  ///< measured requests that have their end
     std::array<EventCounts, kMostEvents> events{};
     // Gauges at the end, summed over nodes.
     std::array<std::uint64_t, kResidences> entries{};
@@ -102,8 +104,8 @@ struct FleetResult {
         ar(offered, warmup_requests, shed, lost, served, good, found, abandoned, guests,
            prefilled_interactions, appended_events, evictions, dropped, batches, link_entry_bytes,
            link_table_bytes, write_back_bytes, nvme_read_bytes, nvme_write_bytes, nic_bytes,
-           busy_ns, decision_hash, latency, series, events, entries, used_bytes, capacity_bytes,
-           state_bytes, simulated_users);
+           busy_ns, decision_hash, latency, series, classes, events, entries, used_bytes,
+           capacity_bytes, state_bytes, simulated_users);
     }
 };
 

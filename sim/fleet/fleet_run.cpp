@@ -26,6 +26,7 @@ NodeRun node_run(FleetParams const& params) {
     run.duration_ns = in_ns(params.traffic.duration_s);
     run.slo_ns = in_ns(params.slo_ms * 1e-3);
     run.prefetch_lead_ns = in_ns(params.prefetch_lead_ms * 1e-3);
+    run.fleet_users = params.users;
     return run;
 }
 

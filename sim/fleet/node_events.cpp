@@ -8,8 +8,6 @@ namespace ckvsim::fleet {
 
 namespace {
 
-constexpr std::uint64_t kLostMark = 0x1057ULL << 48;
-
 std::uint64_t shared_bytes(NodeSetup const& setup, bool host) {
     double bytes = 0.0;
     for (auto const& table : setup.tables) bytes += table.hbm_bytes + (host ? table.dram_bytes : 0);
@@ -189,33 +187,6 @@ void NodeSim::crash(std::uint16_t index, Nanoseconds now) {
     nvme_ = node::ServerPool(setup_.nvme_devices);
     counts.entries += tiers_.clear(Residence::hbm) + tiers_.clear(Residence::dram);
     if (!event.keeps_flash) counts.entries += tiers_.clear(Residence::nvme);
-}
-
-/// A request that was looked up and will not be answered.
-void NodeSim::lose(Pending const& request, std::uint16_t event) {
-    auto& slot = bin(request.start_ns);
-    ++slot.lost;
-    slot.hits -= request.found == Residence::none ? 0 : 1;
-    slot.hbm_hits -= request.found == Residence::hbm ? 1 : 0;
-    hash_.add(request.user ^ (static_cast<std::uint64_t>(request.start_ns) << 20), kLostMark);
-    if (!measured(request.start_ns)) return;
-    ++result_.lost;
-    ++result_.events[event].lost;
-    --result_.found[static_cast<std::size_t>(request.found)];
-}
-
-void NodeSim::refuse_while_down(Arrival const& arrival) {
-    auto& slot = bin(arrival.time_ns);
-    ++slot.requests;
-    ++slot.lost;
-    hash_.add(arrival.user ^ (static_cast<std::uint64_t>(arrival.time_ns) << 20), kLostMark);
-    if (!measured(arrival.time_ns)) {
-        ++result_.warmup_requests;
-        return;
-    }
-    ++result_.offered;
-    ++result_.lost;
-    ++result_.events[faults_.crash_event].lost;
 }
 
 void NodeSim::set_rates() {

@@ -33,16 +33,10 @@ NodeSim::NodeSim(NodeSetup const& setup, ServingCosts const& costs, NodeRun cons
       nvme_(setup.nvme_devices),
       max_wait_ns_(rounded(setup.batching.max_wait_us * 1e3)),
       patience_ns_(rounded(setup.batching.fetch_patience_ms * 1e6)),
+      activity_(run.fleet_users),
       guests_(1024, {kNoUser, kNoPlace}) {
     for (auto& gpu : gpus_) gpu.ready.resize(kFirstRing);
     set_rates();
-}
-
-SeriesBin& NodeSim::bin(Nanoseconds start_ns) {
-    auto const at = static_cast<std::size_t>(
-        static_cast<double>(start_ns) /
-        static_cast<double>(std::max<Nanoseconds>(run_.duration_ns, 1)) * kSeriesBins);
-    return result_.series[std::min(at, kSeriesBins - 1)];
 }
 
 void NodeSim::serve(std::span<Arrival const> arrivals) {
@@ -64,7 +58,7 @@ void NodeSim::serve(std::span<Arrival const> arrivals) {
 bool NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t lacking) {
     Nanoseconds const now = arrival.time_ns;
     if (down()) {
-        refuse_while_down(arrival);
+        refuse_while_down(arrival, place);
         return false;
     }
     while (!hops_.empty() && hops_.top().at_ns <= now) {
@@ -81,9 +75,13 @@ bool NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t 
     ++(counts ? result_.offered : result_.warmup_requests);
     if (gpu.count + gpu.coming.size() + gpu.hopping >= setup_.batching.max_queue) {
         ++slot.shed;
-        if (counts) ++result_.shed;
+        if (counts) {
+            ++result_.shed;
+            count_refused(classes_of(arrival, place), &PartCounts::shed);
+        }
         return false;
     }
+    Classes const classes = classes_of(arrival, place);
     Residence found = tiers_.look_up(place, tick_of(now));
     std::uint64_t const held_bytes = costs_.entry_bytes(tiers_.interactions(tiers_.state(place)));
     bool const abandoned = too_slow(index, found, held_bytes, now);
@@ -105,6 +103,7 @@ bool NodeSim::arrive(Arrival const& arrival, std::uint32_t place, std::uint32_t 
                            ? std::uint16_t{0}
                            : static_cast<std::uint16_t>(std::min<std::uint32_t>(lacking, 65535));
     request.found = found;
+    request.classes = classes;
     slot.hbm_hits += found == Residence::hbm ? 1 : 0;
     slot.hits += found == Residence::none ? 0 : 1;
     slot.made_bytes += found == Residence::none ? costs_.entry_bytes(n) : 0;
@@ -342,24 +341,6 @@ void NodeSim::run_batch(std::uint32_t index, Nanoseconds start_ns) {
     ++gpu.batches;
     gpu.worked_ns += busy;
     gpu.answered += size;
-}
-
-void NodeSim::complete(Pending const& request, Nanoseconds start_ns, Nanoseconds end_ns) {
-    Nanoseconds const total = end_ns - request.start_ns;
-    bool const good = run_.slo_ns == 0 || total <= run_.slo_ns;
-    auto& slot = bin(request.start_ns);
-    slot.latency_ns += static_cast<std::uint64_t>(total);
-    slot.good += good ? 1 : 0;
-    slot.latency.add(total);
-    hash_.add(request.user ^ (static_cast<std::uint64_t>(request.start_ns) << 20),
-              static_cast<std::uint64_t>(end_ns) * 4 + static_cast<std::uint64_t>(request.found));
-    if (!measured(request.start_ns)) return;
-    ++result_.served;
-    result_.good += good ? 1 : 0;
-    result_.latency[static_cast<std::size_t>(FleetStage::fetch)].add(request.ready_ns -
-                                                                     request.start_ns);
-    result_.latency[static_cast<std::size_t>(FleetStage::queue)].add(start_ns - request.ready_ns);
-    result_.latency[static_cast<std::size_t>(FleetStage::total)].add(total);
 }
 
 Nanoseconds NodeSim::backlog_ns(Nanoseconds now) const {

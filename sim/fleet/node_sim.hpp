@@ -8,6 +8,8 @@
 // write-back that made it.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <queue>
@@ -31,6 +33,7 @@ struct NodeRun {
     Nanoseconds slo_ns = 0;       ///< answers within it are good
     /// A session's first request is announced so long before it starts; its entry is fetched then.
     Nanoseconds prefetch_lead_ns = 0;
+    std::uint64_t fleet_users = 0;  ///< of all nodes, for the classes of activity; 0 = one class
 };
 
 class NodeSim {
@@ -79,6 +82,8 @@ class NodeSim {
     }
 
   private:
+    /// Of who asks, one a grouping.
+    using Classes = std::array<std::uint8_t, kGroupings>;
     struct Pending {
         Nanoseconds ready_ns = 0;
         Nanoseconds start_ns = 0;  ///< intended
@@ -87,6 +92,7 @@ class NodeSim {
         std::uint16_t interactions = 0;
         std::uint16_t appended = 0;
         Residence found = Residence::none;
+        Classes classes{};
     };
     struct Later {
         bool operator()(Pending const& a, Pending const& b) const {
@@ -178,7 +184,15 @@ class NodeSim {
     void complete(Pending const& request, Nanoseconds start_ns, Nanoseconds end_ns);
     [[nodiscard]] bool measured(Nanoseconds start_ns) const { return start_ns >= run_.warmup_ns; }
     [[nodiscard]] Nanoseconds stage_ns(StageWork const& work, double noise) const;
-    SeriesBin& bin(Nanoseconds start_ns);
+    PartCounts& bin(Nanoseconds start_ns) {
+        auto const at = static_cast<std::size_t>(
+            static_cast<double>(start_ns) /
+            static_cast<double>(std::max<Nanoseconds>(run_.duration_ns, 1)) * kSeriesBins);
+        return result_.series[std::min(at, kSeriesBins - 1)];
+    }
+    [[nodiscard]] Classes classes_of(Arrival const& arrival, std::uint32_t place) const;
+    /// Counts a measured request that gets no answer in the classes of who asked.
+    void count_refused(Classes const& classes, std::uint64_t PartCounts::*why);
     void happen(NodeAction const& action);
     void find_next();
     void refresh(NodeAction const& action);
@@ -187,7 +201,7 @@ class NodeSim {
     void end_event(std::uint16_t event, Nanoseconds now);
     void crash(std::uint16_t event, Nanoseconds now);
     void lose(Pending const& request, std::uint16_t event);
-    void refuse_while_down(Arrival const& arrival);
+    void refuse_while_down(Arrival const& arrival, std::uint32_t place);
     void set_rates();
     void owe(std::uint32_t place, std::uint32_t events);
     [[nodiscard]] std::uint32_t owed(std::uint32_t place) const {
@@ -210,6 +224,7 @@ class NodeSim {
     std::uint32_t order_ = 0;
     Nanoseconds max_wait_ns_;
     Nanoseconds patience_ns_;
+    ActivityGroups activity_;
     FleetResult result_;
     UnorderedHash hash_;
     std::vector<std::pair<std::uint64_t, std::uint32_t>> guests_;  ///< open addressing: user, place

@@ -166,6 +166,29 @@ TableSchema fleet_series() {
              counted("made_bytes", "bytes", "entries made from ids")}};
 }
 
+TableSchema fleet_classes() {
+    return {
+        "fleet_classes",
+        "measured requests by who asked; classes that nobody asked from have no row. By history: "
+        "events recorded when he asks, in powers of two (a model sees at most max_interactions of "
+        "them). By activity: the user's place in the order of activity, least active first; none "
+        "where all are equally active",
+        false,
+        {case_key(), key_text("by", "history or activity"),
+         key_column("class", integer, "1", "its number, short histories or little activity first"),
+         input_real("from", "see by", "events, or share of the users: first of the class"),
+         input_real("to", "see by", "first above the class; 65536 = without an end"),
+         counted("requests", "requests", "offered"), counted("shed", "requests", "refused"),
+         counted("lost", "requests", "asked of a node that was gone, or waiting there"),
+         modelled("hbm_ratio", "1", "found in GPU memory, of those served"),
+         modelled("hit_ratio", "1", "found in any tier, of those served"),
+         modelled("good_ratio", "1", "answered within the SLO, of those offered"),
+         modelled("mean_ns", "ns", "mean latency; NaN without requests"),
+         modelled("p50_ns", "ns", "median, within 3.2 %"),
+         modelled("p99_ns", "ns", "within 3.2 %; NaN when fewer than 10 samples lie beyond it"),
+         counted("made_bytes", "bytes", "entries made from ids")}};
+}
+
 TableSchema fleet_events() {
     return {
         "fleet_events",
@@ -235,8 +258,9 @@ TableSchema fleet_speed() {
 }  // namespace
 
 std::vector<TableSchema> fleet_tables() {
-    return {fleet_cases(),  fleet(),        fleet_latency(), fleet_tiers(), fleet_tables_placed(),
-            fleet_series(), fleet_events(), fleet_regimes(), fleet_speed()};
+    return {fleet_cases(),         fleet(),        fleet_latency(), fleet_tiers(),
+            fleet_tables_placed(), fleet_series(), fleet_classes(), fleet_events(),
+            fleet_regimes(),       fleet_speed()};
 }
 
 }  // namespace ckvsim::metrics::schema

@@ -200,7 +200,7 @@ void expect_conserved(FleetResult const& r, FleetParams const& params) {
     double const expected = params.traffic.requests_per_second * params.traffic.duration_s;
     EXPECT_NEAR(static_cast<double>(r.offered + r.warmup_requests), expected,
                 5.0 * std::sqrt(expected));
-    SeriesBin all, measured;
+    PartCounts all, measured;
     for (std::size_t b = 0; b < kSeriesBins; ++b) {
         auto const& bin = r.series[b];
         EXPECT_LE(bin.hbm_hits, bin.hits);

@@ -12,7 +12,8 @@ using fleet::EventClock;
 using fleet::EventKind;
 using fleet::FleetEvent;
 
-void fill(fleet::SeriesBin& bin, double hit_ratio, Nanoseconds latency_ns, std::uint64_t lost = 0) {
+void fill(fleet::PartCounts& bin, double hit_ratio, Nanoseconds latency_ns,
+          std::uint64_t lost = 0) {
     bin = {};
     bin.requests = 2000;
     bin.lost = lost;
@@ -28,7 +29,7 @@ class FleetEventRows : public testing::Test {
         outcome_.measured_s = 54.0;
         for (auto& bin : outcome_.result.series) fill(bin, 0.9, 1'000'000);
     }
-    fleet::SeriesBin& bin(std::size_t index) { return outcome_.result.series[index]; }
+    fleet::PartCounts& bin(std::size_t index) { return outcome_.result.series[index]; }
     void happens(EventKind kind, double at, double lasts) {
         FleetEvent event;
         event.kind = kind;

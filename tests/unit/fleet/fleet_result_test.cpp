@@ -37,11 +37,13 @@ std::vector<std::uint64_t*> counters(FleetResult& r) {
     for (auto& value : r.entries) all.push_back(&value);
     for (auto& value : r.used_bytes) all.push_back(&value);
     for (auto& value : r.capacity_bytes) all.push_back(&value);
-    for (auto& bin : r.series) {
-        for (auto* value : {&bin.requests, &bin.hbm_hits, &bin.hits, &bin.shed, &bin.good,
-                            &bin.latency_ns, &bin.lost, &bin.made_bytes})
+    auto const add_part = [&](PartCounts& part) {
+        for (auto* value : {&part.requests, &part.hbm_hits, &part.hits, &part.shed, &part.good,
+                            &part.latency_ns, &part.lost, &part.made_bytes})
             all.push_back(value);
-    }
+    };
+    for (auto& bin : r.series) add_part(bin);
+    for (auto& part : r.classes) add_part(part);
     for (auto& event : r.events)
         for (auto* value : {&event.times, &event.lost, &event.entries, &event.swap_bytes})
             all.push_back(value);
@@ -49,10 +51,11 @@ std::vector<std::uint64_t*> counters(FleetResult& r) {
 }
 
 /// A layout that grows must grow here, too: everything but the sketches is a counter.
-static_assert(sizeof(FleetResult) == sizeof(std::uint64_t) * (22 + 4 * kResidences + kDevices +
-                                                              8 * kSeriesBins + 4 * kMostEvents) +
-                                         sizeof(metrics::CoarseHistogram) * kSeriesBins +
-                                         sizeof(metrics::LatencySketch) * kFleetStages);
+static_assert(sizeof(FleetResult) ==
+              sizeof(std::uint64_t) * (22 + 4 * kResidences + kDevices +
+                                       8 * (kSeriesBins + kUserClasses) + 4 * kMostEvents) +
+                  sizeof(metrics::CoarseHistogram) * (kSeriesBins + kUserClasses) +
+                  sizeof(metrics::LatencySketch) * kFleetStages);
 
 FleetResult random_result(std::uint64_t seed) {
     CounterRng rng(seed, Purpose::arrivals, 0, 0);
@@ -65,6 +68,8 @@ FleetResult random_result(std::uint64_t seed) {
             r.latency[s].add(static_cast<Nanoseconds>(rng.next_u32() >> (s * 3)));
     for (std::size_t b = 0; b < kSeriesBins; ++b)
         for (std::size_t i = 0; i < b; ++i) r.series[b].latency.add(rng.next_u32());
+    for (std::size_t c = 0; c < kUserClasses; ++c)
+        for (std::size_t i = 0; i <= c; ++i) r.classes[c].latency.add(rng.next_u32());
     return r;
 }
 
@@ -74,6 +79,8 @@ void expect_same(FleetResult a, FleetResult b) {
     for (std::size_t i = 0; i < left.size(); ++i) EXPECT_EQ(*left[i], *right[i]) << "counter " << i;
     for (std::size_t at = 0; at < kSeriesBins; ++at)
         EXPECT_EQ(a.series[at].latency, b.series[at].latency) << "bin " << at;
+    for (std::size_t at = 0; at < kUserClasses; ++at)
+        EXPECT_EQ(a.classes[at].latency, b.classes[at].latency) << "class " << at;
     for (std::size_t s = 0; s < kFleetStages; ++s) {
         EXPECT_EQ(a.latency[s].serialise(), b.latency[s].serialise()) << "stage " << s;
         EXPECT_EQ(a.latency[s].max_ns(), b.latency[s].max_ns()) << "stage " << s;
