@@ -110,9 +110,7 @@ void add_event(metrics::Report& report, FleetCase const& item, FleetOutcome cons
     auto const& event = plan.events()[index];
     auto const& counts = outcome.result.events[index];
     double const at = plan.at_s(index);
-    double const lasts = event.kind == fleet::EventKind::refresh ? event.rolling : event.duration;
-    double const ends =
-        event.mean_between > 0.0 ? outcome.duration_s : at + plan.seconds(event, lasts);
+    double const ends = event.mean_between > 0.0 ? outcome.duration_s : at + plan.lasts_s(index);
     auto const bins = bins_of(outcome.result, at, ends, outcome.duration_s - outcome.measured_s,
                               outcome.duration_s);
     std::size_t const until = std::min(std::max(bins.all_back, bins.last + 1), kSeriesBins);

@@ -207,7 +207,7 @@ void add_series(metrics::Report& report, FleetCase const& item, FleetOutcome con
     }
 }
 
-/// Classes that somebody asked from; where all users are equally active that says nothing.
+/// Classes that somebody asked from; activity says nothing where all users are equally active.
 void add_classes(metrics::Report& report, FleetCase const& item, FleetResult const& r) {
     bool const alike = item.fleet.activity.sigma == 0.0 || item.fleet.activity.classes == 1;
     for (std::size_t c = 0; c < fleet::kUserClasses; ++c) {

@@ -21,7 +21,8 @@ constexpr std::pair<EventKind, char const*> kKinds[] = {{EventKind::refresh, "re
                                                         {EventKind::nvme, "nvme"},
                                                         {EventKind::tier_loss, "tier_loss"},
                                                         {EventKind::scale_in, "scale_in"},
-                                                        {EventKind::scale_out, "scale_out"}};
+                                                        {EventKind::scale_out, "scale_out"},
+                                                        {EventKind::new_users, "new_users"}};
 constexpr std::pair<EventClock, char const*> kClocks[] = {{EventClock::fraction, "fraction"},
                                                           {EventClock::seconds, "seconds"}};
 constexpr std::pair<RollingBy, char const*> kRollings[] = {{RollingBy::nodes, "nodes"},
@@ -35,8 +36,9 @@ bool is_scaling(EventKind kind) {
 }
 
 void describe_times(KeyVisitor& v, FleetEvent& e, bool known) {
-    bool const lasts = !known || (e.kind != EventKind::refresh && !is_scaling(e.kind));
-    std::string const condition = "kind is not refresh, scale_in or scale_out";
+    bool const spread = e.kind == EventKind::refresh || e.kind == EventKind::new_users;
+    bool const lasts = !known || (!spread && !is_scaling(e.kind));
+    std::string const condition = "kind is not refresh, scale_in, scale_out or new_users";
     v.choice<EventClock>(
         {.name = "clock",
          .meaning = "what its times are: shares of the measured time, which keep their meaning "
@@ -65,14 +67,26 @@ void describe_times(KeyVisitor& v, FleetEvent& e, bool known) {
            e.duration, {.low = 0, .high = 2e6, .above_low = true});
 }
 
+void describe_spread(KeyVisitor& v, FleetEvent& e, bool known) {
+    bool const signs_up = !known || e.kind == EventKind::new_users;
+    v.real({.name = "rolling",
+            .meaning = "the time that the refresh or the sign-ups are spread over; 0 = all at once",
+            .unit = kUnit,
+            .applies = signs_up || e.kind == EventKind::refresh,
+            .only_if = "kind = refresh or new_users"},
+           e.rolling, {.low = 0, .high = 2e6});
+    v.real({.name = "users_share",
+            .meaning = "share of the users at home on the nodes that it hits who sign up, drawn "
+                       "from the seed; before, they ask for nothing, and they begin without a "
+                       "history. Of those whom no earlier new_users event has drawn",
+            .required = known && signs_up,
+            .applies = signs_up,
+            .only_if = "kind = new_users"},
+           e.users_share, {.low = 0, .high = 1, .above_low = true, .below_high = true});
+}
+
 void describe_refresh(KeyVisitor& v, FleetEvent& e, bool applies) {
     std::string const condition = "kind = refresh";
-    v.real({.name = "rolling",
-            .meaning = "the time that the refresh is spread over; 0 = all at once",
-            .unit = kUnit,
-            .applies = applies,
-            .only_if = condition},
-           e.rolling, {.low = 0, .high = 2e6});
     v.choice<RollingBy>({.name = "rolling_by",
                          .meaning = "node after node, or all nodes user group by user group",
                          .applies = applies,
@@ -111,7 +125,7 @@ void check_times(FleetStudy const& study, std::size_t i, Problems& problems) {
     if (e.clock == EventClock::fraction && e.mean_between <= 0.0 && e.at + e.rolling >= 1.0) {
         problems.add(std::vector<std::string>{at_event(i, "/at"), at_event(i, "/rolling")},
                      e.at >= 1.0 ? "the event begins after the end of the measured time"
-                                 : "the refresh is not over before the end of the measured time",
+                                 : "it is not over before the end of the measured time",
                      "with clock = fraction, at and rolling together must stay below 1");
     }
     if (e.clock == EventClock::seconds && study.search != FleetSearch::none) {
@@ -241,6 +255,7 @@ void describe_events(KeyVisitor& visitor, std::vector<FleetEvent>& events) {
                         .applies = slows,
                         .only_if = "kind = slow, link, nic or nvme"},
                        e.slowdown, {.low = 1, .high = 1e4});
+                describe_spread(v, e, known);
                 describe_refresh(v, e, is(EventKind::refresh));
                 v.boolean({.name = "keeps_flash",
                            .meaning = "entries on flash are there after the return",

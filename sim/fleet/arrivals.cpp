@@ -42,7 +42,7 @@ void make_alias(std::vector<double> weights, std::vector<std::uint32_t>& thresho
 }  // namespace
 
 ArrivalStream::ArrivalStream(FleetUsers const& users, FleetTraffic const& traffic,
-                             std::uint64_t seed, std::uint32_t node)
+                             std::uint64_t seed, std::uint32_t node, SignUps sign_ups)
     : users_(users),
       traffic_(traffic),
       node_(node),
@@ -52,7 +52,8 @@ ArrivalStream::ArrivalStream(FleetUsers const& users, FleetTraffic const& traffi
           static_cast<std::uint32_t>(std::min(traffic.revisit_probability * kTwo32, kTwo32 - 1.0))),
       log_stay_(std::log1p(-1.0 / std::max(kMeanRevisitShare * traffic.revisit_window, 1.000001))),
       recent_(traffic.revisit_window),
-      thinning_(seed, Purpose::arrivals, node, 8) {
+      thinning_(seed, Purpose::arrivals, node, 8),
+      sign_ups_(std::move(sign_ups)) {
     validate(traffic.requests_per_second > 0.0 && traffic.duration_s > 0.0 &&
                  traffic.revisit_window >= 1 && traffic.events_per_request >= 0.0,
              "ArrivalStream: traffic out of range");
@@ -138,7 +139,25 @@ std::uint32_t ArrivalStream::draw_place(std::uint32_t u, std::uint32_t v) const 
            static_cast<std::uint32_t>((static_cast<std::uint64_t>(v) * class_size_[k]) >> 32);
 }
 
+/// Whether who was drawn has not signed up yet; as many returns fall away as sessions.
+bool ArrivalStream::is_absent() {
+    if (!sign_ups_.any()) return false;
+    Nanoseconds const signs_up_ns = sign_ups_.at_ns(head_.user);
+    head_.is_new = signs_up_ns != SignUps::kFromStart;
+    if (time_ns_ >= traffic_.duration_s * 1e9 + 1.0) return false;  // the end: nobody will ask
+    if (head_.returning) return thinning_.uniform() >= sign_ups_.present(head_.time_ns);
+    return signs_up_ns > head_.time_ns;
+}
+
 void ArrivalStream::make_head() {
+    do {
+        draw_head();
+    } while (is_absent());
+    recent_[made_ % traffic_.revisit_window] = head_.place;
+    ++made_;
+}
+
+void ArrivalStream::draw_head() {
     step_time(rng_.next_u32());
     std::uint32_t const a = rng_.next_u32();
     std::uint32_t const b = rng_.next_u32();
@@ -156,8 +175,6 @@ void ArrivalStream::make_head() {
     head_.time_ns = static_cast<Nanoseconds>(time_ns_);
     head_.user = users_.user(node_, head_.place);
     head_.appended = growth_[(b ^ (c >> 7)) % kGrowthQuantiles];
-    recent_[made_ % traffic_.revisit_window] = head_.place;
-    ++made_;
 }
 
 void ArrivalStream::next(Nanoseconds end_ns, std::size_t most, std::vector<Arrival>& out) {

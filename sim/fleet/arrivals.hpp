@@ -8,6 +8,7 @@
 
 #include "core/rng.hpp"
 #include "fleet/fleet_users.hpp"
+#include "fleet/sign_ups.hpp"
 #include "workload/arrival_rate.hpp"
 
 namespace ckvsim::fleet {
@@ -30,13 +31,15 @@ struct Arrival {
     std::uint32_t place = 0;     ///< at home
     std::uint16_t appended = 0;  ///< events recorded since his last visit
     bool returning = false;      ///< within a session
+    bool is_new = false;         ///< of a user who signed up during the run
 };
 
 /// One node's requests, made on the fly; not shared between threads.
 class ArrivalStream {
   public:
+    /// Nobody asks before he has signed up, so the rate is that of the users who are there.
     ArrivalStream(FleetUsers const& users, FleetTraffic const& traffic, std::uint64_t seed,
-                  std::uint32_t node);
+                  std::uint32_t node, SignUps sign_ups = {});
 
     /// Fills `out` with the next requests before `end_ns`, at most `most`; fewer than `most` means
     /// that no more start before `end_ns`.
@@ -62,6 +65,8 @@ class ArrivalStream {
   private:
     [[nodiscard]] std::uint32_t draw_place(std::uint32_t u, std::uint32_t v) const;
     void make_head();
+    void draw_head();
+    bool is_absent();
     void step_time(std::uint32_t u);
     std::uint32_t draw_user_at(double t_s, std::uint32_t a, std::uint32_t b);
 
@@ -87,6 +92,7 @@ class ArrivalStream {
     std::optional<workload::ArrivalRate> rate_;
     CounterRng thinning_;
     double zone_max_ = 1.0;
+    SignUps sign_ups_;
 };
 
 }  // namespace ckvsim::fleet

@@ -54,6 +54,8 @@ std::string to_string(EventKind value) {
             return "scale_in";
         case EventKind::scale_out:
             return "scale_out";
+        case EventKind::new_users:
+            return "new_users";
         case EventKind::count_:
             break;
     }
@@ -95,6 +97,12 @@ double EventPlan::at_s(std::size_t event) const {
     return seconds(e, e.at) + (e.clock == EventClock::fraction ? warmup_s_ : 0.0);
 }
 
+double EventPlan::lasts_s(std::size_t event) const {
+    auto const& e = events_[event];
+    bool const spread = e.kind == EventKind::refresh || e.kind == EventKind::new_users;
+    return seconds(e, spread ? e.rolling : e.duration);
+}
+
 void EventPlan::add_refresh(std::vector<NodeAction>& actions, std::size_t event,
                             std::size_t rank) const {
     auto const& e = events_[event];
@@ -122,6 +130,12 @@ void EventPlan::add_spans(std::vector<NodeAction>& actions, std::size_t event,
     double const lasts_s = seconds(e, e.duration);
     NodeAction action;
     action.event = static_cast<std::uint16_t>(event);
+    if (e.kind == EventKind::new_users) {
+        // To be counted; who signs up when is known from the start.
+        action.at_ns = in_ns(at_s(event));
+        actions.push_back(action);
+        return;
+    }
     if (e.kind == EventKind::scale_in || e.kind == EventKind::scale_out) {
         // Away from the event on, or up to it.
         if (e.kind == EventKind::scale_in) action.at_ns = in_ns(at_s(event));

@@ -21,6 +21,7 @@ enum class EventKind : std::uint8_t {
     tier_loss,  ///< `tier` is emptied and takes nothing for `duration`
     scale_in,   ///< the node serves what it has and gets no more; not under home routing
     scale_out,  ///< the node comes with empty tiers and was not there before; as scale_in
+    new_users,  ///< `users_share` of the node's users sign up; see sign_ups.hpp
     count_
 };
 std::string to_string(EventKind value);
@@ -47,12 +48,12 @@ struct FleetEvent {
     EventKind kind = EventKind::refresh;
     EventClock clock = EventClock::fraction;
     double at = 0.5;                        ///< begins; only without mean_between
-    double duration = 0.0;                  ///< all kinds but refresh and scaling
+    double duration = 0.0;                  ///< all kinds but refresh, scaling and new_users
     double mean_between = 0.0;              ///< > 0: drawn, exponential, for each node on its own
     std::vector<std::uint32_t> nodes = {};  ///< empty: `share` of the nodes, drawn from the seed
     double share = 1.0;
     double slowdown = 2.0;                    ///< slow, link, nic, nvme
-    double rolling = 0.0;                     ///< refresh: time it is spread over
+    double rolling = 0.0;                     ///< refresh, new_users: time it is spread over
     RollingBy rolling_by = RollingBy::nodes;  ///< refresh
     /// refresh, CollectiveKV over items: share of a user's tokens whose code differs under the new
     /// model. Below 1 his entry stays, and that share is encoded at his next visit; what knows
@@ -61,6 +62,8 @@ struct FleetEvent {
     /// refresh: share of link and network that delivering weights, pools and tables takes; 0 =
     /// delivery is not counted.
     double swap_share = 0.5;
+    /// new_users: of the users at home on the nodes that it hits; below 1. 0 = nobody.
+    double users_share = 0.0;
     bool keeps_flash = false;          ///< crash: entries on flash are there after the return
     Residence tier = Residence::dram;  ///< tier_loss: dram or nvme
 
@@ -97,6 +100,8 @@ class EventPlan {
     }
     /// Start of a scheduled event; the start of the measured time for a drawn one.
     [[nodiscard]] double at_s(std::size_t event) const;
+    /// How long a scheduled one lasts or is spread over; 0 where it is at once.
+    [[nodiscard]] double lasts_s(std::size_t event) const;
     /// A time of the event's clock as seconds.
     [[nodiscard]] double seconds(FleetEvent const& event, double time) const;
 

@@ -38,14 +38,15 @@ struct Running {
     Running(FleetParams const& params, FleetUsers const& users, NodeSetup const& setup,
             ServingCosts const& costs, EventPlan const& plan, std::uint32_t node,
             bool starts = true)
-        : stream(users, params.traffic, params.seed, node),
+        : stream(users, params.traffic, params.seed, node, SignUps(plan, node, params.seed)),
           sim(setup, costs, node_run(params), node, users.places(node)) {
         sim.schedule(plan.events(), plan.actions(node));
         if (!starts) return;
         std::vector<double> rates;
         for (std::size_t k = 0; k < users.classes().size(); ++k)
             rates.push_back(stream.session_rate(k));
-        start_node(sim.tiers(), users, node, rates, setup.tiers, params.start, params.seed);
+        start_node(sim.tiers(), users, node, rates, setup.tiers, params.start, params.seed,
+                   SignUps(plan, node, params.seed));
     }
     template <class Archive>
     void archive(Archive& ar) {
@@ -299,9 +300,11 @@ class Windowed {
 };
 
 std::uint64_t expected_requests(FleetParams const& params, FleetUsers const& users,
-                                std::vector<std::uint32_t> const& nodes) {
+                                EventPlan const& plan, std::vector<std::uint32_t> const& nodes) {
     double share = 0.0;
-    for (auto const node : nodes) share += users.share_of(node);
+    for (auto const node : nodes)
+        share += users.share_of(node) *
+                 SignUps(plan, node, params.seed).mean_present(in_ns(params.traffic.duration_s));
     return static_cast<std::uint64_t>(params.traffic.requests_per_second *
                                       params.traffic.duration_s * share);
 }
@@ -351,7 +354,7 @@ FleetResult run_fleet(FleetParams const& params, NodeSetup const& setup, Serving
                            params.seed);
     auto const ids = nodes_of_rank(params, peers.rank, peers.ranks);
     auto const plan = plan_of_events(params);
-    Counter counter(progress, expected_requests(params, users, ids));
+    Counter counter(progress, expected_requests(params, users, plan, ids));
     if (params.routing.kind != RoutingKind::home)
         return Windowed(params, users, setup, costs, plan, peers, keeper).run(counter);
     std::uint64_t const layout =

@@ -11,13 +11,13 @@ constexpr std::uint64_t kLostMark = 0x1057ULL << 48;
 
 NodeSim::Classes NodeSim::classes_of(Arrival const& arrival, std::uint32_t place) const {
     return {history_class(tiers_.state(place).events + std::uint32_t{arrival.appended}),
-            activity_.of(arrival.user)};
+            activity_.of(arrival.user), sign_up_class(arrival.is_new)};
 }
 
 void NodeSim::count_refused(Classes const& classes, std::uint64_t PartCounts::*why) {
     // Checked: requests come out of checkpoints, too.
-    for (auto const index : classes) {
-        auto& part = result_.classes.at(index);
+    for (std::size_t g = 0; g < groupings_; ++g) {
+        auto& part = result_.classes.at(classes[g]);
         ++part.requests;
         ++(part.*why);
     }
@@ -40,8 +40,8 @@ void NodeSim::complete(Pending const& request, Nanoseconds start_ns, Nanoseconds
     result_.latency[static_cast<std::size_t>(FleetStage::queue)].add(start_ns - request.ready_ns);
     result_.latency[static_cast<std::size_t>(FleetStage::total)].add(total);
     bool const hit = request.found != Residence::none;
-    for (auto const index : request.classes) {
-        auto& part = result_.classes.at(index);
+    for (std::size_t g = 0; g < groupings_; ++g) {
+        auto& part = result_.classes.at(request.classes[g]);
         ++part.requests;
         part.hbm_hits += request.found == Residence::hbm ? 1 : 0;
         part.hits += hit ? 1 : 0;

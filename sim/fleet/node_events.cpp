@@ -19,6 +19,11 @@ std::uint64_t shared_bytes(NodeSetup const& setup, bool host) {
 void NodeSim::schedule(std::span<FleetEvent const> events, std::vector<NodeAction> actions) {
     faults_.events = events;
     faults_.actions = std::move(actions);
+    // Who signed up is told apart only where somebody can.
+    bool const sign_ups = std::any_of(events.begin(), events.end(), [](FleetEvent const& e) {
+        return e.kind == EventKind::new_users && e.users_share > 0.0;
+    });
+    groupings_ = sign_ups ? kGroupings : static_cast<std::size_t>(Grouping::sign_up);
     find_next();
 }
 
@@ -39,6 +44,11 @@ void NodeSim::find_next() {
 void NodeSim::pass_events(Nanoseconds now) {
     while (faults_.next_ns <= now) {
         Nanoseconds const at = faults_.next_ns;
+        if (only_counts(faults_.actions[faults_.next])) {
+            ++result_.events[faults_.actions[faults_.next++].event].times;
+            find_next();
+            continue;
+        }
         // Everything before it, in order.
         while (!hops_.empty() && hops_.top().at_ns <= at) {
             Hop const hop = hops_.top();
@@ -50,6 +60,13 @@ void NodeSim::pass_events(Nanoseconds now) {
         happen(action);
         find_next();
     }
+}
+
+/// Changes nothing on the node, so nothing needs to be done before it, either: what waits is seen
+/// by routers as it would be without it.
+bool NodeSim::only_counts(NodeAction const& action) const {
+    auto const& event = faults_.events[action.event];
+    return event.kind == EventKind::new_users;
 }
 
 void NodeSim::happen(NodeAction const& action) {

@@ -193,6 +193,7 @@ class NodeSim {
     [[nodiscard]] Classes classes_of(Arrival const& arrival, std::uint32_t place) const;
     /// Counts a measured request that gets no answer in the classes of who asked.
     void count_refused(Classes const& classes, std::uint64_t PartCounts::*why);
+    [[nodiscard]] bool only_counts(NodeAction const& action) const;
     void happen(NodeAction const& action);
     void find_next();
     void refresh(NodeAction const& action);
@@ -225,6 +226,7 @@ class NodeSim {
     Nanoseconds max_wait_ns_;
     Nanoseconds patience_ns_;
     ActivityGroups activity_;
+    std::size_t groupings_ = static_cast<std::size_t>(Grouping::sign_up);  ///< counted in so many
     FleetResult result_;
     UnorderedHash hash_;
     std::vector<std::pair<std::uint64_t, std::uint32_t>> guests_;  ///< open addressing: user, place

@@ -153,18 +153,25 @@ class Buckets {
     std::vector<std::uint32_t> heads_;
 };
 
+/// Gives him the history he has at the start; false: he signs up later.
+bool begin_user(UserState& state, FleetUsers const& users, UserId user, SignUps const& sign_ups) {
+    state = UserState{};
+    if (sign_ups.any() && sign_ups.at_ns(user) != SignUps::kFromStart) return false;
+    state.events = static_cast<std::uint16_t>(users.history_events(user));
+    return true;
+}
+
 template <class Draw>
 void fill(NodeTiers& tiers, FleetUsers const& users, std::uint32_t node,
           std::vector<double> const& rates, TierParams const& params, Draw const& draw,
-          std::uint64_t seed) {
+          std::uint64_t seed, SignUps const& sign_ups) {
     Buckets buckets(tiers, 3);
     for (std::size_t k = 0; k < rates.size(); ++k) {
         for (auto p = users.first_place(node, k); p < users.first_place(node, k + 1); ++p) {
             auto const place = static_cast<std::uint32_t>(p);
             UserId const user = users.user(node, p);
             UserState& s = tiers.state(place);
-            s = UserState{};
-            s.events = static_cast<std::uint16_t>(users.history_events(user));
+            if (!begin_user(s, users, user, sign_ups)) continue;
             Drawn const d = draw(rates[k], uniform_of(user ^ seed ^ kAgeSalt),
                                  uniform_of(user ^ seed ^ kPhaseSalt));
             s.last_tick = kStartTick - static_cast<std::uint32_t>(std::min(d.age_s, kLongestAge_s) *
@@ -208,18 +215,17 @@ std::array<double, 3> characteristic_times(std::vector<double> const& entries,
 
 void start_node(NodeTiers& tiers, FleetUsers const& users, std::uint32_t node,
                 std::vector<double> const& session_rates, TierParams const& params,
-                StartState start, std::uint64_t seed) {
+                StartState start, std::uint64_t seed, SignUps const& sign_ups) {
     if (start == StartState::cold) {
-        for (std::uint64_t p = 0; p < users.places(node); ++p) {
-            UserState& s = tiers.state(static_cast<std::uint32_t>(p));
-            s = UserState{};
-            s.events = static_cast<std::uint16_t>(users.history_events(users.user(node, p)));
-        }
+        for (std::uint64_t p = 0; p < users.places(node); ++p)
+            begin_user(tiers.state(static_cast<std::uint32_t>(p)), users, users.user(node, p),
+                       sign_ups);
         return;
     }
     std::vector<double> counts;
     for (std::size_t k = 0; k < session_rates.size(); ++k)
         counts.push_back(
+            sign_ups.from_start() *
             static_cast<double>(users.first_place(node, k + 1) - users.first_place(node, k)));
     double const bytes = tiers.mean_entry_bytes(users);
     double const hbm = static_cast<double>(tiers.capacity_bytes(Residence::hbm));
@@ -229,10 +235,10 @@ void start_node(NodeTiers& tiers, FleetUsers const& users, std::uint32_t node,
     std::array<double, 3> const capacity = {hbm, host, host + nvme};
     if (params.policy == EvictionPolicy::fifo) {
         fill(tiers, users, node, session_rates, params,
-             FifoDraw(counts, session_rates, bytes, capacity), seed);
+             FifoDraw(counts, session_rates, bytes, capacity), seed, sign_ups);
     } else {
         fill(tiers, users, node, session_rates, params,
-             LruDraw(counts, session_rates, bytes, capacity), seed);
+             LruDraw(counts, session_rates, bytes, capacity), seed, sign_ups);
     }
 }
 

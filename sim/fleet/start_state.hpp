@@ -22,10 +22,11 @@ namespace ckvsim::fleet {
 enum class StartState : std::uint8_t { stationary, cold };
 std::string to_string(StartState value);
 
-/// Initialises every user of a node. `session_rates`: 1/s of one user, by activity class.
+/// Initialises every user of a node. `session_rates`: 1/s of one user, by activity class. Who signs
+/// up later has neither history nor entry.
 void start_node(NodeTiers& tiers, FleetUsers const& users, std::uint32_t node,
                 std::vector<double> const& session_rates, TierParams const& params,
-                StartState start, std::uint64_t seed);
+                StartState start, std::uint64_t seed, SignUps const& sign_ups = {});
 
 /// Characteristic times in seconds of HBM, HBM + DRAM, HBM + DRAM + NVMe; infinite when everything
 /// fits. `entries[k]` users of class k, all with entries of `mean_bytes`.

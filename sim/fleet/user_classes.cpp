@@ -14,7 +14,7 @@ constexpr double kShortest = 64.0;  ///< end of the first class of histories, ev
 }  // namespace
 
 std::string to_string(Grouping value) {
-    static constexpr std::array kNames = {"history", "activity"};
+    static constexpr std::array kNames = {"history", "activity", "sign_up"};
     static_assert(kNames.size() == kGroupings);
     return kNames.at(static_cast<std::size_t>(value));
 }
@@ -26,6 +26,11 @@ UserClass user_class(std::size_t index) {
         return {Grouping::history, index,
                 index == 0 ? 0.0 : std::ldexp(kShortest, static_cast<int>(index) - 1),
                 last ? 65536.0 : std::ldexp(kShortest, static_cast<int>(index))};
+    }
+    if (index >= kHistoryClasses + kActivityClasses) {
+        std::size_t const is_new = index - kHistoryClasses - kActivityClasses;
+        auto const from = static_cast<double>(is_new);
+        return {Grouping::sign_up, is_new, from, from + 1.0};
     }
     std::size_t const at = index - kHistoryClasses;
     return {Grouping::activity, at, at == 0 ? 0.0 : kActivityEdges[at - 1],

@@ -172,11 +172,14 @@ TableSchema fleet_classes() {
         "measured requests by who asked; classes that nobody asked from have no row. By history: "
         "events recorded when he asks, in powers of two (a model sees at most max_interactions of "
         "them). By activity: the user's place in the order of activity, least active first; none "
-        "where all are equally active",
+        "where all are equally active. By sign_up, in studies with new_users: who was there from "
+        "the start, and who signed up during the run",
         false,
-        {case_key(), key_text("by", "history or activity"),
-         key_column("class", integer, "1", "its number, short histories or little activity first"),
-         input_real("from", "see by", "events, or share of the users: first of the class"),
+        {case_key(), key_text("by", "history, activity or sign_up"),
+         key_column("class", integer, "1",
+                    "its number, short histories, little activity, there from the start first"),
+         input_real("from", "see by",
+                    "events, share of the users, or 1 = signed up: first of the class"),
          input_real("to", "see by", "first above the class; 65536 = without an end"),
          counted("requests", "requests", "offered"), counted("shed", "requests", "refused"),
          counted("lost", "requests", "asked of a node that was gone, or waiting there"),

@@ -174,6 +174,43 @@ TEST(FleetRun, WithEventsRanksAndThreadsChangeNothing) {
     }
 }
 
+TEST(FleetRun, WithNewUsersRanksAndThreadsChangeNothing) {
+    auto const costs = plain_costs();
+    auto const setup = busy_setup();
+    int const before = omp_get_max_threads();
+    for (auto const kind : kRoutingKinds) {
+        auto params = short_fleet(kind);
+        auto const quiet = run_fleet(params, setup, costs, {});
+        auto const with = [&](double users_share) {
+            params.events = {{.kind = EventKind::new_users,
+                              .at = 0.2,
+                              .rolling = 0.4,
+                              .users_share = users_share},
+                             {.kind = EventKind::new_users,
+                              .at = 0.5,
+                              .share = 0.6,
+                              .users_share = users_share}};
+            return run_fleet(params, setup, costs, {});
+        };
+        auto nobody = with(0.0);
+        EXPECT_EQ(nobody.events[0].times, 5U);
+        EXPECT_EQ(nobody.events[1].times, 3U);
+        nobody.events = quiet.events;
+        EXPECT_TRUE(same(nobody, quiet)) << to_string(kind) << ": nobody signs up";
+        omp_set_num_threads(1);
+        auto const alone = with(0.3);
+        omp_set_num_threads(4);
+        EXPECT_TRUE(same(alone, with(0.3))) << to_string(kind);
+        omp_set_num_threads(before);
+        FakeRanks fake(3);
+        EXPECT_TRUE(same(merged(fake.run(params, setup, costs)), alone)) << to_string(kind);
+        EXPECT_LT(alone.offered, quiet.offered) << "they ask for nothing before";
+        auto const& fresh = alone.classes[sign_up_class(true)];
+        EXPECT_GT(fresh.requests, alone.offered / 10);
+        EXPECT_EQ(fresh.requests + alone.classes[sign_up_class(false)].requests, alone.offered);
+    }
+}
+
 TEST(FleetRun, WhereRoutingLooksAtLoadACrashLosesOneWindow) {
     auto const costs = plain_costs();
     auto const setup = busy_setup();

@@ -44,7 +44,10 @@ TEST(UserClasses, ClassesOfAGroupingFollowEachOther) {
         auto const before = user_class(c - 1);
         auto const here = user_class(c);
         EXPECT_LT(here.from, here.to);
-        if (here.grouping != before.grouping) continue;
+        if (here.grouping != before.grouping) {
+            EXPECT_EQ(here.number, 0U);
+            continue;
+        }
         EXPECT_EQ(here.from, before.to);
         EXPECT_EQ(here.number, before.number + 1);
     }
@@ -89,6 +92,7 @@ TEST(UserClasses, CountsAreThoseByHand) {
         double const share = static_cast<double>(a.user) / kUsers;
         for (std::size_t c = 0; c < kUserClasses; ++c) {
             auto const of = user_class(c);
+            if (of.grouping == Grouping::sign_up) continue;  // nobody can
             double const x = of.grouping == Grouping::history ? events[a.user] : share;
             if (x < of.from || x >= of.to) continue;
             ++hand.requests[c];
@@ -135,7 +139,8 @@ TEST(UserClasses, ClassesSumToTheTotalsWhateverHappens) {
         auto params = busy_fleet();
         params.traffic.duration_s = 0.2;
         params.routing = {.kind = kind, .window_ms = 2.0};
-        params.events = {{.kind = EventKind::crash, .at = 0.4, .duration = 0.2, .nodes = {1}}};
+        params.events = {{.kind = EventKind::crash, .at = 0.4, .duration = 0.2, .nodes = {1}},
+                         {.kind = EventKind::new_users, .at = 0.2, .users_share = 0.2}};
         auto const r = run_fleet(params, busy_setup(), costs, {});
         ASSERT_GT(r.shed, 0U);
         ASSERT_GT(r.lost, 0U);
