@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -238,10 +239,21 @@ void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
     progress.end();
 }
 
+/// On standard error: what keeping states took, all ranks together.
+void tell_cost(comm::Communicator& comm, Progress& progress, KeepingCost const& mine) {
+    std::array<std::uint64_t, 2> sums = {mine.writes, mine.bytes};
+    std::array<double, 1> most = {mine.seconds};
+    comm.sum(std::span<std::uint64_t>(sums));
+    comm.max(std::span<double>(most));
+    progress.note("checkpoints: " + std::to_string(sums[0]) + " files, " + std::to_string(sums[1]) +
+                  " bytes, " + std::to_string(most[0]) + " s of the slowest rank's threads");
+}
+
 /// Case after case, each split by nodes over all ranks.
 void run_split(Study const& study, comm::Communicator& comm, Progress& progress, FleetWatch& watch,
                CheckpointFolder& checkpoint, metrics::Report& report) {
     auto const peers = peers_of(comm);
+    KeepingCost cost;
     for (auto const& item : study.cases) {
         if (item.refusal) {
             if (comm.is_root()) report_refused_case(report, study.spec, item);
@@ -265,6 +277,7 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
                 },
                 keeper ? &*keeper : nullptr);
         });
+        if (keeper) cost.add(keeper->cost());
         auto sums = fleet::sum_part(mine);
         auto maxima = fleet::max_part(mine);
         comm.sum(std::span<std::int64_t>(sums));
@@ -285,6 +298,7 @@ void run_split(Study const& study, comm::Communicator& comm, Progress& progress,
         }
         progress.end();
     }
+    if (checkpoint.on()) tell_cost(comm, progress, cost);
 }
 
 void finish(Study const& study, comm::Communicator& comm, Progress& progress,

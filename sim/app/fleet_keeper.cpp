@@ -84,8 +84,9 @@ template <class Write>
 bool FleetKeeper::written(Write&& write, double& seconds) {
     auto const begin = Clock::now();
     bool good = true;
+    std::uint64_t bytes = 0;
     try {
-        write();
+        bytes = write();
     } catch (BackendError const& error) {
         CheckpointFolder::warn(std::string(error.what()) +
                                "; the run goes on, the last good state is kept");
@@ -96,8 +97,7 @@ bool FleetKeeper::written(Write&& write, double& seconds) {
     }
     seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     std::lock_guard const lock(mutex_);
-    written_s_ += seconds;
-    writes_ += good ? 1 : 0;
+    cost_.add({seconds, good ? 1U : 0U, bytes});
     return good;
 }
 
@@ -158,13 +158,14 @@ void FleetKeeper::read_done() {
         if (number_after(found, base_prefix.size()) != folder_.epoch()) remove(found);
 }
 
-void FleetKeeper::write_done(std::string const& name, std::set<std::uint32_t> const& nodes,
-                             fleet::FleetResult& sum) {
+std::uint64_t FleetKeeper::write_done(std::string const& name, std::set<std::uint32_t> const& nodes,
+                                      fleet::FleetResult& sum) {
     DoneNodes all{{nodes.begin(), nodes.end()}, sum};
     SectionWriter file(folder_.file(name), folder_.key());
     save(file.begin(section(CheckpointKind::done, case_, 0, layout_of(all))), all);
     file.end();
     file.commit();
+    return file.bytes();
 }
 
 void FleetKeeper::done(std::uint32_t node, fleet::FleetResult const& result) {
@@ -191,7 +192,7 @@ void FleetKeeper::keep_done() {
     double seconds = 0.0;
     auto& slot = done_slot_;
     bool const good =
-        written([&] { write_done(start + std::to_string(slot.next), nodes, sum); }, seconds);
+        written([&] { return write_done(start + std::to_string(slot.next), nodes, sum); }, seconds);
     if (good) {
         if (slot.last > 0) remove(start + std::to_string(slot.last - 1));
         slot.last = slot.next++;
@@ -262,6 +263,7 @@ void FleetKeeper::keep(std::uint32_t node, std::uint64_t layout, Save const& sav
             save(file.begin(section(CheckpointKind::node, case_, node, layout)));
             file.end();
             file.commit();
+            return file.bytes();
         },
         seconds);
     if (good) slot.last = slot.next++;
@@ -297,6 +299,7 @@ void FleetKeeper::keep_window(Nanoseconds edge, std::vector<std::uint32_t> const
             }
             file.commit();
             about = {file.bytes(), file.digest()};
+            return file.bytes();
         },
         seconds);
     auto const all = comm_.gather_values(std::span<std::uint64_t const>(about));
@@ -312,8 +315,10 @@ void FleetKeeper::keep_window(Nanoseconds edge, std::vector<std::uint32_t> const
         double ignored = 0.0;
         bad = written(
                   [&] {
-                      write_file_atomically(folder_.file(start + ".json"), json.dump(1) + "\n");
+                      auto const text = json.dump(1) + "\n";
+                      write_file_atomically(folder_.file(start + ".json"), text);
                       flush_folder(folder_.file("."));
+                      return std::uint64_t{text.size()};
                   },
                   ignored)
                   ? 0

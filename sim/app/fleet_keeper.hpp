@@ -22,6 +22,19 @@
 
 namespace ckvsim::app {
 
+/// What keeping states took.
+struct KeepingCost {
+    double seconds = 0.0;      ///< wall clock of the writing threads, flushes included
+    std::uint64_t writes = 0;  ///< files
+    std::uint64_t bytes = 0;   ///< in them
+
+    void add(KeepingCost const& other) {
+        seconds += other.seconds;
+        writes += other.writes;
+        bytes += other.bytes;
+    }
+};
+
 /// One on each rank and case.
 class FleetKeeper final : public fleet::RunKeeper {
   public:
@@ -43,9 +56,8 @@ class FleetKeeper final : public fleet::RunKeeper {
 
     /// Local, by rank 0 when the case's rows are kept: its states are of no more use.
     void forget();
-    /// Wall clock that writing took on this rank, for all nodes, and how often.
-    [[nodiscard]] double written_s() const { return written_s_; }
-    [[nodiscard]] std::uint64_t writes() const { return writes_; }
+    /// Of this rank, so far.
+    [[nodiscard]] KeepingCost const& cost() const { return cost_; }
 
   private:
     using Clock = std::chrono::steady_clock;
@@ -57,8 +69,8 @@ class FleetKeeper final : public fleet::RunKeeper {
     void read_done();
     bool read_done_file(std::string const& name, std::set<std::uint32_t>& nodes,
                         fleet::FleetResult& sum) const;
-    void write_done(std::string const& name, std::set<std::uint32_t> const& nodes,
-                    fleet::FleetResult& sum);
+    std::uint64_t write_done(std::string const& name, std::set<std::uint32_t> const& nodes,
+                             fleet::FleetResult& sum);
     void keep_done();
     bool restore_files(std::string const& manifest, std::vector<std::uint32_t> const& nodes,
                        std::uint64_t layout, LoadNode const& load, Nanoseconds& edge);
@@ -66,7 +78,8 @@ class FleetKeeper final : public fleet::RunKeeper {
     [[nodiscard]] std::string name(char const* kind) const;
     [[nodiscard]] Clock::time_point in(double seconds) const;
     void remove(std::string const& name) const;
-    /// Calls `write`; false, with a warning, when the file system refuses. Counts its time.
+    /// Calls `write`, which returns bytes; false, with a warning, when the file system refuses.
+    /// Counts what it took.
     template <class Write>
     bool written(Write&& write, double& seconds);
 
@@ -81,8 +94,7 @@ class FleetKeeper final : public fleet::RunKeeper {
     Slot done_slot_;
     std::map<std::uint32_t, Slot> slots_;
     Slot window_slot_;
-    double written_s_ = 0.0;
-    std::uint64_t writes_ = 0;
+    KeepingCost cost_;
 };
 
 }  // namespace ckvsim::app

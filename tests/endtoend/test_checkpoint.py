@@ -1,5 +1,6 @@
 """Checkpoints of fleet studies: what is refused and why, what is left, what goes on. Random kills: scripts/checks/kill_resume."""
 import pathlib
+import runpy
 import shutil
 import subprocess
 import tempfile
@@ -44,6 +45,19 @@ class Checkpoints(unittest.TestCase):
             outcome = self.run_it(extra)
             self.assertEqual(outcome.code, 0, str(outcome))
             self.assertEqual([path.name for path in self.folder.iterdir()], ["x.h5"])
+
+    def test_a_run_says_what_its_states_took(self):
+        loud = [part for part in self.command() if part != "-q"]
+        self.assertRegex(launch(loud, self.folder).err, r"checkpoints: [1-9]\d* files, [1-9]\d{3,} bytes, \d+\.\d+ s")
+        self.assertNotIn("checkpoints:", launch([*loud, "--checkpoint", "none"], self.folder).err)
+        self.assertEqual(self.run_it().err, "")  # -q
+
+    def test_the_interval_of_a_median(self):
+        script = str(SOURCE / "scripts/checks/checkpoint_overhead")
+        median_interval = runpy.run_path(script)["median_interval"]
+        self.assertEqual(median_interval([5, 1, 4, 2, 3]), (1, 5, 1 - 2 / 32))  # no pair covers 95 %: the range
+        self.assertEqual(median_interval(range(9)), (1, 7, 1 - 2 * (1 + 9) / 512))
+        self.assertEqual(median_interval([3.0]), (3.0, 3.0, 0.0))
 
     def test_resumed_runs_end_in_the_same_hash_on_any_ranks(self):
         # Windows meet at every edge: more ranks than cores take minutes there.
