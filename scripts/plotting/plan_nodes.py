@@ -29,7 +29,7 @@ def _reasons(rows, users):
     found = {}
     for row in rows:
         if plans.state(row) != plans.FEASIBLE:
-            found.setdefault((row["strategy"], plans.state(row), row["reason"]), []).append(row["users"])
+            found.setdefault((row["strategy"], plans.state(row), plans.reason(row)), []).append(row["users"])
     lines = []
     for (strategy, state, reason), at in found.items():
         where = "" if len(at) == len(users) else " at " + " and ".join(text.count(u) for u in at) + " users"
@@ -130,6 +130,7 @@ def draw(reports, arms):
     most = max(len(lines) for lines in reasons.values())
     good = [row for row in rows if plans.state(row) == plans.FEASIBLE]
     ends = [row[name] for row in good for name in ("nodes_low", "nodes", "nodes_high")] or [1, 10]
+    ends.append(10 * min(ends))  # a decade at least: nobody needs to see tenths of a node
     limits = (0.75 * max(min(ends), 1), 1.9 * max(ends) * (max(ends) / max(min(ends), 1)) ** 0.12)
     page = layout.Page(
         1.0 + (_PANEL_INCHES[0] + 0.4) * len(models), _PANEL_INCHES[1] + _LINE_INCHES * most + 0.2, TITLE,

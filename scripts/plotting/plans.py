@@ -1,11 +1,13 @@
 """What `ckvsim plan` has found: the smallest fleet of every strategy. Figures and the page share it; draws nothing."""
 import math
+import re
 
 from .searches import middle
 
 FEASIBLE, INFEASIBLE, REFUSED = "feasible", "infeasible", "does not apply"
 # Beside model and users; each varies only where the study sweeps it.
 _REST = ("catalogue_items", "candidates", "efficiency")
+_SAID_TWICE = re.compile(r"^\S+ does not apply to \S+: ")
 
 
 def is_plan(report):
@@ -20,6 +22,11 @@ def _questions(report, find):
 def state(row):
     """FEASIBLE, INFEASIBLE or REFUSED; a number of nodes stands for something in the first only."""
     return REFUSED if row["applies"] != 1 else FEASIBLE if row["feasible"] == 1 else INFEASIBLE
+
+
+def reason(row):
+    """Why there is no number of nodes; without what state() says already."""
+    return _SAID_TWICE.sub("", row["reason"])
 
 
 def rest_of(rows):
@@ -50,7 +57,7 @@ def reasons(report, row):
     """Why each of the tiers and policies of an infeasible strategy fails, without repeats."""
     rows = [other for other in _questions(report, "nodes")
             if all(other[name] == row[name] for name in ("model", "users", "strategy", *_REST))]
-    return list(dict.fromkeys(other["reason"] for other in rows if other["reason"]))
+    return list(dict.fromkeys(reason(other) for other in rows if other["reason"]))
 
 
 def carried(report):

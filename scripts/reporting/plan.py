@@ -10,7 +10,7 @@ from . import facts
 from .facts import finite, number
 from .panels import axis, clean, panel, series
 
-BRACKETS = "Brackets of nodes needed hold the range over replicates and the search's steps."
+BRACKETS = "Brackets of nodes and loads hold the range over replicates and the search's steps."
 _REASONS_SHOWN = 6
 
 
@@ -51,15 +51,17 @@ def _served(rows):
 
 
 def _decides(row):
+    if row["nodes"] == 1 and row["bound"] == "nothing":
+        return "One node is enough for the smallest"
     words = "memory" if row["memory_bound"] == 1 else "load"
-    return words + (f": {text.clean(row['bound'], 50)}" if row["bound"] else "")
+    return f"The smallest is decided by {words}" + (f": {text.clean(row['bound'], 50)}" if row["bound"] else "")
 
 
 def _need_sentence(known, model, users, rows):
     served = _served(rows)
     words = ", ".join(f"{facts.label(row['strategy'])} {nodes_words(row)}" for row in served)
     if served:
-        words += f". The smallest is decided by {_decides(served[0])}"
+        words += f". {_decides(served[0])}"
     unserved = [facts.label(row["strategy"]) for row in rows if plans.state(row) == plans.INFEASIBLE]
     words += f"; infeasible: {', '.join(unserved)}" if unserved and served else ""
     return _sentence(f"{_place(model, users)}: fewest nodes with {_slo(known)}: "
@@ -162,9 +164,18 @@ def _cell(row, key, column, shown, absent_cell):
     words = text.clean(value, 40) if shown is None else shown(value)
     if column == "tiers":
         words = words.replace("_", " + ")
-    ranged = key == "p_nodes" and row["nodes_low"] != row["nodes_high"]
+    given = row["find"] == "load"
+    if given and column == "nodes":
+        words += " given"
+    if given and column == "without_memory_limit":
+        words = text.count(value) + "/s"
     return {"text": words, "sort": value if shown is None else repr(value), "missing": False, "verdict": "",
-            "interval": f"[{row['nodes_low']:,.0f}, {row['nodes_high']:,.0f}]" if ranged else ""}
+            "interval": _interval(row, key, shown)}
+
+
+def _interval(row, key, shown):
+    low, high = {"p_nodes": ("nodes_low", "nodes_high"), "p_load": ("load_low", "load_high")}.get(key, (None, None))
+    return f"[{shown(row[low])}, {shown(row[high])}]" if low and row[low] != row[high] else ""
 
 
 def comparison_rows(known, absent_cell):
@@ -175,7 +186,7 @@ def comparison_rows(known, absent_cell):
         words = f"{text.count(row['users'])} users" + ("" if row["find"] == "nodes" else f", {row['nodes']:,.0f} nodes given")
         found.append({"arm": row["strategy"], "run": known.index, "label": facts.label(f"{row['model']} · {row['strategy']}"),
                       "run_label": facts.label(known.report.label), "words": words, "exact": False,
-                      "refusal": "" if served else text.clean(row["reason"], 200), "refused": "" if served else plans.state(row),
+                      "refusal": "" if served else text.clean(plans.reason(row), 200), "refused": "" if served else plans.state(row),
                       "cells": {key: _cell(row, key, column, shown, absent_cell) for key, _, column, shown in COLUMNS}})
     return found
 

@@ -42,6 +42,8 @@ class PlanPage(unittest.TestCase):
         _, words = self.said()
         self.assertIn("hstu, full_fp16 at 100 M users: infeasible: even 65536 nodes miss the SLO (p99 41 ms): flash reads.", words)
         self.assertIn("hstu, item_table: does not apply: K and V of hstu do not depend on the item alone.", words)
+        twice = question("item_table", "item_table", 1e7, None, applies=0, reason="item_table does not apply to hstu: by sequence")
+        self.assertIn("hstu, item_table: does not apply: by sequence.", self.said([*QUESTIONS[:1], twice], [], [])[1])
         self.assertEqual(self.said([question("full", "full", 1e7, None, reason="no room")], [], [])[0],
                          "Fewest nodes for 10 M users: no fleet has p99 within 30 ms")
 
@@ -49,6 +51,17 @@ class PlanPage(unittest.TestCase):
         self.assertIn("The same nodes in 2 of 3 re-runs, within the plan's interval in 3; hit ratios are off by up to 0.2 points.",
                       self.said()[1])
         self.assertIn("No answer was re-run in full", self.said(QUESTIONS, [])[1])
+
+    def test_one_node_that_is_enough_is_not_decided_by_anything(self):
+        words = self.said([question("collective", "collective", 1e7, 1, bound="nothing")], [], [])[1]
+        self.assertIn("collective 1. One node is enough for the smallest.", words)
+        self.assertNotIn("nothing.", words)
+
+    def test_rows_of_given_nodes_hold_loads(self):
+        (row,) = self.content(LOADS, [], [])["comparison"]["rows"]
+        self.assertEqual((row["words"], row["cells"]["p_nodes"]["text"]), ("10 M users, 8 nodes given", "8 given"))
+        self.assertEqual((row["cells"]["p_load"]["text"], row["cells"]["p_load"]["interval"]), ("150 k/s", "[140 k/s, 160 k/s]"))
+        self.assertEqual(row["cells"]["p_roomy"]["text"], "2/s")  # a load, not nodes
 
     def test_given_nodes_carry_a_load(self):
         title, words = self.said(LOADS, [], [])
