@@ -178,7 +178,8 @@ FleetCaseSetup::FleetCaseSetup(config::FleetStudy const& study, node::Platform p
     budget.nvme_tier = item.tiers == FleetTiers::hbm_dram_nvme;
     auto tiers = study.tiers;
     tiers.policy = item.policy;
-    setup = fleet::make_node_setup(platform, budget, tiers, study.batching, costs);
+    setup = fleet::make_node_setup(platform, budget, tiers, study.batching, costs,
+                                   fleet::catalogue_growth(item.fleet.events));
     setup.noise = noise;
 }
 

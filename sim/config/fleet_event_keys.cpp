@@ -22,6 +22,7 @@ constexpr std::pair<EventKind, char const*> kKinds[] = {{EventKind::refresh, "re
                                                         {EventKind::tier_loss, "tier_loss"},
                                                         {EventKind::scale_in, "scale_in"},
                                                         {EventKind::scale_out, "scale_out"},
+                                                        {EventKind::catalogue, "catalogue"},
                                                         {EventKind::new_users, "new_users"}};
 constexpr std::pair<EventClock, char const*> kClocks[] = {{EventClock::fraction, "fraction"},
                                                           {EventClock::seconds, "seconds"}};
@@ -36,9 +37,11 @@ bool is_scaling(EventKind kind) {
 }
 
 void describe_times(KeyVisitor& v, FleetEvent& e, bool known) {
-    bool const spread = e.kind == EventKind::refresh || e.kind == EventKind::new_users;
-    bool const lasts = !known || (!spread && !is_scaling(e.kind));
-    std::string const condition = "kind is not refresh, scale_in, scale_out or new_users";
+    bool const moment = e.kind == EventKind::refresh || e.kind == EventKind::new_users ||
+                        e.kind == EventKind::catalogue;
+    bool const lasts = !known || (!moment && !is_scaling(e.kind));
+    std::string const condition =
+        "kind is not refresh, scale_in, scale_out, catalogue or new_users";
     v.choice<EventClock>(
         {.name = "clock",
          .meaning = "what its times are: shares of the measured time, which keep their meaning "
@@ -99,11 +102,23 @@ void describe_refresh(KeyVisitor& v, FleetEvent& e, bool applies) {
             .applies = applies,
             .only_if = condition},
            e.changed_share, {.low = 0, .high = 1});
+}
+
+void describe_delivery(KeyVisitor& v, FleetEvent& e, bool known) {
+    bool const grows = !known || e.kind == EventKind::catalogue;
+    v.real({.name = "growth",
+            .meaning = "items that join the catalogue over those it has. Tables of items grow and "
+                       "take room from entries; the new rows are delivered and then read",
+            .required = known && grows,
+            .applies = grows,
+            .only_if = "kind = catalogue"},
+           e.growth, {.low = 0, .high = 10, .above_low = true});
     v.real({.name = "swap_share",
             .meaning = "share of links and network that delivering the new weights, pools and "
-                       "tables takes until they are there; 0 = delivery is not counted",
-            .applies = applies,
-            .only_if = condition},
+                       "tables, or the rows of new items, takes until they are there; 0 = delivery "
+                       "is not counted",
+            .applies = grows || e.kind == EventKind::refresh,
+            .only_if = "kind = refresh or catalogue"},
            e.swap_share, {.low = 0, .high = 1, .below_high = true});
 }
 
@@ -176,6 +191,23 @@ void check_nodes(FleetStudy const& study, std::size_t i, Problems& problems) {
                          std::to_string(simulated.size()) + " nodes that are simulated: " + list +
                          (simulated.size() > 8 ? ", ..." : ""),
                      "name simulated nodes, or give a share");
+    }
+}
+
+/// A catalogue is the whole fleet's, and nodes are set up for one growth of it.
+void check_catalogue(FleetStudy const& study, std::size_t i, Problems& problems) {
+    auto const& events = study.fleet.events;
+    if (events[i].kind != EventKind::catalogue) return;
+    if (!hits_all(events[i])) {
+        problems.add(std::vector<std::string>{at_event(i, "/nodes"), at_event(i, "/share")},
+                     "a catalogue that grows on some nodes only would show users different items",
+                     "leave nodes and share out");
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+        if (events[j].kind != EventKind::catalogue) continue;
+        problems.add(std::vector<std::string>{at_event(i, "/kind"), at_event(j, "/kind")},
+                     "the catalogue grows in event " + std::to_string(j) + " already",
+                     "give one of them the growth of both, or make two studies");
     }
 }
 
@@ -257,6 +289,7 @@ void describe_events(KeyVisitor& visitor, std::vector<FleetEvent>& events) {
                        e.slowdown, {.low = 1, .high = 1e4});
                 describe_spread(v, e, known);
                 describe_refresh(v, e, is(EventKind::refresh));
+                describe_delivery(v, e, known);
                 v.boolean({.name = "keeps_flash",
                            .meaning = "entries on flash are there after the return",
                            .applies = is(EventKind::crash),
@@ -276,6 +309,7 @@ void check_events(FleetStudy const& study, Problems& problems) {
         if (problems.touches(at_event(i))) continue;
         check_times(study, i, problems);
         check_nodes(study, i, problems);
+        check_catalogue(study, i, problems);
         check_effect(study, i, problems);
     }
 }

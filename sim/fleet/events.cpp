@@ -54,12 +54,21 @@ std::string to_string(EventKind value) {
             return "scale_in";
         case EventKind::scale_out:
             return "scale_out";
+        case EventKind::catalogue:
+            return "catalogue";
         case EventKind::new_users:
             return "new_users";
         case EventKind::count_:
             break;
     }
     throw InternalError("fleet::to_string: unknown event");
+}
+
+double catalogue_growth(std::vector<FleetEvent> const& events) {
+    double growth = 0.0;
+    for (auto const& event : events)
+        if (event.kind == EventKind::catalogue) growth += event.growth;
+    return growth;
 }
 
 bool happens_before(NodeAction const& a, NodeAction const& b) {
@@ -130,8 +139,8 @@ void EventPlan::add_spans(std::vector<NodeAction>& actions, std::size_t event,
     double const lasts_s = seconds(e, e.duration);
     NodeAction action;
     action.event = static_cast<std::uint16_t>(event);
-    if (e.kind == EventKind::new_users) {
-        // To be counted; who signs up when is known from the start.
+    if (e.kind == EventKind::new_users || e.kind == EventKind::catalogue) {
+        // One moment. Who signs up when is known from the start: that is to be counted only.
         action.at_ns = in_ns(at_s(event));
         actions.push_back(action);
         return;

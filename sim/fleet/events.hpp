@@ -21,6 +21,7 @@ enum class EventKind : std::uint8_t {
     tier_loss,  ///< `tier` is emptied and takes nothing for `duration`
     scale_in,   ///< the node serves what it has and gets no more; not under home routing
     scale_out,  ///< the node comes with empty tiers and was not there before; as scale_in
+    catalogue,  ///< new items: rows of shared tables, delivered as a new model is
     new_users,  ///< `users_share` of the node's users sign up; see sign_ups.hpp
     count_
 };
@@ -48,7 +49,7 @@ struct FleetEvent {
     EventKind kind = EventKind::refresh;
     EventClock clock = EventClock::fraction;
     double at = 0.5;                        ///< begins; only without mean_between
-    double duration = 0.0;                  ///< all kinds but refresh, scaling and new_users
+    double duration = 0.0;                  ///< kinds that last
     double mean_between = 0.0;              ///< > 0: drawn, exponential, for each node on its own
     std::vector<std::uint32_t> nodes = {};  ///< empty: `share` of the nodes, drawn from the seed
     double share = 1.0;
@@ -59,8 +60,10 @@ struct FleetEvent {
     /// model. Below 1 his entry stays, and that share is encoded at his next visit; what knows
     /// which items changed is outside the model.
     double changed_share = 1.0;
-    /// refresh: share of link and network that delivering weights, pools and tables takes; 0 =
-    /// delivery is not counted.
+    /// catalogue: new items over those before. NodeSetup::growth has what follows from it.
+    double growth = 0.0;
+    /// refresh, catalogue: share of link and network that delivering weights, pools and tables, or
+    /// the new items' rows, takes; 0 = delivery is not counted.
     double swap_share = 0.5;
     /// new_users: of the users at home on the nodes that it hits; below 1. 0 = nobody.
     double users_share = 0.0;
@@ -69,6 +72,9 @@ struct FleetEvent {
 
     bool operator==(FleetEvent const&) const = default;
 };
+
+/// Of the events' catalogue event; 0 without one.
+double catalogue_growth(std::vector<FleetEvent> const& events);
 
 /// One thing that happens to a node.
 struct NodeAction {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.hpp"
 #include "fleet/node_sim.hpp"
 
 namespace ckvsim::fleet {
@@ -19,6 +20,8 @@ std::uint64_t shared_bytes(NodeSetup const& setup, bool host) {
 void NodeSim::schedule(std::span<FleetEvent const> events, std::vector<NodeAction> actions) {
     faults_.events = events;
     faults_.actions = std::move(actions);
+    validate(catalogue_growth({events.begin(), events.end()}) == 0.0 || setup_.growth,
+             "NodeSim: the setup does not know that the catalogue grows");
     // Who signed up is told apart only where somebody can.
     bool const sign_ups = std::any_of(events.begin(), events.end(), [](FleetEvent const& e) {
         return e.kind == EventKind::new_users && e.users_share > 0.0;
@@ -66,6 +69,7 @@ void NodeSim::pass_events(Nanoseconds now) {
 /// by routers as it would be without it.
 bool NodeSim::only_counts(NodeAction const& action) const {
     auto const& event = faults_.events[action.event];
+    if (event.kind == EventKind::catalogue) return !setup_.growth;
     return event.kind == EventKind::new_users;
 }
 
@@ -82,9 +86,11 @@ void NodeSim::happen(NodeAction const& action) {
             break;
         case NodeAction::What::link_swapped:
             std::erase(faults_.link_swaps, action.event);
+            arrived(action.event);
             break;
         case NodeAction::What::nic_swapped:
             std::erase(faults_.nic_swaps, action.event);
+            arrived(action.event);
             break;
     }
     set_rates();
@@ -97,7 +103,7 @@ void NodeSim::refresh(NodeAction const& action) {
     auto& counts = result_.events[action.event];
     if (action.slice == 0) {
         ++counts.times;
-        if (!down()) deliver_model(action);
+        if (!down()) deliver_model(action.event, action.at_ns);
     }
     if (!costs_.entries_from_model()) return;
     bool const repairs = costs_.codes_by_item() && event.changed_share < 1.0;
@@ -116,24 +122,26 @@ void NodeSim::refresh(NodeAction const& action) {
     }
 }
 
-/// Weights and pools for every GPU, tables for GPU and host memory: over the network once, over
-/// every link; they take their share until they are there.
-void NodeSim::deliver_model(NodeAction const& action) {
-    double const share = faults_.events[action.event].swap_share;
-    if (share <= 0.0) return;
+/// Weights and pools for every GPU, tables for GPU and host memory.
+void NodeSim::deliver_model(std::uint16_t event, Nanoseconds now) {
     auto const weights = static_cast<std::uint64_t>(costs_.resident_bytes());
-    std::uint64_t const over_nic = weights + shared_bytes(setup_, true);
-    std::uint64_t const over_link = weights + shared_bytes(setup_, false);
-    result_.events[action.event].swap_bytes += over_nic + over_link * gpus_.size();
+    deliver(event, now, weights + shared_bytes(setup_, true),
+            weights + shared_bytes(setup_, false));
+}
+
+/// Over the network once, over every link; both give their share until it is there.
+void NodeSim::deliver(std::uint16_t event, Nanoseconds now, std::uint64_t over_nic,
+                      std::uint64_t over_link) {
+    double const share = faults_.events[event].swap_share;
+    if (share <= 0.0) return;
+    result_.events[event].swap_bytes += over_nic + over_link * gpus_.size();
     auto const add = [&](NodeAction::What what, std::uint64_t bytes, double ns_per_byte,
                          std::vector<std::uint16_t>& swaps) {
         auto const ns = static_cast<Nanoseconds>(
             std::llround(static_cast<double>(bytes) * ns_per_byte / share));
         if (ns == 0) return;
-        swaps.push_back(action.event);
-        NodeAction done = action;
-        done.what = what;
-        done.at_ns = action.at_ns + ns;
+        swaps.push_back(event);
+        NodeAction const done{.at_ns = now + ns, .event = event, .what = what};
         auto& actions = faults_.actions;
         actions.insert(std::upper_bound(actions.begin() + static_cast<std::ptrdiff_t>(faults_.next),
                                         actions.end(), done, happens_before),
@@ -143,11 +151,32 @@ void NodeSim::deliver_model(NodeAction const& action) {
     add(NodeAction::What::nic_swapped, over_nic, setup_.ns_per_nic_byte, faults_.nic_swaps);
 }
 
+/// New items: their rows travel, and are read when all of them are there. A node that is gone gets
+/// them before it returns.
+void NodeSim::grow_catalogue(std::uint16_t event, Nanoseconds now) {
+    auto const hbm = static_cast<std::uint64_t>(setup_.growth->hbm_bytes);
+    auto const dram = static_cast<std::uint64_t>(setup_.growth->dram_bytes);
+    if (!down()) deliver(event, now, hbm + dram, hbm);
+    arrived(event);
+}
+
+/// Something that was delivered; new rows are read when nothing of them is on its way.
+void NodeSim::arrived(std::uint16_t event) {
+    auto const on_its_way = [&](std::vector<std::uint16_t> const& swaps) {
+        return std::find(swaps.begin(), swaps.end(), event) != swaps.end();
+    };
+    if (faults_.events[event].kind != EventKind::catalogue || on_its_way(faults_.link_swaps) ||
+        on_its_way(faults_.nic_swaps))
+        return;
+    faults_.grown = true;
+}
+
 void NodeSim::begin_event(std::uint16_t index, Nanoseconds now) {
     auto const& event = faults_.events[index];
     ++result_.events[index].times;
     faults_.active.push_back(index);
     if (event.kind == EventKind::crash) crash(index, now);
+    if (event.kind == EventKind::catalogue) grow_catalogue(index, now);
     if (event.kind == EventKind::scale_in || event.kind == EventKind::scale_out) ++faults_.away;
     if (event.kind == EventKind::scale_out) {
         for (auto const tier : {Residence::hbm, Residence::dram, Residence::nvme})
@@ -220,6 +249,7 @@ void NodeSim::set_rates() {
     }
     for (auto const index : faults_.link_swaps) link /= 1.0 - faults_.events[index].swap_share;
     for (auto const index : faults_.nic_swaps) nic /= 1.0 - faults_.events[index].swap_share;
+    rates_.reads = faults_.grown ? setup_.growth->reads : setup_.reads;
     rates_.gpu = gpu;
     rates_.ns_per_link_byte = setup_.ns_per_link_byte * link;
     rates_.ns_per_nic_byte = setup_.ns_per_nic_byte * nic;

@@ -36,6 +36,31 @@ TablePlacement place(SharedTable const& table, double alpha, double& hbm_left, d
     return p;
 }
 
+void add_reads(TableReads& reads, SharedTable const& table, TablePlacement const& placed) {
+    double const link = placed.dram_hits * table.row_bytes;
+    double const nic = placed.remote_reads * table.row_bytes;
+    reads.link_bytes_per_candidate += link * table.reads_per_candidate;
+    reads.link_bytes_per_interaction += link * table.reads_per_interaction;
+    reads.link_bytes_per_encoded += link * table.reads_per_encoded;
+    reads.nic_bytes_per_candidate += nic * table.reads_per_candidate;
+    reads.nic_bytes_per_interaction += nic * table.reads_per_interaction;
+    reads.nic_bytes_per_encoded += nic * table.reads_per_encoded;
+}
+
+/// Tables before the new items in the room that they will have with them. New items are as popular
+/// as the others, so of every part of a table the same share of rows is theirs.
+void add_growth(NodeSetup& setup, SharedTable const& before, SharedTable const& table,
+                TablePlacement const& placed, double growth, double alpha) {
+    double hbm = placed.hbm_bytes;
+    double dram = placed.dram_bytes;
+    add_reads(setup.reads, before, place(before, alpha, hbm, dram));
+    auto& grown = setup.growth ? *setup.growth : setup.growth.emplace();
+    add_reads(grown.reads, table, placed);
+    double const share = growth / (1.0 + growth);
+    grown.hbm_bytes += placed.hbm_bytes * share;
+    grown.dram_bytes += placed.dram_bytes * share;
+}
+
 }  // namespace
 
 double zipf_hits(double kept, double rows, double alpha) {
@@ -45,7 +70,7 @@ double zipf_hits(double kept, double rows, double alpha) {
 
 NodeSetup make_node_setup(node::Platform const& platform, NodeBudget const& budget,
                           TierParams const& policy, Batching const& batching,
-                          ServingCosts const& costs) {
+                          ServingCosts const& costs, double growth) {
     NodeSetup setup;
     setup.gpus = std::max(platform.gpus, 1U);
     double const efficiency = platform.efficiency;
@@ -83,18 +108,18 @@ NodeSetup make_node_setup(node::Platform const& platform, NodeBudget const& budg
     double dram = platform.dram_bytes * (1.0 - budget.dram_reserve);
     double hbm_tables = hbm * budget.hbm_table_share;
     double dram_tables = dram * budget.dram_table_share;
-    for (auto const& table : costs.tables()) {
+    for (auto const& before : costs.tables()) {
+        SharedTable table = before;
+        table.rows *= 1.0 + growth;
+        table.bytes *= 1.0 + growth;
         auto const placed = place(table, budget.item_zipf, hbm_tables, dram_tables);
         hbm -= placed.hbm_bytes;
         dram -= placed.dram_bytes;
-        double const link = placed.dram_hits * table.row_bytes;
-        double const nic = placed.remote_reads * table.row_bytes;
-        setup.link_bytes_per_candidate += link * table.reads_per_candidate;
-        setup.link_bytes_per_interaction += link * table.reads_per_interaction;
-        setup.link_bytes_per_encoded += link * table.reads_per_encoded;
-        setup.nic_bytes_per_candidate += nic * table.reads_per_candidate;
-        setup.nic_bytes_per_interaction += nic * table.reads_per_interaction;
-        setup.nic_bytes_per_encoded += nic * table.reads_per_encoded;
+        if (growth > 0.0) {
+            add_growth(setup, before, table, placed, growth, budget.item_zipf);
+        } else {
+            add_reads(setup.reads, table, placed);
+        }
         setup.tables.push_back(placed);
     }
     auto const capacity = [](double spec_limit, double room) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,23 @@ struct TablePlacement {
     double remote_reads = 0.0;
 };
 
+/// Bytes of shared tables that reads find beyond GPU memory, over the link and over the network.
+struct TableReads {
+    double link_bytes_per_candidate = 0.0;
+    double link_bytes_per_interaction = 0.0;
+    double link_bytes_per_encoded = 0.0;
+    double nic_bytes_per_candidate = 0.0;
+    double nic_bytes_per_interaction = 0.0;
+    double nic_bytes_per_encoded = 0.0;
+};
+
+/// What new items change when their rows have arrived.
+struct CatalogueGrowth {
+    TableReads reads = {};
+    double hbm_bytes = 0.0;   ///< rows of new items, for every GPU's memory
+    double dram_bytes = 0.0;  ///< ... for the node's host memory
+};
+
 struct NodeSetup {
     std::uint32_t gpus = 8;
     double ns_per_byte = 0.0;  ///< GPU memory
@@ -63,14 +81,9 @@ struct NodeSetup {
     std::vector<double> noise = {1.0};  ///< sorted ratios of service times to their mean
     TierParams tiers;
     Batching batching;
-    std::vector<TablePlacement> tables;
-    // Table bytes beyond GPU memory, over the link and over the network.
-    double link_bytes_per_candidate = 0.0;
-    double link_bytes_per_interaction = 0.0;
-    double link_bytes_per_encoded = 0.0;
-    double nic_bytes_per_candidate = 0.0;
-    double nic_bytes_per_interaction = 0.0;
-    double nic_bytes_per_encoded = 0.0;
+    std::vector<TablePlacement> tables;     ///< at the end of the run
+    TableReads reads;                       ///< until the catalogue has grown
+    std::optional<CatalogueGrowth> growth;  ///< where it grows
 };
 
 /// Share of reads that the `kept` hottest of `rows` rows serve, popularity ~ rank^-alpha; sums by
@@ -78,8 +91,10 @@ struct NodeSetup {
 double zipf_hits(double kept, double rows, double alpha);
 
 /// Throws ConfigError naming /platform or /node when the weights and pools alone do not fit.
+/// `growth`: items that join the catalogue during the run over those of `costs`; room for their
+/// rows is set aside from the start.
 NodeSetup make_node_setup(node::Platform const& platform, NodeBudget const& budget,
                           TierParams const& policy, Batching const& batching,
-                          ServingCosts const& costs);
+                          ServingCosts const& costs, double growth = 0.0);
 
 }  // namespace ckvsim::fleet

@@ -203,12 +203,13 @@ NodeSim::Transfer NodeSim::move(Arrival const& arrival, std::uint32_t index,
         arrival.returning ? now : std::max<Nanoseconds>(now - run_.prefetch_lead_ns, 0);
     transfer.ready_ns = std::max(now, write_back(index, from, moves, counts));
     double const encoded = found == Residence::none ? interactions : arrival.appended;
-    double const table_link = setup_.link_bytes_per_candidate * costs_.candidates() +
-                              setup_.link_bytes_per_interaction * interactions +
-                              setup_.link_bytes_per_encoded * encoded;
-    double nic = setup_.nic_bytes_per_candidate * costs_.candidates() +
-                 setup_.nic_bytes_per_interaction * interactions +
-                 setup_.nic_bytes_per_encoded * encoded;
+    TableReads const& reads = rates_.reads;
+    double const table_link = reads.link_bytes_per_candidate * costs_.candidates() +
+                              reads.link_bytes_per_interaction * interactions +
+                              reads.link_bytes_per_encoded * encoded;
+    double nic = reads.nic_bytes_per_candidate * costs_.candidates() +
+                 reads.nic_bytes_per_interaction * interactions +
+                 reads.nic_bytes_per_encoded * encoded;
     // Without an entry the ids come from the history store.
     if (found == Residence::none) nic += static_cast<double>(kIdBytes) * interactions;
     if (nic > 0.0) {
@@ -367,6 +368,7 @@ bool NodeSim::is_whole() const {
     };
     for (auto const& action : faults_.actions)
         if (!known({action.event}) || action.slices == 0) return false;
+    if (faults_.grown && !setup_.growth) return false;
     if (faults_.next > faults_.actions.size() || !known(faults_.active) ||
         !known(faults_.link_swaps) || !known(faults_.nic_swaps) ||
         (faults_.crash_event > 0 && !known({faults_.crash_event})))

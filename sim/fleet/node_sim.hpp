@@ -144,6 +144,7 @@ class NodeSim {
         double ns_per_nic_byte = 0.0;
         double ns_per_nvme_read_byte = 0.0;
         double ns_per_nvme_write_byte = 0.0;
+        TableReads reads;
     };
     static constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
     /// What is still to happen, and what lasts.
@@ -156,14 +157,15 @@ class NodeSim {
         std::uint16_t crash_event = 0;  ///< that crash's; while down the one that lasts
         std::uint32_t down = 0;         ///< crashes that last
         std::uint32_t away = 0;         ///< scaled in, or not yet out
+        bool grown = false;             ///< the rows of new items are there
         std::vector<std::uint16_t> active;
-        std::vector<std::uint16_t> link_swaps;  ///< refreshes whose delivery takes part of the link
+        std::vector<std::uint16_t> link_swaps;  ///< events whose delivery takes part of the link
         std::vector<std::uint16_t> nic_swaps;
 
         /// The events come from schedule(); some actions are made on the way.
         template <class Archive>
         void archive(Archive& ar) {
-            ar(actions, next, next_ns, crash_ns, crash_event, down, away, active, link_swaps,
+            ar(actions, next, next_ns, crash_ns, crash_event, down, away, grown, active, link_swaps,
                nic_swaps);
         }
     };
@@ -197,7 +199,11 @@ class NodeSim {
     void happen(NodeAction const& action);
     void find_next();
     void refresh(NodeAction const& action);
-    void deliver_model(NodeAction const& action);
+    void deliver_model(std::uint16_t event, Nanoseconds now);
+    void deliver(std::uint16_t event, Nanoseconds now, std::uint64_t over_nic,
+                 std::uint64_t over_link);
+    void grow_catalogue(std::uint16_t event, Nanoseconds now);
+    void arrived(std::uint16_t event);
     void begin_event(std::uint16_t event, Nanoseconds now);
     void end_event(std::uint16_t event, Nanoseconds now);
     void crash(std::uint16_t event, Nanoseconds now);

@@ -137,7 +137,9 @@ TableSchema fleet_tiers() {
 
 TableSchema fleet_tables_placed() {
     return {"fleet_shared_tables",
-            "tables that all users share: where their rows are and how often reads find them there",
+            "tables that all users share: where their rows are and how often reads find them "
+            "there, at the "
+            "end of the run",
             false,
             {case_key(), key_text("table", "embeddings, item_table or collective_item"),
              formula("bytes", "bytes", "rows * row bytes"),
@@ -219,8 +221,10 @@ TableSchema fleet_events() {
          modelled("p99_worst_ns", "ns", "highest p99 of a bin until then"),
          modelled("refill_bytes", "bytes",
                   "entries made from ids until then, beyond the rate before"),
-         counted("swap_bytes", "bytes",
-                 "weights, pools and tables of a new model, delivered to nodes and GPUs")}};
+         counted(
+             "swap_bytes", "bytes",
+             "weights, pools and tables of a new model, or rows of new items, delivered to nodes "
+             "and GPUs")}};
 }
 
 TableSchema fleet_regimes() {

@@ -53,6 +53,9 @@ class Node {
                 lasting(EventKind::tier_loss, 0.22), lasting(EventKind::crash, 0.6)};
             events.push_back(
                 {.at = 0.2, .rolling = 0.3, .rolling_by = RollingBy::users, .changed_share = 0.4});
+            events.push_back({.kind = EventKind::catalogue, .at = 0.2, .growth = 0.2});
+            setup_.growth = CatalogueGrowth{.hbm_bytes = 1e7, .dram_bytes = 1e6};
+            setup_.growth->reads.link_bytes_per_candidate = 30.0;
             events.push_back(
                 {.kind = EventKind::new_users, .at = 0.1, .rolling = 0.8, .users_share = 0.1});
             plan_.emplace(events, std::vector<std::uint32_t>{0, 1, 2}, 0.1, 0.4, 1);

@@ -124,7 +124,7 @@ std::vector<FleetEvent> all_events() {
     for (std::size_t k = 0; k < static_cast<std::size_t>(EventKind::count_); ++k) {
         FleetEvent event;
         event.kind = static_cast<EventKind>(k);
-        event.at = 0.1 * static_cast<double>(k);
+        event.at = 0.09 * static_cast<double>(k);
         event.duration = 0.2;
         event.share = 0.4;
         event.rolling = 0.3;
@@ -208,6 +208,35 @@ TEST(FleetRun, WithNewUsersRanksAndThreadsChangeNothing) {
         auto const& fresh = alone.classes[sign_up_class(true)];
         EXPECT_GT(fresh.requests, alone.offered / 10);
         EXPECT_EQ(fresh.requests + alone.classes[sign_up_class(false)].requests, alone.offered);
+    }
+}
+
+TEST(FleetRun, WithNewItemsRanksAndThreadsChangeNothing) {
+    auto const costs = plain_costs();
+    auto setup = busy_setup();
+    setup.reads.link_bytes_per_candidate = 20.0;
+    int const before = omp_get_max_threads();
+    for (auto const kind : kRoutingKinds) {
+        auto params = short_fleet(kind);
+        setup.growth.reset();
+        auto const quiet = run_fleet(params, setup, costs, {});
+        params.events = {{.kind = EventKind::catalogue, .at = 0.4}};
+        auto none = run_fleet(params, setup, costs, {});
+        EXPECT_EQ(none.events[0].times, 5U);
+        none.events = quiet.events;
+        EXPECT_TRUE(same(none, quiet)) << to_string(kind) << ": no items are new";
+        params.events[0].growth = 0.3;
+        setup.growth = CatalogueGrowth{.reads = setup.reads, .hbm_bytes = 1e5, .dram_bytes = 1e5};
+        setup.growth->reads.link_bytes_per_candidate = 40.0;
+        omp_set_num_threads(1);
+        auto const alone = run_fleet(params, setup, costs, {});
+        omp_set_num_threads(4);
+        EXPECT_TRUE(same(alone, run_fleet(params, setup, costs, {}))) << to_string(kind);
+        omp_set_num_threads(before);
+        FakeRanks fake(3);
+        EXPECT_TRUE(same(merged(fake.run(params, setup, costs)), alone)) << to_string(kind);
+        EXPECT_EQ(alone.offered, quiet.offered);
+        EXPECT_GT(alone.link_table_bytes, quiet.link_table_bytes);
     }
 }
 

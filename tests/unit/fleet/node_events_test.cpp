@@ -1,6 +1,7 @@
 // What events do to a node, in cases small enough to compute by hand.
 #include <gtest/gtest.h>
 
+#include "core/error.hpp"
 #include "fleet_fixtures.hpp"
 
 namespace ckvsim::fleet {
@@ -124,6 +125,42 @@ TEST(NodeEvents, ANewModelIsDeliveredOverItsShareOfTheLinks) {
     EXPECT_EQ(fetch(1000 + over + 1), entry);
     auto const r = run(setup, costs, {refresh}, {at(0, 0), at(2000, 0)});
     EXPECT_EQ(r.events[0].swap_bytes, 300000U + 100000U + 2 * weights);
+}
+
+TEST(NodeEvents, RowsOfNewItemsAreReadWhenAllOfThemAreThere) {
+    auto setup = plain_setup(1000.0);
+    setup.ns_per_link_byte = 1.0;
+    setup.ns_per_nic_byte = 2.0;
+    setup.reads.link_bytes_per_candidate = 10.0;
+    setup.growth = CatalogueGrowth{.hbm_bytes = 30000, .dram_bytes = 60000};
+    setup.growth->reads.link_bytes_per_candidate = 25.0;
+    auto catalogue = event(EventKind::catalogue, 1000);
+    catalogue.growth = 0.5;
+    catalogue.swap_share = 0.75;
+    auto const fetch = [&](Nanoseconds us, std::vector<FleetEvent> const& events) {
+        return mean_ns(run(setup, plain_costs(), events, {at(0, 0), at(us, 0)}, kMicrosecond),
+                       FleetStage::fetch);
+    };
+    // Four candidates. Over the link 30000 / 0.75 ns = 40 us, over the network 90000 * 2 / 0.75 ns
+    // = 240 us.
+    EXPECT_EQ(fetch(999, {catalogue}), 40.0);
+    EXPECT_EQ(fetch(1000, {catalogue}), 160.0) << "the link is left a quarter of";
+    EXPECT_EQ(fetch(1039, {catalogue}), 160.0);
+    EXPECT_EQ(fetch(1040, {catalogue}), 40.0) << "rows for host memory are on their way";
+    EXPECT_EQ(fetch(1239, {catalogue}), 40.0);
+    EXPECT_EQ(fetch(1240, {catalogue}), 100.0);
+    auto const r = run(setup, plain_costs(), {catalogue}, {at(0, 0), at(2000, 0)});
+    EXPECT_EQ(r.events[0].swap_bytes, 90000U + 30000U);
+    EXPECT_EQ(r.events[0].times, 1U);
+    EXPECT_EQ(r.events[0].entries, 0U);
+    EXPECT_EQ(found(r, Residence::hbm), 1U) << "no entry is stale";
+    // Not counted, or while the node is gone: there at once.
+    auto crash = event(EventKind::crash, 900, 200);
+    EXPECT_EQ(fetch(1100, {crash, catalogue}), 100.0);
+    catalogue.swap_share = 0.0;
+    EXPECT_EQ(fetch(1000, {catalogue}), 100.0);
+    setup.growth.reset();
+    EXPECT_THROW(fetch(1000, {catalogue}), InternalError);
 }
 
 TEST(NodeEvents, ACrashLosesWhatRunsAndWhatWaitsAndWhatComes) {

@@ -122,15 +122,15 @@ TEST(NodeSetup, ReadsBeyondGpuMemoryTravel) {
     ASSERT_EQ(far.tables.size(), 1U);
     auto const& t = far.tables[0];
     EXPECT_GT(t.remote_reads, 0.1);
-    EXPECT_DOUBLE_EQ(far.link_bytes_per_candidate, 64 * t.dram_hits);
-    EXPECT_DOUBLE_EQ(far.nic_bytes_per_candidate, 64 * t.remote_reads);
-    EXPECT_DOUBLE_EQ(far.link_bytes_per_encoded, 64 * t.dram_hits);
-    EXPECT_DOUBLE_EQ(far.nic_bytes_per_encoded, 64 * t.remote_reads);
-    EXPECT_EQ(far.link_bytes_per_interaction, 0.0);
-    EXPECT_EQ(far.nic_bytes_per_interaction, 0.0);
+    EXPECT_DOUBLE_EQ(far.reads.link_bytes_per_candidate, 64 * t.dram_hits);
+    EXPECT_DOUBLE_EQ(far.reads.nic_bytes_per_candidate, 64 * t.remote_reads);
+    EXPECT_DOUBLE_EQ(far.reads.link_bytes_per_encoded, 64 * t.dram_hits);
+    EXPECT_DOUBLE_EQ(far.reads.nic_bytes_per_encoded, 64 * t.remote_reads);
+    EXPECT_EQ(far.reads.link_bytes_per_interaction, 0.0);
+    EXPECT_EQ(far.reads.nic_bytes_per_interaction, 0.0);
     auto const near = setup_for(costs_for(Keeping::full, 100));
-    EXPECT_EQ(near.link_bytes_per_candidate, 0.0);
-    EXPECT_EQ(near.nic_bytes_per_candidate, 0.0);
+    EXPECT_EQ(near.reads.link_bytes_per_candidate, 0.0);
+    EXPECT_EQ(near.reads.nic_bytes_per_candidate, 0.0);
     // Ids with a table: rows are read per interaction.
     auto const costs = costs_for(Keeping::item_table, 2e5);
     auto const ids = setup_for(costs);
@@ -139,10 +139,10 @@ TEST(NodeSetup, ReadsBeyondGpuMemoryTravel) {
     EXPECT_GT(table.dram_hits, 0.1);
     EXPECT_GT(table.remote_reads, 0.1);
     double const row = costs.tables().at(1).row_bytes;
-    EXPECT_DOUBLE_EQ(ids.link_bytes_per_interaction, row * table.dram_hits);
-    EXPECT_DOUBLE_EQ(ids.nic_bytes_per_interaction, row * table.remote_reads);
-    EXPECT_DOUBLE_EQ(ids.link_bytes_per_candidate, 64 * embeddings.dram_hits);
-    EXPECT_EQ(ids.link_bytes_per_encoded, 0.0);
+    EXPECT_DOUBLE_EQ(ids.reads.link_bytes_per_interaction, row * table.dram_hits);
+    EXPECT_DOUBLE_EQ(ids.reads.nic_bytes_per_interaction, row * table.remote_reads);
+    EXPECT_DOUBLE_EQ(ids.reads.link_bytes_per_candidate, 64 * embeddings.dram_hits);
+    EXPECT_EQ(ids.reads.link_bytes_per_encoded, 0.0);
 }
 
 TEST(NodeSetup, TiersAreSwitchedAndLimitedByTheSpec) {
@@ -188,6 +188,62 @@ TEST(NodeSetup, HostMemoryThatCannotCopyTheGpusIsRefusedWhenInclusive) {
     EXPECT_EQ(
         refused_at(costs, {.dram_tier = false}, {.inclusive = true}).find("/fleet/tiers/inclusive"),
         0U);
+}
+
+NodeSetup growing(ServingCosts const& costs, double growth) {
+    return make_node_setup(small_platform(), {}, {}, {}, costs, growth);
+}
+
+void expect_same_reads(TableReads const& a, TableReads const& b) {
+    EXPECT_DOUBLE_EQ(a.link_bytes_per_candidate, b.link_bytes_per_candidate);
+    EXPECT_DOUBLE_EQ(a.link_bytes_per_interaction, b.link_bytes_per_interaction);
+    EXPECT_DOUBLE_EQ(a.link_bytes_per_encoded, b.link_bytes_per_encoded);
+    EXPECT_DOUBLE_EQ(a.nic_bytes_per_candidate, b.nic_bytes_per_candidate);
+    EXPECT_DOUBLE_EQ(a.nic_bytes_per_interaction, b.nic_bytes_per_interaction);
+    EXPECT_DOUBLE_EQ(a.nic_bytes_per_encoded, b.nic_bytes_per_encoded);
+}
+
+TEST(NodeSetup, RoomForNewItemsIsSetAsideFromTheStart) {
+    for (auto const keeping : {Keeping::full, Keeping::item_table, Keeping::collective_item}) {
+        for (double const items : {100.0, 20000.0, 300000.0, 5e6}) {
+            SCOPED_TRACE(to_string(keeping) + " of " + std::to_string(items));
+            auto const s = growing(costs_for(keeping, items), 0.5);
+            auto const after = setup_for(costs_for(keeping, 1.5 * items));
+            EXPECT_EQ(s.tiers, after.tiers);
+            ASSERT_TRUE(s.growth.has_value());
+            expect_same_reads(s.growth->reads, after.reads);
+            EXPECT_LE(s.reads.nic_bytes_per_candidate, after.reads.nic_bytes_per_candidate);
+            double hbm = 0.0;
+            double dram = 0.0;
+            for (auto const& table : after.tables) {
+                hbm += table.hbm_bytes;
+                dram += table.dram_bytes;
+            }
+            EXPECT_NEAR(s.growth->hbm_bytes, hbm / 3.0, 1e-6) << "a third of the items are new";
+            EXPECT_NEAR(s.growth->dram_bytes, dram / 3.0, 1e-6);
+        }
+    }
+}
+
+TEST(NodeSetup, OldItemsAreReadFromTheRoomOfAll) {
+    // 1e5 embeddings of 64 bytes: 6.4 MB where tables may take 4.5 MB a GPU; with 5e5 they take
+    // 4.5 and 18 MB of 32.
+    auto const s = growing(costs_for(Keeping::full, 1e5), 4.0);
+    double const kept = s.tables[0].hbm_bytes / 64;
+    EXPECT_DOUBLE_EQ(s.reads.link_bytes_per_candidate,
+                     64 * (1.0 - zipf_hits(std::floor(kept), 1e5, 0.8)));
+    EXPECT_EQ(s.reads.nic_bytes_per_candidate, 0.0) << "all of the old ones are on the node";
+    EXPECT_GT(s.growth->reads.nic_bytes_per_candidate, 0.0);
+}
+
+TEST(NodeSetup, ACatalogueThatDoesNotGrowIsTheCatalogue) {
+    auto const costs = costs_for(Keeping::item_table, 2e5);
+    auto const s = growing(costs, 0.0);
+    auto const same = setup_for(costs);
+    EXPECT_FALSE(s.growth.has_value());
+    expect_same_reads(s.reads, same.reads);
+    EXPECT_EQ(s.tiers, same.tiers);
+    EXPECT_EQ(s.tables[0].hbm_bytes, same.tables[0].hbm_bytes);
 }
 
 }  // namespace
