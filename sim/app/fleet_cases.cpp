@@ -183,6 +183,19 @@ FleetCaseSetup::FleetCaseSetup(config::FleetStudy const& study, node::Platform p
     setup.noise = noise;
 }
 
+double FleetCaseSetup::least_request_ms() const {
+    auto const stage_ms = [&](fleet::StageWork const& work) {
+        return (std::max(work.bytes * setup.ns_per_byte, work.flops * setup.ns_per_flop) +
+                setup.batch_overhead_ns) *
+               1e-6;
+    };
+    return stage_ms(costs.decode(0)) + stage_ms(costs.score());
+}
+
+std::uint64_t FleetCaseSetup::largest_tier_bytes() const {
+    return std::max({setup.tiers.hbm_bytes, setup.tiers.dram_bytes, setup.tiers.nvme_bytes});
+}
+
 fleet::FleetParams run_params(config::FleetStudy const& study, FleetCase const& item) {
     auto params = item.fleet;
     double const share = static_cast<double>(simulated_nodes(params)) / params.nodes;

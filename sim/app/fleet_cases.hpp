@@ -56,6 +56,11 @@ struct FleetCaseSetup {
     fleet::NodeSetup setup;
     FleetCaseSetup(config::FleetStudy const& study, node::Platform platform,
                    std::vector<double> const& noise, FleetCase const& item);
+
+    /// A request without history on an idle GPU: no SLO below that can be met.
+    [[nodiscard]] double least_request_ms() const;
+    /// Room for entries in the largest tier of a node.
+    [[nodiscard]] std::uint64_t largest_tier_bytes() const;
 };
 
 /// The case's parameters with the virtual time that its expected requests take, and at least

@@ -49,13 +49,7 @@ bool cases_by_rank(config::FleetStudy const& spec) {
 /// An SLO that no request can meet, and more virtual time than visits have ticks for.
 void require_possible(config::FleetStudy const& spec, std::string const& file,
                       FleetCase const& item, FleetCaseSetup const& setup) {
-    auto const& node = setup.setup;
-    auto const stage_ms = [&](fleet::StageWork const& work) {
-        return (std::max(work.bytes * node.ns_per_byte, work.flops * node.ns_per_flop) +
-                node.batch_overhead_ns) *
-               1e-6;
-    };
-    double const least_ms = stage_ms(setup.costs.decode(0)) + stage_ms(setup.costs.score());
+    double const least_ms = setup.least_request_ms();
     if (spec.fleet.slo_ms < least_ms) {
         throw ConfigError(
             file, {{"/fleet/slo_ms",
@@ -64,9 +58,8 @@ void require_possible(config::FleetStudy const& spec, std::string const& file,
                         " ms for a request without history on an idle GPU",
                     "a longer SLO, fewer candidates or a faster platform"}});
     }
-    auto const& tiers = node.tiers;
-    if (std::max({tiers.hbm_bytes, tiers.dram_bytes, tiers.nvme_bytes}) <
-        setup.costs.entry_bytes(1)) {
+    auto const& tiers = setup.setup.tiers;
+    if (setup.largest_tier_bytes() < setup.costs.entry_bytes(1)) {
         throw ConfigError(file, {{"/fleet/tiers",
                                   "no tier has room for one entry of " +
                                       std::to_string(setup.costs.entry_bytes(1)) + " bytes of " +

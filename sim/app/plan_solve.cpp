@@ -163,20 +163,12 @@ class Evaluator {
 /// Why no fleet can serve the case, from formulas alone.
 std::optional<std::string> hopeless(Plan const& plan, FleetCase const& item,
                                     FleetCaseSetup const& setup) {
-    auto const& node = setup.setup;
-    auto const stage_ms = [&](fleet::StageWork const& work) {
-        return (std::max(work.bytes * node.ns_per_byte, work.flops * node.ns_per_flop) +
-                node.batch_overhead_ns) *
-               1e-6;
-    };
-    double const least_ms = stage_ms(setup.costs.decode(0)) + stage_ms(setup.costs.score());
+    double const least_ms = setup.least_request_ms();
     if (plan.study.fleet.slo_ms < least_ms) {
         return "one request without history takes " + number_text(least_ms) +
                " ms on an idle GPU: more than the SLO";
     }
-    auto const& tiers = node.tiers;
-    if (std::max({tiers.hbm_bytes, tiers.dram_bytes, tiers.nvme_bytes}) <
-        setup.costs.entry_bytes(item.model.max_interactions)) {
+    if (setup.largest_tier_bytes() < setup.costs.entry_bytes(item.model.max_interactions)) {
         return "no tier has room for one entry of " +
                std::to_string(setup.costs.entry_bytes(item.model.max_interactions)) + " bytes";
     }
