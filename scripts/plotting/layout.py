@@ -28,6 +28,8 @@ class Page:
     """
 
     def __init__(self, width, height, title, subtitle, claims, reports, warnings=()):
+        partial = [note for report in reports for note in report.notes if note.startswith("PARTIAL")]
+        warnings = [*dict.fromkeys(partial), *warnings]
         origins = [provenance(report, len(reports) > 1) for report in reports]
         caption = Caption(title, subtitle, list(warnings), claims, origins)
         if style.PAPER:  # the caption carries what a paper prints below the figure

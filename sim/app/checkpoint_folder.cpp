@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "app/fleet_rows.hpp"
 #include "app/machine.hpp"
 #include "core/atomic_file.hpp"
 #include "core/error.hpp"
@@ -239,7 +240,8 @@ void CheckpointFolder::keep_case(std::size_t number, std::vector<std::byte> cons
         if (!journal_)
             journal_ = std::make_unique<SectionJournal>(
                 file("cases-" + std::to_string(epoch_) + "-" + std::to_string(rank_)), key_);
-        journal_->append({static_cast<std::uint64_t>(CheckpointKind::rows), number, 0, 0}, rows);
+        journal_->append(
+            {static_cast<std::uint64_t>(CheckpointKind::rows), number, 0, packed_layout()}, rows);
         auto const now = std::chrono::steady_clock::now();
         if (std::chrono::duration<double>(now - last_flush_).count() < kFlushPeriod_s) return;
         last_flush_ = now;
@@ -303,6 +305,10 @@ FinishedCases read_finished_cases(std::string const& folder, std::uint64_t key,
                 if (entry.name.kind != static_cast<std::uint64_t>(CheckpointKind::rows) ||
                     finished.numbers.contains(entry.name.first))
                     continue;
+                if (entry.name.layout != packed_layout())
+                    throw DataError(folder + "/" + name, 0,
+                                    "holds rows of a ckvsim with other report columns; use that "
+                                    "one (checkpoint.json names it)");
                 auto const source = journal.open(entry);
                 std::vector<std::byte> rows(entry.bytes);
                 source->read(rows);

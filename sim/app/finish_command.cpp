@@ -47,15 +47,33 @@ Inputs load_inputs(config::FleetStudy const& study, CheckpointDescription const&
     Inputs inputs{config::load_platform(study.platform_path), load_noise(study.noise_path)};
     auto const now = fleet_inputs(inputs.platform, inputs.noise);
     if (now == found.inputs) return inputs;
-    throw DataError(study.platform_path, 0,
-                    "changed since the run: the checkpoint belongs to " + found.inputs + ", now " +
-                        now + ". put the old file back");
+    throw DataError(
+        study.platform_path + (study.noise_path.empty() ? "" : " or " + study.noise_path), 0,
+        "changed since the run: the checkpoint belongs to " + found.inputs + ", now " + now +
+            ". put the old file back");
 }
 
-std::string partial_note(std::size_t done, CheckpointDescription const& found) {
-    return "PARTIAL: " + std::to_string(done) + " of " + std::to_string(found.cases) +
-           " cases had finished when the run of " + found.started +
-           " stopped; the others are missing here, and what compares cases compares only these.";
+/// Cases that apply; the others get their reason in the report, as in a whole one.
+std::size_t report_refused(metrics::Report& report, config::FleetStudy const& study,
+                           node::Platform const& platform) {
+    std::size_t applicable = 0;
+    for (auto const& item : fleet_cases(study, platform)) {
+        if (item.refusal)
+            report_refused_case(report, study, item);
+        else
+            ++applicable;
+    }
+    return applicable;
+}
+
+std::string partial_note(std::size_t done, std::size_t cases, CheckpointDescription const& found) {
+    auto const run = "the run of " + found.started;
+    if (done == cases)
+        return "PARTIAL: all " + std::to_string(cases) + " cases had finished, but " + run +
+               " stopped before its report; winners by regime are left out.";
+    return "PARTIAL: " + std::to_string(done) + " of " + std::to_string(cases) +
+           " cases had finished when " + run +
+           " stopped; the others are missing here. Winners by regime are left out.";
 }
 
 }  // namespace
@@ -78,13 +96,15 @@ int finish_command(std::string const& given, std::string const& asked) {
                             " cases had finished. go on with ckvsim run --resume");
     metrics::Report report;
     unpack_rows(report, finished.rows);
+    auto const cases = report_refused(report, study, inputs.platform);
     auto const alone = comm::make_serial();
-    complete_fleet_report(report, *alone, study, inputs.platform, inputs.noise);
+    complete_fleet_report(report, *alone, study, inputs.platform, inputs.noise, false);
     // Who simulated is the run's program; who wrote is this one.
     report.provenance["partial"] = std::to_string(finished.numbers.size()) + " of " +
-                                   std::to_string(found.cases) + " cases, simulated by " +
-                                   found.program + ", begun " + found.started;
-    report.notes.insert(report.notes.begin(), partial_note(finished.numbers.size(), found));
+                                   std::to_string(cases) + " cases, simulated by " + found.program +
+                                   ", begun " + found.started;
+    report.provenance["ranks"] = "not kept";
+    report.notes.insert(report.notes.begin(), partial_note(finished.numbers.size(), cases, found));
     report::write_report(*alone, output, report, {});
     print_fleet_report(report, output);
     return 0;

@@ -300,7 +300,7 @@ void finish(Study const& study, comm::Communicator& comm, Progress& progress,
         for (auto const& [phase, seconds] : progress.phases())
             Row(report.table("phases")).set("phase", phase).set("seconds", seconds).add();
     }
-    complete_fleet_report(report, comm, study.spec, study.platform, study.noise);
+    complete_fleet_report(report, comm, study.spec, study.platform, study.noise, true);
     progress.begin("write " + output);
     report::write_report(comm, output, report, {});
     progress.end();

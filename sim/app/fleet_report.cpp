@@ -71,10 +71,10 @@ std::string fleet_inputs(node::Platform const& platform, std::vector<double> con
 
 void complete_fleet_report(metrics::Report& report, comm::Communicator const& comm,
                            config::FleetStudy const& study, node::Platform const& platform,
-                           std::vector<double> const& noise) {
+                           std::vector<double> const& noise, bool whole) {
     if (comm.is_root()) {
         sort_by_case(report);
-        report_regimes(report, study);
+        if (whole) report_regimes(report, study);
         add_notes(report, platform, noise);
         report.table("fleet").attributes["platform"] =
             platform.name + " (" +

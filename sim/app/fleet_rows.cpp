@@ -298,6 +298,16 @@ std::vector<std::byte> pack_rows(metrics::Report const& report) {
     return out;
 }
 
+std::uint64_t packed_layout() {
+    std::string text;
+    for (auto const* name : kTables) {
+        text += std::string(name) + "\n";
+        for (auto const& column : metrics::Table(name).schema().columns)
+            text += column.name + " " + std::to_string(static_cast<int>(column.type)) + "\n";
+    }
+    return hash_bytes(text.data(), text.size());
+}
+
 void unpack_rows(metrics::Report& report, std::vector<std::byte> const& bytes) {
     Unpacker in(bytes);
     while (!in.done()) {

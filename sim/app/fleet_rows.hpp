@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@ void report_regimes(metrics::Report& report, config::FleetStudy const& study);
 
 /// Rows of the fleet tables as bytes and back, so that cases can be run on any rank.
 std::vector<std::byte> pack_rows(metrics::Report const& report);
+/// Digest of the tables' columns: rows of another digest cannot be unpacked.
+std::uint64_t packed_layout();
 void unpack_rows(metrics::Report& report, std::vector<std::byte> const& bytes);
 /// Orders the rows of every fleet table by case; ranks finish them in any order.
 void sort_by_case(metrics::Report& report);

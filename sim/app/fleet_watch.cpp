@@ -105,13 +105,16 @@ FleetWatch::FleetWatch(Progress& progress, std::string const& report, int rank, 
       cases_(cases),
       root_(rank == 0),
       last_line_(Clock::now()) {
-    if (root_) write_line(dump({{"state", "begun"}, {"cases", cases}}));
+    if (root_ && open())
+        write_line(dump({{"state", "begun"}, {"cases", cases}, {"locked", locked_}}));
 }
 
 FleetWatch::~FleetWatch() {
     if (file_ == nullptr) return;
+    std::error_code ignored;
+    if (finished_ == 0) std::filesystem::remove(path_, ignored);
     std::fclose(file_);
-    if (root_ && std::uncaught_exceptions() > 0)
+    if (root_ && finished_ > 0 && std::uncaught_exceptions() > 0)
         progress_.note("cases that ended before the failure: " + path_);
 }
 
@@ -120,8 +123,8 @@ bool FleetWatch::open() {
     auto const folder = std::filesystem::path(path_).parent_path();
     if (!folder.empty()) std::filesystem::create_directories(folder, ignored);
     file_ = std::fopen(path_.c_str(), "w");
-    // The lock tells whoever follows that the run lives; a file system without locks costs no more.
-    if (file_ != nullptr && root_) static_cast<void>(lock_file(::fileno(file_)));
+    // The lock tells whoever follows that the run lives, where the file system has locks.
+    locked_ = file_ != nullptr && root_ && lock_file(::fileno(file_));
     return file_ != nullptr;
 }
 
@@ -178,6 +181,7 @@ void FleetWatch::finished(FleetCase const& item, FleetOutcome const& outcome, do
     line["feasible"] = outcome.feasible;
     line["seconds"] = number(seconds);
     write_line(dump(line));
+    ++finished_;
     remember(item.arm.name, figures_text(outcome.result));
 }
 

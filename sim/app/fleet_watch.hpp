@@ -60,6 +60,8 @@ class FleetWatch {
     std::FILE* file_ = nullptr;
     bool broken_ = false;
     bool root_;
+    bool locked_ = false;
+    std::size_t finished_ = 0;
     Clock::time_point last_line_;
     /// Strategy -> figures of its last case, in order of appearance.
     std::vector<std::pair<std::string, std::string>> latest_;

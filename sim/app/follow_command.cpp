@@ -116,6 +116,7 @@ class Follower {
             for (auto const& text : tails_[file].read(file)) {
                 try {
                     auto const line = Json::parse(text);
+                    can_tell_ = line.value("locked", can_tell_);
                     auto const words = words_of(line);
                     if (line.value("state", std::string()) == "running")
                         running = words;
@@ -132,13 +133,17 @@ class Follower {
         std::fflush(stdout);
         return !files.empty();
     }
+    /// Without locks a run is taken to live as long as its side file is there.
     [[nodiscard]] bool lives() const {
+        std::error_code ignored;
+        if (!can_tell_) return std::filesystem::exists(partial_results_path(report_, 0), ignored);
         return is_locked(partial_results_path(report_, 0)) ||
                checkpoint_in_use(checkpoint_folder_of(report_));
     }
 
   private:
     std::string report_;
+    bool can_tell_ = true;
     std::map<std::string, Tail> tails_;
 };
 
@@ -154,8 +159,8 @@ int follow_command(std::string const& report) {
             if (files)
                 throw BackendError(
                     report +
-                    ": its run ended without writing it. go on with ckvsim run --resume, or make "
-                    "a partial report with ckvsim finish");
+                    ": its run ended without writing it. where it kept a checkpoint (the default), "
+                    "go on with ckvsim run --resume or make a partial report with ckvsim finish");
             std::error_code ignored;
             if (std::filesystem::exists(report, ignored)) return 0;
             throw DataError(report, 0,

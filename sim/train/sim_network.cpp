@@ -468,6 +468,7 @@ void SimNetwork::restore(std::vector<std::vector<float>> const& values) {
 
 void SimNetwork::save_state(ByteSink& sink) const { save(sink, *parts_); }
 void SimNetwork::load_state(ByteSource& source) { load(source, *parts_); }
+std::uint64_t SimNetwork::state_layout() const { return layout_of(*parts_); }
 
 void SimNetwork::store(TensorFile& out) const {
     at::NoGradGuard const no_grad;

@@ -55,6 +55,8 @@ class SimNetwork {
     /// for the state of other shapes and leaves the network unusable then.
     void save_state(ByteSink& sink) const;
     void load_state(ByteSource& source);
+    /// Digest of what a state holds and in which order.
+    [[nodiscard]] std::uint64_t state_layout() const;
 
     /// Adds the weight tensors and the `ref.<site>.<k|v>.index` tables of model/sim.hpp.
     void store(TensorFile& out) const;

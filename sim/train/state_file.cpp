@@ -85,7 +85,10 @@ void StateFile::keep(std::function<void(ByteSink&)> const& save) {
 
 void StateFile::forget() {
     std::error_code ignored;
-    for (std::uint64_t slot : {0U, 1U}) std::filesystem::remove(path_of(slot), ignored);
+    for (std::uint64_t slot : {0U, 1U}) {
+        std::filesystem::remove(path_of(slot), ignored);
+        std::filesystem::remove(path_of(slot) + ".partial", ignored);  // of a write that was killed
+    }
 }
 
 }  // namespace ckvsim::train

@@ -144,6 +144,9 @@ class Training {
         load(source, *this);
         network_.load_state(source);
     }
+    [[nodiscard]] std::uint64_t state_layout() {
+        return mix64(layout_of(*this) ^ network_.state_layout());
+    }
     template <class Archive>
     void archive(Archive& ar) {
         ar(done_, best_);
@@ -264,8 +267,8 @@ class Training {
 };
 
 /// Digest of what decides every step: the file's identity and the library that computes.
-std::uint64_t state_key(TensorFile const& identity) {
-    std::string text = "1\n" + operations_version() + "\n";
+std::uint64_t state_key(TensorFile const& identity, std::uint64_t layout) {
+    std::string text = to_hex(layout) + "\n" + operations_version() + "\n";
     for (auto const& [key, value] : identity.attributes) text += key + "=" + value + "\n";
     return hash_bytes(text.data(), text.size());
 }
@@ -284,14 +287,16 @@ RunResult train_run(Samples const& samples, std::string const& origin, TrainingR
     TensorFile file = identity_of(samples, run, options);
     if (!options.force && up_to_date(run.path, file, result)) return result;
     set_operation_threads(options.threads_per_run);
-    StateFile state(run.path, state_key(file), options.state_interval_s);
+    std::optional<Training> training(std::in_place, samples, origin, run);
+    StateFile state(run.path, state_key(file, training->state_layout()), options.state_interval_s);
     if (options.force) state.forget();
-    std::optional<Training> training;
+    bool fresh = true;
     bool const resumed = state.restore([&](ByteSource& source) {
-        training.emplace(samples, origin, run);
+        if (!fresh) training.emplace(samples, origin, run);  // another state failed half-way
+        fresh = false;
         training->load_state(source);
     });
-    if (!resumed) training.emplace(samples, origin, run);
+    if (!resumed && !fresh) training.emplace(samples, origin, run);
     result = training->fit(state, on_step);
     result.resumed = resumed;
     training->store(result, file);

@@ -42,7 +42,7 @@ class Partial(Scratch):
                 refused = 1  # an item table cannot hold what depends on the sequence
                 self.assertGreaterEqual(len(done), 12 - 2 * refused, str(lines))
                 self.assertEqual(len(done), len(set(done)))
-                self.assertEqual([line for line in lines if line["state"] == "begun"], [{"state": "begun", "cases": 12}])
+                self.assertEqual([line for line in lines if line["state"] == "begun"], [{"state": "begun", "cases": 12, "locked": True}])
                 for line in lines:
                     if line["state"] == "begun":
                         continue
