@@ -232,14 +232,16 @@ void run_dealt(Study const& study, comm::Communicator& comm, Progress& progress,
     progress.end();
 }
 
-/// On standard error: what keeping states took, all ranks together.
+/// On standard error: what keeping states took and gave, all ranks together.
 void tell_cost(comm::Communicator& comm, Progress& progress, KeepingCost const& mine) {
-    std::array<std::uint64_t, 2> sums = {mine.writes, mine.bytes};
+    std::array<std::uint64_t, 3> sums = {mine.writes, mine.bytes, mine.resumed};
     std::array<double, 1> most = {mine.seconds};
     comm.sum(std::span<std::uint64_t>(sums));
     comm.max(std::span<double>(most));
     progress.note("checkpoints: " + std::to_string(sums[0]) + " files, " + std::to_string(sums[1]) +
                   " bytes, " + std::to_string(most[0]) + " s of the slowest rank's threads");
+    if (sums[2] > 0)
+        progress.note("went on from what was kept of " + std::to_string(sums[2]) + " nodes");
 }
 
 /// Case after case, each split by nodes over all ranks.
@@ -332,6 +334,9 @@ int fleet_command(comm::Communicator& comm, RunOptions const& options) {
     CheckpointFolder checkpoint(comm, options.checkpoint, checkpoint_study(study, text, output));
     if (comm.is_root()) remove_partial_results(output);
     Progress progress(options.quiet || !comm.is_root());
+    if (auto const done = checkpoint.finished().numbers.size(); done > 0)
+        progress.note("going on: " + std::to_string(done) + " of " +
+                      std::to_string(study.cases.size()) + " cases had finished");
     metrics::Report report;
     if (comm.is_root()) unpack_rows(report, checkpoint.finished().rows);
     FleetWatch watch(progress, output, comm.rank(), study.cases.size());

@@ -64,6 +64,7 @@ FleetKeeper::FleetKeeper(CheckpointFolder& folder, comm::Communicator& comm, std
     nodes.resize(bytes.size() / sizeof(std::uint32_t));
     if (!bytes.empty()) std::memcpy(nodes.data(), bytes.data(), bytes.size());
     before_ = {nodes.begin(), nodes.end()};
+    if (comm_.is_root()) cost_.resumed += before_.size();
 }
 
 std::string FleetKeeper::name(char const* kind) const {
@@ -238,6 +239,8 @@ bool FleetKeeper::restore(std::uint32_t node, std::uint64_t layout, Load const& 
             load(*source);
             if (source->remaining() > 0) source->refuse("holds more than the state of a node");
             slot.last = number;
+            std::lock_guard const lock(mutex_);
+            ++cost_.resumed;
             return true;
         } catch (DataError const& error) {
             CheckpointFolder::warn(std::string(error.what()) + "; an older state is used");
@@ -410,6 +413,7 @@ std::optional<Nanoseconds> FleetKeeper::restore_window(std::vector<std::uint32_t
         if (bad == 0) {
             window_slot_.last = comm_.is_root() ? sets[i] : 0;
             result = edge;
+            cost_.resumed += nodes.size();
             break;
         }
     }

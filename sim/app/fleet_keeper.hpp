@@ -22,16 +22,18 @@
 
 namespace ckvsim::app {
 
-/// What keeping states took.
+/// What keeping states took, and gave.
 struct KeepingCost {
-    double seconds = 0.0;      ///< wall clock of the writing threads, flushes included
-    std::uint64_t writes = 0;  ///< files
-    std::uint64_t bytes = 0;   ///< in them
+    double seconds = 0.0;       ///< wall clock of the writing threads, flushes included
+    std::uint64_t writes = 0;   ///< files
+    std::uint64_t bytes = 0;    ///< in them
+    std::uint64_t resumed = 0;  ///< nodes that went on from a kept state or result
 
     void add(KeepingCost const& other) {
         seconds += other.seconds;
         writes += other.writes;
         bytes += other.bytes;
+        resumed += other.resumed;
     }
 };
 
