@@ -7,7 +7,7 @@ import re
 
 from plotting import palette, text
 
-from . import facts, fleet_searches
+from . import facts, fleet_classes, fleet_searches
 from .facts import finite, number
 from .panels import axis, bars_view, clean, panel
 
@@ -326,7 +326,7 @@ def _series_views(known, model, rows):
 
 def figures(known_runs):
     """Panels of the fleet studies among the reports; none without one."""
-    loads, stages, times, claims, at = [], [], [], [], []
+    loads, stages, classes, times, claims, at = [], [], [], [], [], []
     for known in known_runs:
         rows = _served(known)
         axes = _varying(rows)
@@ -334,6 +334,7 @@ def figures(known_runs):
         for model in _models(rows):
             loads += [] if fleet_searches.searches_something(known) else [_load_view(known, model, rows, axes)]
             stages.append(_stage_view(known, model, picked))
+            classes += fleet_classes.views(known, model, [row for row in picked if row["model"] == model])
             times += _series_views(known, model, picked)
         if rows:
             claims.append(_platform(known))
@@ -354,6 +355,7 @@ def figures(known_runs):
                   "lower tiers to GPU memory; prefill: computing what no tier held; append: new "
                   "events; decode: attention over the history; score: candidates." + here,
                   where, stages),
+            fleet_classes.figure(classes, where, here),
             panel("fleet-time", "How does the fleet behave over time?",
                   "Each point is an equal part of the run, warm-up included." + here, where, times)]
 

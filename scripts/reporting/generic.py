@@ -21,7 +21,8 @@ KNOWN = {"arms", "memory", "memory_sections", "memory_shared", "memory_curve", "
          "fidelity_points", "fidelity_stages", "fidelity_regimes",
          "workload", "history_lengths", "popularity", "expansion", "training", "phases",
          "fleet", "fleet_cases", "fleet_latency", "fleet_series", "fleet_tiers", "fleet_speed",
-         "fleet_shared_tables", "fleet_regimes", "plan", "plan_front", "plan_error", "plan_speed"}
+         "fleet_classes", "fleet_events", "fleet_shared_tables", "fleet_regimes",
+         "plan", "plan_front", "plan_error", "plan_speed"}
 
 # Questions that a table may answer, by its name: (id, title, explanation, pattern).
 QUESTIONS = [

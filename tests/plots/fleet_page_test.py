@@ -73,6 +73,48 @@ class FleetPage(unittest.TestCase):
         stages = next(p for p in found["panels"] if p["id"] == "fleet-stages")["views"][0]
         self.assertEqual(sum(s["values"][0] or 0 for s in stages["series"]), 5e5)
 
+    def classes(self):
+        """A point of two strategies: classes of histories, of activity and of sign-up; some without a p99."""
+        nan = float("nan")
+        rows = [  # case, by, class, from, to, p99
+            (0, "history", 0, 0, 64, 1e6), (0, "history", 1, 64, 128, nan), (0, "history", 9, 16384, 65536, 9e6),
+            (1, "history", 0, 0, 64, 2e6), (1, "history", 1, 64, 128, nan), (1, "history", 9, 16384, 65536, nan),
+            (0, "activity", 0, 0.0, 0.5, 3e6), (0, "activity", 3, 0.9, 0.99, 4e6), (0, "activity", 4, 0.99, 1.0, 5e6),
+            (1, "activity", 0, 0.0, 0.5, nan),
+            (0, "sign_up", 0, 0.0, 1.0, 6e6), (0, "sign_up", 1, 1.0, 2.0, 7e6)]
+
+        def change(file):
+            study(file, [1000])
+            columns = list(map(list, zip(*rows)))
+            add_table(file, "fleet_classes", "measured requests by who asked", [
+                ("case", "1", "key", columns[0]), ("by", "text", "key", columns[1]), ("class", "1", "key", columns[2]),
+                ("from", "see by", "input", list(map(float, columns[3]))), ("to", "see by", "input", list(map(float, columns[4]))),
+                ("p99_ns", "ns", "simulated", columns[5])])
+            add_table(file, "fleet_events", "events", [
+                ("case", "1", "key", [0, 0]), ("event", "1", "key", [0, 1]), ("lost", "requests", "simulated", [3.0, 4.0])])
+        return copy(self.base, self.base + ".classes.h5", change)
+
+    def test_classes_of_users_have_a_view_a_grouping(self):
+        found = page.content(load_reports([self.classes()]))
+        panels = {p["id"]: p for p in found["panels"]}
+        self.assertNotIn("table-fleet_classes", panels)
+        self.assertNotIn("table-fleet_events", panels)
+        history, activity, sign_up = panels["fleet-classes"]["views"]
+        self.assertEqual([s["name"] for s in history["series"]], ["below 64 events", "16,384 events or more"])
+        self.assertEqual([s["values"] for s in history["series"]], [[1e6, 2e6], [9e6, None]])
+        self.assertEqual([row["arm"] for row in history["rows"]], ["full", "collective"])
+        self.assertIn("64 to 127 events", history["note"])
+        self.assertEqual([s["name"] for s in activity["series"]],
+                         ["least active 50 %", "90 to 99 %, by activity", "most active 1 %"])
+        self.assertEqual([row["arm"] for row in activity["rows"]], ["full"])  # not measured is no zero
+        self.assertIn("collective", activity["note"])
+        self.assertEqual([(s["name"], s["values"]) for s in sign_up["series"]],
+                         [("there from the start", [6e6]), ("signed up during the run", [7e6])])
+
+    def test_a_report_without_classes_of_users_says_so(self):
+        found = self.content([1000])
+        self.assertIn("fleet-classes", {p["id"] for p in found["missing"]})
+
     def test_nothing_is_said_of_accuracy(self):
         found = self.content([1000, 2000])
         said = [found["runs"][0]["title"], *(one["text"] for one in found["runs"][0]["sentences"]),
