@@ -196,7 +196,10 @@ PlanResults known_results(comm::Communicator& comm, Plan const& plan, bool resum
     std::string lines;
     comm.run_phase("reading the journal", [&] {
         if (!comm.is_root() || !resume) return;
-        auto const known = read_journals(plan.output, plan.digest);
+        std::vector<std::string> warnings;
+        auto const known = read_journals(plan.output, plan.digest, warnings);
+        for (auto const& warning : warnings)
+            std::fprintf(stderr, "ckvsim: warning: %s\n", warning.c_str());
         for (auto const& [job, answer] : known.answers) lines += to_line(answer) + "\n";
         for (auto const& [job, check] : known.checks) lines += to_line(check) + "\n";
     });
@@ -257,7 +260,9 @@ void add_notes(metrics::Report& report, Plan const& plan) {
     }
 }
 
-void add_attributes(metrics::Report& report, Plan const& plan) {
+void add_attributes(metrics::Report& report, Plan const& plan, PlanResults const& results) {
+    if (!results.checks.empty())
+        report.table("plan_error").attributes["check_steps"] = std::to_string(kMostCheckSteps);
     auto& attributes = report.table("plan").attributes;
     auto const& p = plan.platform;
     attributes["slo"] = "p99 within " + text_of(plan.study.fleet.slo_ms) + " ms";
@@ -281,7 +286,7 @@ void finish(Plan const& plan, PlanResults const& results, std::vector<Part> cons
             comm::Communicator& comm, Progress& progress, metrics::Report& report) {
     if (comm.is_root()) {
         report_plan(report, plan, results);
-        add_attributes(report, plan);
+        add_attributes(report, plan, results);
         add_notes(report, plan);
         report.logical_hash = to_hex(plan_hash(results));
         for (auto const& [phase, seconds] : progress.phases())

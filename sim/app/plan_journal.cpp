@@ -7,8 +7,10 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "core/error.hpp"
+#include "core/hash.hpp"
 
 namespace ckvsim::app {
 
@@ -16,7 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 /// Shortest digits that read back as the same number; null for NaN.
 Json real(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -43,6 +45,25 @@ PlanFigures figures_of(Json const& json) {
     for (std::size_t d = 0; d < f.busy.size(); ++d) f.busy[d] = real_of(json.at("busy").at(d));
     f.decision_hash = json.at("hash").get<std::uint64_t>();
     return f;
+}
+
+constexpr std::string_view kSealKey = ",\"line\":\"";
+constexpr std::size_t kSealBytes = kSealKey.size() + 16 + 2;  // 16 digits, quote, brace
+
+std::string seal_of(std::string const& payload) {
+    return std::string(kSealKey) + to_hex(hash_bytes(payload.data(), payload.size())) + "\"}";
+}
+/// The object with the hash of its text as its last key.
+std::string sealed(std::string const& payload) {
+    return payload.substr(0, payload.size() - 1) + seal_of(payload);
+}
+/// What was sealed; nothing where the text is not what its hash says, or has none.
+std::optional<std::string> unsealed(std::string const& line) {
+    if (line.size() < kSealBytes) return std::nullopt;
+    auto const end = line.size() - kSealBytes;
+    auto payload = line.substr(0, end) + "}";
+    if (line.substr(end) != seal_of(payload)) return std::nullopt;
+    return payload;
 }
 
 PlanAnswer answer_of(Json const& json) {
@@ -80,6 +101,7 @@ PlanCheck check_of(Json const& json) {
     json.at("skipped").get_to(c.skipped);
     json.at("nodes").get_to(c.nodes);
     json.at("nodes_full").get_to(c.nodes_full);
+    json.at("nodes_full_is").get_to(c.nodes_full_is);
     c.sampled = figures_of(json.at("sampled"));
     c.full = figures_of(json.at("full"));
     json.at("users_simulated").get_to(c.users_simulated);
@@ -113,13 +135,16 @@ void for_each_journal(std::string const& report, Visit&& visit) {
                         "on, or leave --resume out to begin anew");
 }
 
-void read_journal(std::string const& path, std::string const& digest, PlanResults& results) {
+void read_journal(std::string const& path, std::string const& digest, PlanResults& results,
+                  std::vector<std::string>& warnings) {
     std::ifstream in(path);
     std::string line;
     if (!std::getline(in, line) || in.eof()) return;  // stopped before its header was written
-    Json header = Json::parse(line, nullptr, false);
-    if (!header.is_object() || !header.contains("ckvsim_plan"))
-        foreign(path, "this is no journal of ckvsim plan");
+    Json const header = Json::parse(unsealed(line).value_or(""), nullptr, false);
+    if (!header.is_object() || !header.contains("ckvsim_plan")) {
+        warnings.push_back(path + ":1: damaged; all its answers are found again");
+        return;
+    }
     if (header.value("ckvsim_plan", 0) != kVersion)
         foreign(path, "the journal is of another version of ckvsim plan");
     if (header.value("digest", std::string()) != digest) {
@@ -127,9 +152,13 @@ void read_journal(std::string const& path, std::string const& digest, PlanResult
                           header.value("digest", std::string("missing")) + ", this one is " +
                           digest + ": spec, platform or options differ)");
     }
-    while (std::getline(in, line)) {
+    for (std::size_t number = 2; std::getline(in, line); ++number) {
         if (in.eof()) break;  // without a newline: cut short
-        results.take(line);
+        auto const payload = unsealed(line);
+        if (!payload || !results.take(*payload)) {
+            warnings.push_back(path + ":" + std::to_string(number) +
+                               ": damaged; that answer is found again");
+        }
     }
 }
 
@@ -165,6 +194,7 @@ std::string to_line(PlanCheck const& c) {
                        {"skipped", c.skipped},
                        {"nodes", c.nodes},
                        {"nodes_full", c.nodes_full},
+                       {"nodes_full_is", c.nodes_full_is},
                        {"sampled", figures_json(c.sampled)},
                        {"full", figures_json(c.full)},
                        {"users_simulated", c.users_simulated}};
@@ -195,9 +225,11 @@ std::string journal_path(std::string const& report, int rank) {
     return report + ".journal" + (rank == 0 ? "" : "-" + std::to_string(rank)) + ".jsonl";
 }
 
-PlanResults read_journals(std::string const& report, std::string const& digest) {
+PlanResults read_journals(std::string const& report, std::string const& digest,
+                          std::vector<std::string>& warnings) {
     PlanResults results;
-    for_each_journal(report, [&](std::string const& path) { read_journal(path, digest, results); });
+    for_each_journal(
+        report, [&](std::string const& path) { read_journal(path, digest, results, warnings); });
     return results;
 }
 
@@ -241,7 +273,7 @@ PlanJournal::~PlanJournal() {
 }
 
 void PlanJournal::append(std::string const& line) {
-    std::string const text = line + "\n";
+    std::string const text = sealed(line) + "\n";
     if (std::fwrite(text.data(), 1, text.size(), file_) != text.size() || std::fflush(file_) != 0) {
         throw BackendError(path_ + ": cannot be written (" + std::strerror(errno) +
                            "); make room and go on with --resume");

@@ -1,5 +1,6 @@
 // The journal of a plan: one JSON object a line, appended as answers are found, so that a plan that
-// was stopped goes on where it was. The same lines carry answers between ranks.
+// was stopped goes on where it was. Each line ends with the hash of its text. The same objects,
+// without it, carry answers between ranks and make the hash of the plan.
 #pragma once
 
 #include <cstdio>
@@ -29,8 +30,10 @@ std::string to_line(PlanCheck const& check);
 std::string journal_path(std::string const& report, int rank);
 
 /// Journals of all ranks that an earlier run left, however many ranks it had. Throws DataError when
-/// one belongs to another plan; a last line that was cut short is ignored.
-PlanResults read_journals(std::string const& report, std::string const& digest);
+/// one belongs to another plan. A last line that was cut short is ignored, a line that is not what
+/// its hash says is left out with a warning, and so is a journal whose header is damaged.
+PlanResults read_journals(std::string const& report, std::string const& digest,
+                          std::vector<std::string>& warnings);
 void remove_journals(std::string const& report);
 /// Those of other ranks than 0.
 void remove_journals_of_others(std::string const& report);
@@ -45,6 +48,7 @@ class PlanJournal {
     ~PlanJournal();
     PlanJournal(PlanJournal const&) = delete;
     PlanJournal& operator=(PlanJournal const&) = delete;
+    /// `line`: of to_line().
     void append(std::string const& line);
 
   private:

@@ -174,6 +174,7 @@ void add_error(metrics::Report& report, Plan const& plan, PlanResults const& res
         .set("skipped", check.skipped)
         .set("nodes", check.nodes)
         .set("nodes_full", check.nodes_full)
+        .set("nodes_full_is", check.nodes_full_is)
         .set("nodes_agree", ran && check.nodes_full == check.nodes ? 1 : 0)
         .set("nodes_within", ran && within(answer, check) ? 1 : 0)
         .set("hit_ratio", check.sampled.hit_ratio)
@@ -237,16 +238,13 @@ void report_plan(metrics::Report& report, Plan const& plan, PlanResults const& r
 
 std::uint64_t plan_hash(PlanResults const& results) {
     UnorderedHash hash;
-    for (auto const& [job, a] : results.answers) {
-        std::string const text = std::to_string(a.nodes) + ',' + std::to_string(a.nodes_low) + ',' +
-                                 std::to_string(a.nodes_high) + ',' +
-                                 to_hex(a.figures.decision_hash) + ',' +
-                                 std::to_string(a.feasible) + ',' + a.reason;
-        hash.add(job, hash_bytes(text.data(), text.size()));
+    for (auto const& [job, answer] : results.answers) {
+        auto const line = to_line(answer);
+        hash.add(job, hash_bytes(line.data(), line.size()));
     }
-    for (auto const& [job, c] : results.checks) {
-        std::string const text = std::to_string(c.nodes_full) + ',' + to_hex(c.full.decision_hash);
-        hash.add(job ^ (std::uint64_t{1} << 40U), hash_bytes(text.data(), text.size()));
+    for (auto const& [job, check] : results.checks) {
+        auto const line = to_line(check);
+        hash.add(job ^ (std::uint64_t{1} << 40U), hash_bytes(line.data(), line.size()));
     }
     return hash.value();
 }

@@ -20,7 +20,8 @@ std::vector<std::size_t> jobs_to_check(Plan const& plan, PlanResults const& resu
 /// Tables plan, plan_front and plan_error. Every job must have its answer.
 void report_plan(metrics::Report& report, Plan const& plan, PlanResults const& results);
 
-/// Equal for any number of ranks and threads, and whether or not the plan was interrupted.
+/// Covers every figure of every answer and full re-run. Equal for any number of ranks and threads,
+/// and whether or not the plan was interrupted.
 std::uint64_t plan_hash(PlanResults const& results);
 
 }  // namespace ckvsim::app

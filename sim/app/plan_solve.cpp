@@ -22,7 +22,6 @@ constexpr double kMostNodeLoad = 1e9;   ///< requests/s of a node; nothing carri
 constexpr double kLeastNodeLoad = 0.1;  ///< longer gaps say nothing about latency
 constexpr double kFirstNodeLoad = 1e5;  ///< a chain's first guess
 constexpr std::uint64_t kMostFullUsers = 60'000'000;  ///< of one node in a full run: 1 GB
-constexpr int kMostCheckSteps = 8;
 // Verdicts this far from the limit need no second seed: five standard errors of the work that 10^5
 // requests bring (sim/docs/plan.md).
 constexpr double kSurelyCarried = 0.9;
@@ -388,18 +387,20 @@ PlanCheck PlanSolver::check(PlanAnswer const& answer, bool finalist) {
     }
     bool good = run(answer.nodes, true);
     bool const up = !good;
+    check.nodes_full_is = up ? "above" : "below";
+    auto const found = [&](char const* is) {
+        check.nodes_full = nodes_at(grid.ease(at));
+        check.nodes_full_is = is;
+    };
     for (int step = 0; step < kMostCheckSteps; ++step) {
         if (up) {
             if (good || at + 1 == grid.size()) break;
             good = run(nodes_at(grid.ease(++at)), false);
-            if (good) check.nodes_full = nodes_at(grid.ease(at));
+            if (good) found("exact");
         } else {
-            if (at == 0 || too_many(nodes_at(grid.ease(at - 1)))) {
-                check.nodes_full = nodes_at(grid.ease(at));
-                break;
-            }
-            if (!run(nodes_at(grid.ease(at - 1)), false)) {
-                check.nodes_full = nodes_at(grid.ease(at));
+            bool const untried = at > 0 && too_many(nodes_at(grid.ease(at - 1)));
+            if (at == 0 || untried || !run(nodes_at(grid.ease(at - 1)), false)) {
+                found(untried ? "at most" : "exact");
                 break;
             }
             --at;

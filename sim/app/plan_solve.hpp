@@ -13,6 +13,9 @@
 
 namespace ckvsim::app {
 
+/// Steps of the grid of nodes that full runs go from the plan's answer, up or down.
+constexpr int kMostCheckSteps = 8;
+
 /// What one evaluation, sampled or full, says about a fleet.
 struct PlanFigures {
     double p50_ns = 0.0;
@@ -63,9 +66,11 @@ struct PlanCheck {
     std::string skipped;  ///< why it was not run; empty: it was
     std::uint32_t nodes = 0;
     PlanFigures sampled;
-    PlanFigures full;  ///< of the same nodes
-    std::uint32_t nodes_full =
-        0;  ///< fewest by full runs; 0 = not within eight steps of the plan's
+    PlanFigures full;              ///< of the same nodes
+    std::uint32_t nodes_full = 0;  ///< fewest by full runs; 0 = not within kMostCheckSteps
+    /// exact; at most: fewer nodes hold too many users for a full run; below: every fleet tried
+    /// meets the SLO; above: none does; empty: not run.
+    std::string nodes_full_is;
     std::uint64_t users_simulated = 0;
 
     bool operator==(PlanCheck const&) const = default;

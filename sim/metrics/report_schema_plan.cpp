@@ -128,7 +128,10 @@ TableSchema plan_error() {
              found_text("skipped", "why there is no full run; empty = there is"),
              counted("nodes", "nodes", "by the plan"),
              counted("nodes_full", "nodes",
-                     "fewest by full runs; 0 = not within eight steps, or not run"),
+                     "fewest by full runs; 0 = not within check_steps (attribute), or not run"),
+             found_text("nodes_full_is",
+                        "exact; at most: a full run takes no fewer; below: every fleet tried "
+                        "meets the SLO, fewer nodes do; above: none does; empty: not run"),
              counted("nodes_agree", "0 or 1", "1 = equal"),
              counted("nodes_within", "0 or 1", "1 = nodes_full lies in the plan's interval"),
              modelled("hit_ratio", "1", "sampled"),

@@ -1,5 +1,4 @@
 """ckvsim plan: one answer on any number of ranks, after any interruption; foreign journals and impossible plans are refused."""
-import json
 import pathlib
 import shutil
 import signal
@@ -60,16 +59,40 @@ class Plan(unittest.TestCase):
         self.assertGreater(stopped, 0, "nothing was interrupted")
         self.assertEqual(self.must("killed.h5", 1, ["--resume"]), whole)
 
-    def test_answers_are_not_found_twice(self):
-        whole = self.must("whole.h5")
-        run = subprocess.Popen([str(part) for part in self.command("part.h5")], cwd=self.folder, env=ENVIRONMENT,
+    def stopped(self, output, lines, extra=()):
+        """The journal of a plan that was killed when it had more than `lines` lines."""
+        run = subprocess.Popen([str(part) for part in self.command(output, extra)], cwd=self.folder, env=ENVIRONMENT,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        journal = self.folder / "part.h5.journal.jsonl"
-        while run.poll() is None and not (journal.exists() and len(journal.read_text().splitlines()) > 6):
+        journal = self.folder / f"{output}.journal.jsonl"
+        while run.poll() is None and not (journal.exists() and len(journal.read_text().splitlines()) > lines):
             time.sleep(0.01)
         run.kill()
         run.wait()
-        lines = journal.read_text().splitlines()
+        self.assertTrue(journal.exists(), "the plan was done before it was killed")
+        return journal
+
+    def test_a_flipped_digit_is_found_and_its_answer_found_again(self):
+        whole = self.must("whole.h5")
+        journal = self.stopped("bad.h5", 4)
+        text = journal.read_text()
+        lines = text.splitlines(keepends=True)
+        line = next(n for n, words in enumerate(lines) if '"evaluations":' in words)
+        digit = lines[line].index('"evaluations":') + len('"evaluations":')
+        lines[line] = lines[line][:digit] + str((int(lines[line][digit]) + 1) % 10) + lines[line][digit + 1:]
+        for changed, warning in (("".join(lines), f":{line + 1}: damaged; that answer is found again"),
+                                 (text.replace("ckvsim_plan", "ckvsim_pan", 1), ":1: damaged; all its answers are found again")):
+            journal.write_text(changed)
+            outcome = self.plan("bad.h5", 2, ["--resume"])
+            self.assertEqual(outcome.code, 0, str(outcome))
+            self.assertEqual(outcome.err.count(journal.name + warning), 1, str(outcome))
+            self.assertEqual(hashes(outcome)["logical"], whole)
+            for table in ("plan", "plan_front"):
+                shown = [launch([CKVSIM, "show", name, table], self.folder).out for name in ("bad.h5", "whole.h5")]
+                self.assertEqual(shown[0].replace("bad.h5", "whole.h5"), shown[1])
+
+    def test_answers_are_not_found_twice(self):
+        whole = self.must("whole.h5")
+        lines = self.stopped("part.h5", 6).read_text().splitlines()
         known = sum(1 for line in lines[1:] if line.endswith("}"))
         outcome = self.plan("part.h5", 2, ["--resume"])
         self.assertEqual(outcome.code, 0, str(outcome))
@@ -80,7 +103,7 @@ class Plan(unittest.TestCase):
         self.assertEqual(questions[0] + known, questions[1])
 
     def test_a_foreign_journal_is_refused(self):
-        self.folder.joinpath("x.h5.journal.jsonl").write_text(json.dumps({"ckvsim_plan": 1, "digest": "0" * 16}) + "\n")
+        self.stopped("x.h5", 0, ["--check", "1"])
         for ranks in (1, 2):
             outcome = self.plan("x.h5", ranks, ["--resume"])
             self.assertEqual(outcome.code, 4, str(outcome))
