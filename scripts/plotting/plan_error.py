@@ -12,6 +12,8 @@ SHOWS = "nodes of sampled and full runs, and their errors (ckvsim plan)"
 _ERRORS = {"hit_ratio_error": ("hit ratio (points)", 100), "p99_error": ("p99 (%)", 100),
            "busy_error": ("busiest device (%)", 100)}
 _ASIDE_POINTS = 7
+# Where full runs end on no number of nodes: marker, and its place across the axes.
+_BEYOND = {plans.ABOVE: ("^", "▲", 0.97), plans.BELOW: ("v", "▼", 0.13), plans.UNKNOWN: ("X", "✖", 0.97)}
 
 
 def fits(report):
@@ -27,16 +29,16 @@ def _scatter(page, axes, rows, arms):
     axes.plot(limits, limits, color=style.GREY, linewidth=1, zorder=1)
     cells = {}
     for row in rows:
-        cells.setdefault((row["nodes"], row["nodes_full"]), []).append(row)
-    for (nodes, full), cell in cells.items():
+        cells.setdefault((row["nodes"], row["nodes_full"], plans.beyond(row)), []).append(row)
+    for (nodes, full, side), cell in cells.items():
         for number, row in enumerate(cell):
             look = arms.look(row["strategy"])
             aside = ScaledTranslation((number - (len(cell) - 1) / 2) * _ASIDE_POINTS / 72, 0, page.figure.dpi_scale_trans)
-            beyond = full == 0  # no number of nodes: not within eight steps of the plan's
-            axes.plot([nodes], [0.97 if beyond else full], marker="^" if beyond else look.marker, color=look.color,
+            marker, _, place = _BEYOND.get(side, (look.marker, "", full))
+            axes.plot([nodes], [place], marker=marker, color=look.color,
                       markersize=6.5, linestyle="none", markeredgewidth=1.3, zorder=3,
                       markerfacecolor=look.color if row["nodes_within"] == 1 else "white",
-                      transform=(axes.get_xaxis_transform() if beyond else axes.transData) + aside)
+                      transform=(axes.get_xaxis_transform() if side else axes.transData) + aside)
     style.log_axis(axes.xaxis, text.count)
     style.log_axis(axes.yaxis, text.count)
     axes.set(xlabel="nodes by the plan (sampled)", ylabel="nodes by full runs")
@@ -82,8 +84,8 @@ def draw(reports, arms):
         f"{headline(rows, skipped)}. Full: all users of one node, its real tiers. Filled: full runs lie within the plan's interval. "
         "Near the SLO a percent of load is a factor in p99: the number of nodes is the figure to use.",
         "Simulated both: table plan_error; differences: derived. Nothing here was executed on a GPU.", [report],
-        warnings=["▲: full runs meet the SLO at none of the eight steps around the plan."]
-        if any(row["nodes_full"] == 0 for row in rows) else [])
+        warnings=[f"{sign}: full runs {plans.beyond_words(report, side)}." for side, (_, sign, _) in _BEYOND.items()
+                  if any(plans.beyond(row) == side for row in rows)])
     grid = page.figure.add_gridspec(1, 4, width_ratios=[1.45, 1, 1, 1])
     _scatter(page, page.figure.add_subplot(grid[0]), rows, arms)
     for number, column in enumerate(_ERRORS):

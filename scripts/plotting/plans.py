@@ -90,6 +90,28 @@ def front(report, model, users):
     return rows, [row for row in best if (row["question"], row["nodes"]) not in on]
 
 
+# Why full runs of an answer end on no number of nodes: they only go some steps from the plan's.
+BELOW, ABOVE, UNKNOWN = "below", "above", "unknown"
+
+
+def beyond(row):
+    """BELOW, ABOVE or UNKNOWN (older reports do not say) where a row of checks() has no nodes_full; otherwise nothing."""
+    if row["nodes_full"] > 0:
+        return ""
+    side = row.get("nodes_full_is")
+    return side if side in (BELOW, ABOVE) else UNKNOWN
+
+
+def beyond_words(report, side):
+    """What full runs say then."""
+    table = report.table("plan_error")
+    steps = table.attributes.get("check_steps") if table is not None else None
+    steps = f"all {steps} steps" if steps else "all steps"
+    return {BELOW: f"still meet the SLO {steps} below the plan: fewer nodes would do",
+            ABOVE: f"miss the SLO at the plan's nodes and {steps} above",
+            UNKNOWN: "find no number of nodes near the plan (the report does not say on which side)"}[side]
+
+
 def checks(report):
     """([rows of plan_error that were run, with nodes_low and nodes_high of their answers], [rows that were not])"""
     table = report.table("plan_error")

@@ -253,17 +253,29 @@ def _front_views(known):
     return views
 
 
+def _beyond_words(known):
+    """How many re-runs end on no number of nodes, and on which side."""
+    rows, _ = plans.checks(known.report)
+    counts = {side: sum(plans.beyond(row) == side for row in rows) for side in (plans.BELOW, plans.ABOVE, plans.UNKNOWN)}
+    return "; ".join(text.clean(f"{count} of {len(rows)} full runs {plans.beyond_words(known.report, side)}", 160)
+                     for side, count in counts.items() if count)
+
+
+def _no_errors(planned):
+    """Why no re-run is a point of the figure."""
+    words = "; ".join(filter(None, map(_beyond_words, planned)))
+    return words or "give ckvsim plan --check N to re-run answers in full"
+
+
 def _error_view(known):
     rows, _ = plans.checks(known.report)
     lines = []
     for strategy in dict.fromkeys(row["strategy"] for row in rows):
-        # No number of nodes where full runs meet the SLO at none of the steps tried.
         mine = [row for row in rows if row["strategy"] == strategy and row["nodes_full"] > 0]
         if mine:
             lines.append({**series(known, strategy, "simulated", [row["nodes"] for row in mine],
                                    [row["nodes_full"] / row["nodes"] - 1 for row in mine])})
-    beyond = sum(row["nodes_full"] == 0 for row in rows)
-    note = f"{beyond} of {len(rows)} full runs meet the SLO at none of the eight steps around the plan" if beyond else ""
+    note = _beyond_words(known)
     most = max((abs(clean(value)) for line in lines for value in line["y"]), default=0.0)
     return {"label": "", "kind": "points", "marks": [{"y": 0.0, "label": "the same nodes"}], "series": lines,
             "x": axis("nodes by the plan", "number", "log"),
@@ -289,7 +301,7 @@ def figures(known_runs):
               [view for known in planned for view in _front_views(known)], "no fleet is within the SLO"),
         panel("plan-error", "Does the sample give the nodes that a full run gives?",
               "Each point: one answer re-run with all users of a node and its real tiers. On the dashed line both say the same.",
-              where, [_error_view(known) for known in planned], "give ckvsim plan --check N to re-run answers in full")]
+              where, [_error_view(known) for known in planned], _no_errors(planned))]
 
 
 def hides(panel_id):

@@ -85,11 +85,22 @@ class PlanFigures(PlotTest):
         checks = [check(0, rows[0], 13), check(4, rows[4], 2), check(5, rows[5], 0, skipped="too many users")]
         words = self.picture("plan_error", self.plan("errors", QUESTIONS, checks))
         self.assertIn("The same nodes in 1 of 2 re-runs, within the plan's interval in 2; 1 not re-run", words)
-        self.assertNotIn("none of the eight steps", words)
+        self.assertNotIn("steps", words)
         checks[0] = check(0, rows[0], 0)  # no number of nodes was found: not zero nodes
         words = self.picture("plan_error", self.plan("none", QUESTIONS, checks))
-        self.assertIn("full runs meet the SLO at none of the eight steps", words)
+        self.assertIn("▲: full runs miss the SLO at the plan's nodes and all 8 steps above", words)
+        self.assertNotIn("▼", words)
         self.assertIn("within the plan's interval in 1", words)
+
+    def test_full_runs_that_need_fewer_nodes_are_told_from_those_that_never_do(self):
+        rows = [{"question": n, **row} for n, row in enumerate(QUESTIONS)]
+        words = self.picture("plan_error", self.plan("below", QUESTIONS, [check(0, rows[0], 0, side="below"), check(4, rows[4], 2)]))
+        self.assertIn("▼: full runs still meet the SLO all 8 steps below the plan: fewer nodes would do", words)
+        self.assertNotIn("▲", words)
+        old = [check(0, rows[0], 0, side=""), check(4, rows[4], 2, side="")]
+        words = self.picture("plan_error", self.plan("older", QUESTIONS, old))
+        self.assertIn("✖: full runs find no number of nodes near the plan", words)
+        self.assertNotIn("▲", words)
 
     def test_given_nodes_alone_have_no_figures_of_their_own(self):
         path = self.plan("loads", LOADS, [], [])

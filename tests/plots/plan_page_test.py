@@ -96,7 +96,17 @@ class PlanPage(unittest.TestCase):
         found = self.content(QUESTIONS, [check(0, rows[0], 0), check(4, rows[4], 3)])
         (view,) = next(p for p in found["panels"] if p["id"] == "plan-error")["views"]
         self.assertEqual([s["y"] for s in view["series"]], [[0.5]])
-        self.assertIn("1 of 2 full runs meet the SLO at none", view["note"])
+        self.assertEqual(view["note"], "1 of 2 full runs miss the SLO at the plan's nodes and all 8 steps above")
+
+    def test_where_no_full_run_ends_on_a_number_the_words_say_so(self):
+        rows = [{"question": n, **row} for n, row in enumerate(QUESTIONS)]
+        found = self.content(QUESTIONS, [check(0, rows[0], 0), check(4, rows[4], 0, side="below")])
+        words = next(p["missing"] for p in found["missing"] if p["id"] == "plan-error")
+        self.assertIn("1 of 2 full runs still meet the SLO all 8 steps below the plan: fewer nodes would do", words)
+        self.assertIn("1 of 2 full runs miss the SLO", words)
+        self.assertNotIn("--check", words)
+        words = next(p["missing"] for p in self.content(QUESTIONS, [])["missing"] if p["id"] == "plan-error")
+        self.assertIn("--check", words)
 
     def test_questions_of_executed_runs_are_not_asked(self):
         self.assertEqual({p["id"] for p in self.content(LOADS, [], [])["missing"]}, {"plan-nodes", "plan-front", "plan-error"})
