@@ -1,6 +1,7 @@
 #include "fleet/arrivals.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "core/error.hpp"
@@ -147,6 +148,16 @@ bool ArrivalStream::is_absent() {
     if (time_ns_ >= traffic_.duration_s * 1e9 + 1.0) return false;  // the end: nobody will ask
     if (head_.returning) return thinning_.uniform() >= sign_ups_.present(head_.time_ns);
     return signs_up_ns > head_.time_ns;
+}
+
+bool ArrivalStream::is_head_whole() const {
+    // As bytes: a bool must not be read before it is known to be one.
+    auto const returning = std::bit_cast<std::uint8_t>(head_.returning);
+    auto const is_new = std::bit_cast<std::uint8_t>(head_.is_new);
+    if (head_.place >= users_.places(node_) || head_.user != users_.user(node_, head_.place))
+        return false;
+    bool const signs_up = sign_ups_.any() && sign_ups_.at_ns(head_.user) != SignUps::kFromStart;
+    return returning <= 1 && is_new == (signs_up ? 1 : 0);
 }
 
 void ArrivalStream::make_head() {

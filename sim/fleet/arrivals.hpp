@@ -55,7 +55,7 @@ class ArrivalStream {
         ar.fixed(recent_);
         ar(rng_, thinning_, time_ns_, made_, head_);
         if constexpr (Archive::kLoads) {
-            bool inside = head_.place < users_.places(node_);
+            bool inside = is_head_whole();
             for (auto const place : recent_) inside = inside && place < users_.places(node_);
             ar.require(inside && rng_.is_valid() && thinning_.is_valid(),
                        "requests of users whom the node does not have");
@@ -67,6 +67,8 @@ class ArrivalStream {
     void make_head();
     void draw_head();
     bool is_absent();
+    /// Whether a loaded next request is of a user of this node and says truly who he is.
+    [[nodiscard]] bool is_head_whole() const;
     void step_time(std::uint32_t u);
     std::uint32_t draw_user_at(double t_s, std::uint32_t a, std::uint32_t b);
 

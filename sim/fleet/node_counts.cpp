@@ -14,10 +14,46 @@ NodeSim::Classes NodeSim::classes_of(Arrival const& arrival, std::uint32_t place
             activity_.of(arrival.user), sign_up_class(arrival.is_new)};
 }
 
+bool NodeSim::are_requests_whole() const {
+    auto const is_whole = [](Pending const& request) {
+        if (static_cast<std::size_t>(request.found) >= kResidences) return false;
+        for (std::size_t g = 0; g < kGroupings; ++g)
+            if (request.classes[g] >= kUserClasses ||
+                user_class(request.classes[g]).grouping != static_cast<Grouping>(g))
+                return false;
+        return true;
+    };
+    auto const all_whole = [&](auto queue) {
+        for (; !queue.empty(); queue.pop())
+            if (!is_whole(queue.top())) return false;
+        return true;
+    };
+    for (auto const& gpu : gpus_) {
+        for (std::size_t i = 0; i < gpu.count; ++i)
+            if (!is_whole(gpu.ready[(gpu.head + i) & (gpu.ready.size() - 1)])) return false;
+        if (!all_whole(gpu.coming)) return false;
+    }
+    for (auto hops = hops_; !hops.empty(); hops.pop())
+        if (hops.top().gpu >= gpus_.size() || !is_whole(hops.top().request)) return false;
+    return true;
+}
+
+bool NodeSim::are_classes_whole() const {
+    std::array<std::uint64_t, kGroupings> requests{};
+    for (std::size_t c = 0; c < kUserClasses; ++c) {
+        auto const& part = result_.classes[c];
+        if (part.latency.count() != part.requests - part.shed - part.lost) return false;
+        requests[static_cast<std::size_t>(user_class(c).grouping)] += part.requests;
+    }
+    for (std::size_t g = 0; g < kGroupings; ++g)
+        if (requests[g] != (g < groupings_ ? result_.served + result_.shed + result_.lost : 0))
+            return false;
+    return true;
+}
+
 void NodeSim::count_refused(Classes const& classes, std::uint64_t PartCounts::*why) {
-    // Checked: requests come out of checkpoints, too.
     for (std::size_t g = 0; g < groupings_; ++g) {
-        auto& part = result_.classes.at(classes[g]);
+        auto& part = result_.classes[classes[g]];
         ++part.requests;
         ++(part.*why);
     }
@@ -41,7 +77,7 @@ void NodeSim::complete(Pending const& request, Nanoseconds start_ns, Nanoseconds
     result_.latency[static_cast<std::size_t>(FleetStage::total)].add(total);
     bool const hit = request.found != Residence::none;
     for (std::size_t g = 0; g < groupings_; ++g) {
-        auto& part = result_.classes.at(request.classes[g]);
+        auto& part = result_.classes[request.classes[g]];
         ++part.requests;
         part.hbm_hits += request.found == Residence::hbm ? 1 : 0;
         part.hits += hit ? 1 : 0;

@@ -78,7 +78,8 @@ class NodeSim {
         ar(nvme_, nic_, hops_, order_, result_, hash_, guests_, guest_count_, owed_, rates_,
            faults_);
         if constexpr (Archive::kLoads)
-            ar.require(is_whole(), "a node's queues or guests are broken");
+            ar.require(is_whole() && are_requests_whole() && are_classes_whole(),
+                       "a node's queues, guests or classes of users are broken");
     }
 
   private:
@@ -217,6 +218,9 @@ class NodeSim {
     std::uint32_t guest_place(std::uint64_t user, std::uint32_t events);
     /// Whether loaded queues and guests can be used.
     [[nodiscard]] bool is_whole() const;
+    [[nodiscard]] bool are_requests_whole() const;
+    /// Whether the classes' counts, of requests that have their end, agree with each other.
+    [[nodiscard]] bool are_classes_whole() const;
 
     NodeSetup const& setup_;
     ServingCosts const& costs_;

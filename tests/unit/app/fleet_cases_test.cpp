@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+
+#include "app/fleet_rows.hpp"
 
 namespace ckvsim::app {
 namespace {
@@ -76,6 +79,37 @@ TEST_F(FleetCases, HighestLoadKeepsEveryDeviceBelowItsLimit) {
     // More load than that overloads it.
     study_.search = config::FleetSearch::none;
     EXPECT_FALSE(meets_slo(study_, run(1.1 * found.requests_per_second)));
+}
+
+TEST_F(FleetCases, EveryMeasuredRequestIsInOneClassOfEachGrouping) {
+    auto const outcome = run(1e5);
+    metrics::Report report;
+    report_case(report, study_, fleet_cases(study_, platform_).at(0), outcome);
+    auto const& table = report.table("fleet_classes");
+    auto const column = [&](std::string_view name) {
+        auto const& columns = table.schema().columns;
+        auto const at = std::find_if(columns.begin(), columns.end(),
+                                     [&](auto const& c) { return c.name == name; });
+        EXPECT_NE(at, columns.end()) << name;
+        return static_cast<std::size_t>(at - columns.begin());
+    };
+    std::map<std::string, std::int64_t> requests;
+    std::map<std::string, std::size_t> classes;
+    for (auto const& row : table.rows()) {
+        auto const& by = std::get<std::string>(row[column("by")]);
+        auto const here = std::get<std::int64_t>(row[column("requests")]);
+        EXPECT_GT(here, 0) << by << ": a class that nobody asked from has no row";
+        EXPECT_LT(std::get<double>(row[column("from")]), std::get<double>(row[column("to")]));
+        requests[by] += here;
+        ++classes[by];
+    }
+    auto const measured = static_cast<std::int64_t>(outcome.result.offered);
+    EXPECT_GT(measured, 1000);
+    EXPECT_EQ(requests,
+              (std::map<std::string, std::int64_t>{{"history", measured}, {"activity", measured}}))
+        << "nobody can sign up during this run";
+    EXPECT_GT(classes["history"], 1U);
+    EXPECT_GT(classes["activity"], 1U);
 }
 
 }  // namespace

@@ -177,7 +177,8 @@ TEST(NodeArchive, ChangedBytesAreRefusedOrAreValues) {
                 ++refused;
             }
         }
-        EXPECT_GT(refused, 30) << to_string(policy);
+        // Most of so small a node's state are counters; in files their checksum is looked at first.
+        EXPECT_GT(refused, 35) << to_string(policy);
         EXPECT_LT(refused, 200) << "counters may have any value";
     }
 }
