@@ -74,7 +74,7 @@ def sentences(known):
     noise, rows = _by_noise(known, "mean_ns")
     if rows and 2 * noise > rows:
         found.append(_sentence(f"{noise} of {rows} points hold only because executed passes differ so much from each "
-                               "other: this machine was too busy to say much.", "measured", tone="caution"))
+                               "other: they say little about the simulation.", "derived", tone="caution"))
     return found
 
 
