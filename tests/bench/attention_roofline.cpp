@@ -1,0 +1,249 @@
+// Target attention of the CPU kernels over all n tokens of a user, d = 256, no search: every
+// strategy, one axis swept at a time. Each request belongs to another user; pool rows and items are
+// uniformly random, by popularity in the rows marked zipf:1. An iteration is a batch of requests,
+// spread over the threads. Counters give what a request needs by formula: mem_B from the user's
+// entry and from per-item tables, pool_B out of pools, flops of scores and sums, exps; machine/*
+// gives what the machine reaches. scripts/lib/attention_table.py turns both into shares.
+#include <benchmark/benchmark.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <tuple>
+
+#include "attention_arms.hpp"
+#include "device/cpu/cpu_backend.hpp"
+#include "machine_rates.hpp"
+
+namespace {
+
+using namespace ckvsim;
+using bench::AlignedVector;
+using bench::Arm;
+using bench::ArmKey;
+using bench::Users;
+using kv::StrategyKind;
+using kv::ValueType;
+
+/// A benchmark row.
+struct Row {
+    ArmKey arm;
+    std::uint32_t candidates = 1;
+    std::uint32_t tokens = 1000;
+    int threads = 1;
+    bool zipf = false;
+
+    [[nodiscard]] std::string name() const {
+        auto const number = [](char const* what, auto value) {
+            return std::string("/") + what + ":" + std::to_string(value);
+        };
+        return "attend/" + arm.name + number("C", candidates) + number("n", tokens) +
+               number("H", arm.heads) + number("m", arm.m) + number("du", arm.d_u) +
+               number("zipf", zipf ? 1 : 0) + number("threads", threads);
+    }
+};
+
+/// Arms and users are made when first needed and kept for the repetitions.
+Arm const& arm_of(ArmKey const& key) {
+    static std::map<ArmKey, std::unique_ptr<Arm>> arms;
+    auto& arm = arms[key];
+    if (!arm) arm = std::make_unique<Arm>(key);
+    return *arm;
+}
+Users const& users_of(Row const& row) {
+    using Key = std::tuple<ArmKey, std::uint32_t, bool>;
+    static std::map<Key, std::unique_ptr<Users>> all;
+    auto& users = all[{row.arm, row.tokens, row.zipf}];
+    if (!users) users = std::make_unique<Users>(arm_of(row.arm), row.tokens, row.zipf);
+    return *users;
+}
+
+AlignedVector<float> const& queries() {
+    static auto const values = [] {
+        AlignedVector<float> q(std::size_t{512} * bench::kDim);
+        CounterRng rng(5, Purpose::test, 0);
+        for (float& x : q) x = static_cast<float>(rng.normal());
+        return q;
+    }();
+    return values;
+}
+
+void attend_one(Arm const& arm, decode::EntryRef const& entry, std::uint32_t candidates,
+                device::cpu::SiteScratch& scratch) {
+    device::cpu::EntryView const view(arm.layout(), entry);
+    device::cpu::TokenList const all{nullptr, entry.tokens};
+    arm.site().begin(view, 0, entry.tokens, candidates, scratch);
+    arm.site().make_rows(all, scratch);
+    arm.site().attend_to(all, 0, candidates, scratch);
+}
+
+void set_queries(std::uint32_t candidates, device::cpu::SiteScratch& scratch) {
+    scratch.q.assign(queries().begin(), queries().begin() + candidates * bench::kDim);
+}
+
+/// Largest error of a few requests against double precision, relative to the largest value.
+double worst_error(Arm const& arm, Users const& users, std::uint32_t candidates) {
+    device::cpu::SiteScratch scratch;
+    set_queries(candidates, scratch);
+    auto const entry = users.entry(users.count() / 2);
+    attend_one(arm, entry, candidates, scratch);
+    device::cpu::EntryView const view(arm.layout(), entry);
+    double worst = 0.0;
+    double largest = 0.0;
+    for (std::uint32_t c = 0; c < candidates; c += std::max(1U, candidates / 2)) {
+        auto const expected =
+            bench::reference_attention(arm, view, queries().data() + c * bench::kDim);
+        for (std::size_t i = 0; i < bench::kDim; ++i) {
+            double const got = scratch.out[c * arm.q_stride() + i];
+            worst = std::max(worst, std::abs(got - expected[i]));
+            largest = std::max(largest, std::abs(expected[i]));
+        }
+    }
+    return worst / largest;
+}
+
+void count_work(Row const& row, benchmark::State& state) {
+    double const n = row.tokens;
+    double const d = bench::kDim;
+    double const rows = 2.0 * n * d * kv::value_bytes(row.arm.type);
+    double mem = 0.0;
+    double pool = 0.0;
+    double flops = 4.0 * row.candidates * n * d;
+    switch (row.arm.kind) {
+        case StrategyKind::full:
+            mem = rows;
+            break;
+        case StrategyKind::item_table:
+            mem = rows + n * sizeof(ItemId);
+            break;
+        case StrategyKind::collective:
+            mem = 2.0 * n * (2.0 + row.arm.d_u * kv::value_bytes(row.arm.type));
+            pool = rows;
+            break;
+        case StrategyKind::recompute:
+            mem = n * (sizeof(ItemId) + bench::kEmbedding * sizeof(float));
+            flops += 4.0 * n * d * bench::kEmbedding;
+            break;
+    }
+    state.counters["mem_B"] = mem;
+    state.counters["pool_B"] = pool;
+    state.counters["table_B"] = 1.0 * row.arm.m * d * kv::value_bytes(row.arm.type);
+    state.counters["flops"] = flops;
+    state.counters["exps"] = 1.0 * row.candidates * n * row.arm.heads;
+}
+
+/// Requests of an iteration: many short ones, few long ones.
+std::size_t batch_of(Row const& row) {
+    std::size_t const threads = static_cast<std::size_t>(row.threads);
+    return std::max(threads, std::size_t{32} / row.candidates / threads * threads);
+}
+
+void attend_rows(benchmark::State& state, Row const& row) {
+    Arm const& arm = arm_of(row.arm);
+    Users const& users = users_of(row);
+    // Rounding of fp32 sums; a wrong row would be wrong by as much as a value.
+    if (double const error = worst_error(arm, users, row.candidates); !(error < 2e-5)) {
+        state.SkipWithError(("wrong by " + std::to_string(error)).c_str());
+        return;
+    }
+    std::vector<device::cpu::SiteScratch> scratch(static_cast<std::size_t>(row.threads));
+    for (auto& one : scratch) set_queries(row.candidates, one);
+    std::size_t const batch = batch_of(row);
+    std::size_t first = 0;
+    for (auto _ : state) {
+#pragma omp parallel for schedule(static) num_threads(row.threads) if (row.threads > 1)
+        for (std::size_t i = 0; i < batch; ++i) {
+            auto& mine = scratch[static_cast<std::size_t>(omp_get_thread_num())];
+            attend_one(arm, users.entry(first + i), row.candidates, mine);
+            benchmark::DoNotOptimize(mine.out.data());
+        }
+        first += batch;
+    }
+    state.counters["requests"] = static_cast<double>(batch);
+    count_work(row, state);
+}
+
+ArmKey arm(char const* name, StrategyKind kind, ValueType type, std::uint32_t m = 0) {
+    return {name, kind, type, m, m == 0 ? 0U : 1U, 2};
+}
+
+std::vector<ArmKey> arms() {
+    std::vector<ArmKey> all = {
+        arm("full_fp32", StrategyKind::full, ValueType::fp32),
+        arm("full_fp16", StrategyKind::full, ValueType::fp16),
+        arm("item_table_fp32", StrategyKind::item_table, ValueType::fp32),
+        arm("item_table_fp16", StrategyKind::item_table, ValueType::fp16),
+        arm("recompute_fp32", StrategyKind::recompute, ValueType::fp32),
+    };
+    for (std::uint32_t const m : {500U, 2000U, 10000U}) {
+        all.push_back(arm("collective_fp32", StrategyKind::collective, ValueType::fp32, m));
+        all.push_back(arm("collective_fp16", StrategyKind::collective, ValueType::fp16, m));
+    }
+    return all;
+}
+
+/// One axis at a time from the point n = 1,000, H = 2, one thread, for one and for 128 candidates.
+std::vector<Row> rows() {
+    std::vector<Row> all;
+    for (ArmKey const& key : arms()) {
+        for (std::uint32_t const c : {1U, 8U, 32U, 128U, 512U}) all.push_back({key, c});
+        for (std::uint32_t const c : {1U, 128U}) {
+            if (key.kind == StrategyKind::recompute) break;
+            all.push_back({key, c, 1000, 2});
+            bool const random = key.kind != StrategyKind::full;
+            if (random) all.push_back({key, c, 1000, 1, true});
+            if (key.type != ValueType::fp32 || key.m == 2000) continue;
+            for (std::uint32_t const n : {100U, 4000U}) all.push_back({key, c, n});
+            for (std::uint32_t const heads : {1U, 8U}) {
+                if (key.kind == StrategyKind::item_table) break;
+                Row other{key, c};
+                other.arm.heads = heads;
+                all.push_back(other);
+            }
+            for (std::uint32_t const d_u : {0U, 4U}) {
+                if (key.m == 0) break;
+                Row other{key, c};
+                other.arm.d_u = d_u;
+                all.push_back(other);
+            }
+        }
+    }
+    return all;
+}
+
+/// Bytes of the pools, to measure random rows at.
+std::vector<std::size_t> pool_sizes() {
+    std::vector<std::size_t> sizes;
+    for (ArmKey const& key : arms()) {
+        if (key.m != 0) sizes.push_back(key.m * bench::kDim * kv::value_bytes(key.type));
+    }
+    sizes.push_back(std::size_t{bench::kItems} * bench::kDim * sizeof(float));
+    std::sort(sizes.begin(), sizes.end());
+    return sizes;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+#ifndef NDEBUG
+    std::fprintf(stderr,
+                 "bench_attention_roofline: built with assertions; build the bench preset\n");
+    return 1;
+#endif
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+    benchmark::AddCustomContext("instruction_set", device::cpu::instruction_set());
+    benchmark::AddCustomContext("blas", bench::blas_name());
+    bench::register_machine(pool_sizes(), bench::kDim * sizeof(float));
+    for (Row const& row : rows()) {
+        if (row.threads > omp_get_num_procs()) continue;
+        benchmark::RegisterBenchmark(row.name().c_str(),
+                                     [row](benchmark::State& state) { attend_rows(state, row); })
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
+    }
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::Shutdown();
+    return 0;
+}

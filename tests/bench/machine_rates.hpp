@@ -1,0 +1,183 @@
+// What the machine can do, measured in the same run as the benchmarks that are judged by it: memory
+// streams, random rows of a table, matrix products, softmax. Registered as benchmarks, so that
+// repetitions interleave with the others.
+#pragma once
+
+#include <benchmark/benchmark.h>
+#include <omp.h>
+
+#include <string>
+#include <vector>
+
+#include "core/rng.hpp"
+#include "device/cpu/aligned.hpp"
+#include "train/vector_clones.hpp"
+
+#ifdef CKVSIM_BENCH_CBLAS
+#include <cblas.h>
+#include <dlfcn.h>
+#endif
+
+namespace ckvsim::bench {
+
+using device::cpu::AlignedVector;
+
+/// Of each array of triad and copy: far beyond the last-level cache.
+inline constexpr std::size_t kStreamFloats = std::size_t{32} << 20;
+
+CKVSIM_VECTOR_CLONES inline void triad(float* a, float const* b, float const* c,
+                                       std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) a[i] = b[i] + 3.0F * c[i];
+}
+CKVSIM_VECTOR_CLONES inline void copy(float* a, float const* b, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) a[i] = b[i];
+}
+CKVSIM_VECTOR_CLONES inline float sum_row(float const* row, std::size_t count) {
+    float lanes[32] = {};
+    for (std::size_t i = 0; i < count; i += 32) {
+        for (std::size_t k = 0; k < 32; ++k) lanes[k] += row[i + k];
+    }
+    float total = 0.0F;
+    for (float const lane : lanes) total += lane;
+    return total;
+}
+
+/// body(first, end) on equal parts of [0, count), one a thread.
+template <class Body>
+void on_threads(int threads, std::size_t count, Body&& body) {
+    if (threads == 1) return body(std::size_t{0}, count);
+#pragma omp parallel num_threads(threads)
+    {
+        auto const t = static_cast<std::size_t>(omp_get_thread_num());
+        auto const all = static_cast<std::size_t>(omp_get_num_threads());
+        body(count * t / all, count * (t + 1) / all);
+    }
+}
+
+struct Streams {
+    AlignedVector<float> a = AlignedVector<float>(kStreamFloats, 1.0F);
+    AlignedVector<float> b = AlignedVector<float>(kStreamFloats, 2.0F);
+    AlignedVector<float> c = AlignedVector<float>(kStreamFloats, 3.0F);
+    static Streams& shared() {
+        static Streams streams;
+        return streams;
+    }
+};
+
+/// STREAM's count: two reads and one write (the line that a write fetches first is not counted).
+inline void triad_rate(benchmark::State& state, int threads) {
+    Streams& s = Streams::shared();
+    for (auto _ : state) {
+        on_threads(threads, kStreamFloats, [&](std::size_t first, std::size_t end) {
+            triad(s.a.data() + first, s.b.data() + first, s.c.data() + first, end - first);
+        });
+        benchmark::ClobberMemory();
+    }
+    state.counters["bytes"] = 3.0 * sizeof(float) * kStreamFloats;
+}
+
+inline void copy_rate(benchmark::State& state, int threads) {
+    Streams& s = Streams::shared();
+    for (auto _ : state) {
+        on_threads(threads, kStreamFloats, [&](std::size_t first, std::size_t end) {
+            copy(s.a.data() + first, s.b.data() + first, end - first);
+        });
+        benchmark::ClobberMemory();
+    }
+    state.counters["bytes"] = 2.0 * sizeof(float) * kStreamFloats;
+}
+
+inline void read_rate(benchmark::State& state, int threads) {
+    Streams& s = Streams::shared();
+    for (auto _ : state) {
+        on_threads(threads, kStreamFloats, [&](std::size_t first, std::size_t end) {
+            float const total = sum_row(s.b.data() + first, (end - first) / 32 * 32);
+            benchmark::DoNotOptimize(total);
+        });
+    }
+    state.counters["bytes"] = 1.0 * sizeof(float) * kStreamFloats;
+}
+
+/// Random rows of `row_bytes` out of a table of `table_bytes`, read whole.
+inline void gather_rate(benchmark::State& state, std::size_t table_bytes, std::size_t row_bytes,
+                        int threads) {
+    std::size_t const floats = row_bytes / sizeof(float);
+    std::size_t const rows = table_bytes / row_bytes;
+    AlignedVector<float> const table(rows * floats, 1.0F);
+    constexpr std::size_t kReads = 32768;
+    std::vector<std::uint32_t> order(kReads);
+    CounterRng rng(1, Purpose::test, 77);
+    for (auto& row : order) row = rng.below(static_cast<std::uint32_t>(rows));
+    constexpr std::size_t kAhead = 8;
+    for (auto _ : state) {
+        on_threads(threads, kReads, [&](std::size_t first, std::size_t end) {
+            float total = 0.0F;
+            for (std::size_t i = first; i < end; ++i) {
+                auto const* next = reinterpret_cast<char const*>(
+                    table.data() + order[(i + kAhead) % kReads] * floats);
+                for (std::size_t b = 0; b < row_bytes; b += 64) __builtin_prefetch(next + b);
+                total += sum_row(table.data() + order[i] * floats, floats);
+            }
+            benchmark::DoNotOptimize(total);
+        });
+    }
+    state.counters["bytes"] = 1.0 * kReads * static_cast<double>(row_bytes);
+    state.counters["table_bytes"] = static_cast<double>(table_bytes);
+}
+
+#ifdef CKVSIM_BENCH_CBLAS
+/// Single-precision product of two square matrices: what the BLAS of this machine reaches.
+inline void gemm_rate(benchmark::State& state, int threads) {
+    constexpr int kSize = 1024;
+    AlignedVector<float> const a(std::size_t{kSize} * kSize, 1.0F);
+    AlignedVector<float> const b(std::size_t{kSize} * kSize, 0.5F);
+    AlignedVector<float> c(std::size_t{kSize} * kSize);
+    using SetThreads = void (*)(int);
+    auto* set_threads =
+        reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+    if (set_threads != nullptr) set_threads(threads);
+    for (auto _ : state) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, kSize, kSize, kSize, 1.0F, a.data(),
+                    kSize, b.data(), kSize, 0.0F, c.data(), kSize);
+        benchmark::DoNotOptimize(c.data());
+    }
+    state.counters["flops"] = 2.0 * kSize * kSize * kSize;
+}
+
+/// OpenBLAS says what it is; another BLAS is named by its file, because reference BLAS is 30 times
+/// slower and no measure of the machine.
+inline std::string blas_name() {
+    using Config = char* (*)();
+    auto* config = reinterpret_cast<Config>(dlsym(RTLD_DEFAULT, "openblas_get_config"));
+    if (config != nullptr) return config();
+    Dl_info info{};
+    void* symbol = dlsym(RTLD_DEFAULT, "cblas_sgemm");
+    bool const found = symbol != nullptr && dladdr(symbol, &info) != 0;
+    return found && info.dli_fname != nullptr ? info.dli_fname : "unknown";
+}
+#else
+inline std::string blas_name() { return "-"; }
+#endif
+
+/// Registers machine/*. Gathers are measured at the given table sizes.
+inline void register_machine(std::vector<std::size_t> const& tables, std::size_t row_bytes) {
+    auto const add = [](std::string const& name, int threads, auto&& body) {
+        std::string const full = "machine/" + name + "/threads:" + std::to_string(threads);
+        benchmark::RegisterBenchmark(full.c_str(), body)->UseRealTime();
+    };
+    for (int const threads : {1, 2}) {
+        if (threads > omp_get_num_procs()) continue;
+        add("triad", threads, [threads](benchmark::State& s) { triad_rate(s, threads); });
+        add("copy", threads, [threads](benchmark::State& s) { copy_rate(s, threads); });
+        add("read", threads, [threads](benchmark::State& s) { read_rate(s, threads); });
+        for (std::size_t const bytes : tables) {
+            add("gather/bytes:" + std::to_string(bytes), threads,
+                [=](benchmark::State& s) { gather_rate(s, bytes, row_bytes, threads); });
+        }
+#ifdef CKVSIM_BENCH_CBLAS
+        add("gemm", threads, [threads](benchmark::State& s) { gemm_rate(s, threads); });
+#endif
+    }
+}
+
+}  // namespace ckvsim::bench
