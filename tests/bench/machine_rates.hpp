@@ -6,11 +6,12 @@
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "core/rng.hpp"
-#include "device/cpu/aligned.hpp"
+#include "device/cpu/attention.hpp"
 #include "train/vector_clones.hpp"
 
 #ifdef CKVSIM_BENCH_CBLAS
@@ -125,6 +126,26 @@ inline void gather_rate(benchmark::State& state, std::size_t table_bytes, std::s
     state.counters["table_bytes"] = static_cast<double>(table_bytes);
 }
 
+/// Softmax of rows in the L1 cache: the second bound of many candidates, beside products.
+inline void softmax_rate(benchmark::State& state, int threads) {
+    constexpr std::size_t kRows = 64;
+    constexpr std::size_t kLength = 1024;
+    AlignedVector<float> const fresh(kLength, 0.5F);
+    AlignedVector<float> rows(static_cast<std::size_t>(threads) * kLength);
+    for (auto _ : state) {
+        on_threads(threads, kRows * static_cast<std::size_t>(threads),
+                   [&](std::size_t first, std::size_t end) {
+                       float* row = rows.data() + first / kRows * kLength;
+                       for (std::size_t r = first; r < end; ++r) {
+                           std::copy_n(fresh.data(), kLength, row);
+                           device::cpu::softmax_in_place(row, kLength, 0.1F);
+                           benchmark::DoNotOptimize(row);
+                       }
+                   });
+    }
+    state.counters["exps"] = static_cast<double>(kRows * kLength) * threads;
+}
+
 #ifdef CKVSIM_BENCH_CBLAS
 /// Single-precision product of two square matrices: what the BLAS of this machine reaches.
 inline void gemm_rate(benchmark::State& state, int threads) {
@@ -174,6 +195,7 @@ inline void register_machine(std::vector<std::size_t> const& tables, std::size_t
             add("gather/bytes:" + std::to_string(bytes), threads,
                 [=](benchmark::State& s) { gather_rate(s, bytes, row_bytes, threads); });
         }
+        add("softmax", threads, [threads](benchmark::State& s) { softmax_rate(s, threads); });
 #ifdef CKVSIM_BENCH_CBLAS
         add("gemm", threads, [threads](benchmark::State& s) { gemm_rate(s, threads); });
 #endif

@@ -25,10 +25,20 @@ constexpr std::size_t row_slots(std::size_t tokens) {
 struct TokenRows {
     void const* const* rows = nullptr;
     float const* user = nullptr;
+    /// [tokens] into `rows`, where tokens share rows: each row is then read once, its score spread
+    /// to its tokens, and its tokens' weights summed before V is read. Null: token t has row t.
+    std::uint32_t const* places = nullptr;
+    std::size_t distinct = 0;  ///< rows, with places
+    [[nodiscard]] std::size_t count(std::size_t tokens) const {
+        return places == nullptr ? tokens : distinct;
+    }
 };
 
+/// What a score becomes: its share of a softmax over the tokens, or silu(score) / divisor (HSTU).
+enum class Weighting : std::uint8_t { softmax, silu };
+
 /// Target attention of `count` queries over the same tokens: softmax(q . k / sqrt(head_dim)) v per
-/// head. No tokens give zeros. Steps in floats.
+/// head, or with silu in place of softmax. No tokens give zeros. Steps in floats.
 struct AttentionCall {
     float const* q = nullptr;
     std::size_t q_step = 0;
@@ -36,6 +46,9 @@ struct AttentionCall {
     std::size_t heads = 1;
     std::size_t head_dim = 0;
     kv::ValueType row_type = kv::ValueType::fp32;
+    Weighting weighting = Weighting::softmax;
+    float scale = 0.0F;    ///< of scores; 0 = 1 / sqrt(head_dim)
+    float divisor = 1.0F;  ///< silu only
     TokenRows k;
     TokenRows v;
     std::size_t tokens = 0;
@@ -45,11 +58,19 @@ struct AttentionCall {
     std::size_t out_step = 0;
 };
 
-/// Floats of scratch that attend() needs.
-constexpr std::size_t attention_scratch(std::size_t heads, std::size_t tokens) {
-    return 2 * heads * padded(tokens);
-}
+/// Floats of scratch that attend() needs for this call (q and out may still be null).
+std::size_t attention_scratch(AttentionCall const& call);
 void attend(AttentionCall const& call, float* scratch);
+
+/// attend() in two halves, so that many requests can read K before any reads V and each pool stays
+/// in a cache: weights of the tokens (and `out` of the user dimensions), then sums of V. The same
+/// bits as attend(). `weights` has attention_weights(call) floats and lives between the halves.
+std::size_t attention_weights(AttentionCall const& call);
+void attend_keys(AttentionCall const& call, float* weights);
+void attend_values(AttentionCall const& call, float* weights);
+
+/// scores [tokens] -> softmax(scale * scores), zero up to padded(tokens).
+void softmax_in_place(float* scores, std::size_t tokens, float scale);
 
 /// Scores of `count` queries [width] against the search keys of all tokens. Key t starts at element
 /// ids[t] * width of `keys`, or t * width when ids is null.

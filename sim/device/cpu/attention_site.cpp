@@ -189,7 +189,7 @@ void AttentionSite::attend_to(TokenList const& list, std::size_t first, std::siz
     call.v = {scratch.rows[1].data(), scratch.users[1].data()};
     call.out = reserve_elements(scratch.out, (first + count) * wq_.stride) + first * wq_.stride;
     call.out_step = wq_.stride;
-    attend(call, reserve_elements(scratch.scores, attention_scratch(heads_, list.count)));
+    attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
 }
 
 void AttentionSite::write(std::size_t count, float* features, std::size_t step,

@@ -3,70 +3,21 @@
 #include "device/cpu/kernels.hpp"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <set>
-#include <string>
 
-#include "core/rng.hpp"
 #include "device/cpu/attention.hpp"
+#include "every_target.hpp"
 #include "reference_model.hpp"
 
 namespace ckvsim::device::cpu {
 namespace {
 
-constexpr float kPoison = -12345.0F;
-
-std::vector<float> random_floats(std::size_t count, std::uint64_t stream, double scale = 1.0) {
-    CounterRng rng(2, Purpose::test, stream);
-    std::vector<float> values(count);
-    for (float& value : values) value = static_cast<float>(scale * rng.normal());
-    return values;
-}
-
-/// Runs the tests once per instruction set.
-class Kernels : public ::testing::TestWithParam<std::int64_t> {
-  protected:
-    void SetUp() override {
-        hwy::SetSupportedTargetsForTest(GetParam());
-        hwy::GetChosenTarget().DeInit();
-    }
-    void TearDown() override {
-        hwy::SetSupportedTargetsForTest(0);
-        hwy::GetChosenTarget().DeInit();
-    }
-};
-
-/// Targets that the machine supports and kernels.cpp was compiled for.
-std::vector<std::int64_t> compiled_targets() {
-    std::vector<std::int64_t> targets;
-    std::set<std::string> names;
-    std::int64_t const supported = hwy::SupportedTargets();
-    for (std::int64_t rest = supported; rest != 0; rest &= rest - 1) {
-        std::int64_t const target = rest & ~(rest - 1);
-        hwy::SetSupportedTargetsForTest(target);
-        hwy::GetChosenTarget().DeInit();
-        if (names.insert(dispatched_target()).second) targets.push_back(target);
-    }
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().DeInit();
-    return targets;
-}
-
-/// The code that the target leads to ("Scalar" for a target that was not compiled).
-std::string target_name(::testing::TestParamInfo<std::int64_t> const& info) {
-    hwy::SetSupportedTargetsForTest(info.param);
-    hwy::GetChosenTarget().DeInit();
-    std::string const name = dispatched_target();
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().DeInit();
-    return name;
-}
+class Kernels : public EveryTarget {};
 
 TEST_P(Kernels, MultiplyMatchesDoublePrecisionAtEveryWidth) {
     for (std::size_t const in : {1U, 3U, 16U, 33U}) {
@@ -204,138 +155,6 @@ TEST_P(Kernels, HalvesRoundToNearestEvenAndSaturate) {
         for (std::size_t i = 0; i < count; ++i)
             EXPECT_EQ(back[i], static_cast<float>(test::round_to_half(values[i]))) << values[i];
     }
-}
-
-/// Attention of one query in double precision. Rows [tokens, d] with the user part already joined.
-std::vector<double> attention_oracle(float const* q, std::vector<std::vector<double>> const& k,
-                                     std::vector<std::vector<double>> const& v, std::size_t heads,
-                                     std::size_t head_dim) {
-    std::vector<double> out(heads * head_dim, 0.0);
-    for (std::size_t h = 0; h < heads && !k.empty(); ++h) {
-        std::vector<double> p(k.size(), 0.0);
-        for (std::size_t t = 0; t < k.size(); ++t) {
-            for (std::size_t i = h * head_dim; i < (h + 1) * head_dim; ++i) p[t] += q[i] * k[t][i];
-            p[t] /= std::sqrt(static_cast<double>(head_dim));
-        }
-        double const top = *std::max_element(p.begin(), p.end());
-        double total = 0.0;
-        for (double& x : p) total += x = std::exp(x - top);
-        for (std::size_t t = 0; t < k.size(); ++t) {
-            for (std::size_t i = h * head_dim; i < (h + 1) * head_dim; ++i)
-                out[i] += p[t] / total * v[t][i];
-        }
-    }
-    return out;
-}
-
-/// Rows of one side in a shuffled pool, of either type, with a user part in the last dimensions.
-struct SideData {
-    SideData(std::size_t tokens, std::size_t d, std::size_t user_dims, bool halves,
-             std::uint64_t stream)
-        : floats(random_floats(tokens * d, stream)),
-          bits(tokens * d),
-          users(random_floats(user_dims * padded(tokens), stream + 1)),
-          joined(tokens, std::vector<double>(d)) {
-        for (std::size_t t = 0; t < tokens; ++t) {
-            for (std::size_t u = 0; u < user_dims; ++u) floats[t * d + d - user_dims + u] = 0.0F;
-        }
-        to_half(floats.data(), floats.size(), bits.data());
-        for (std::size_t slot = 0; slot < row_slots(tokens); ++slot) {
-            // Tokens share and permute rows, as pool rows do.
-            std::size_t const row = (std::min(slot, tokens - 1) * 7) % tokens;
-            rows.push_back(halves ? static_cast<void const*>(bits.data() + row * d)
-                                  : static_cast<void const*>(floats.data() + row * d));
-            if (slot >= tokens) continue;
-            for (std::size_t i = 0; i < d; ++i) {
-                double const x = floats[row * d + i];
-                joined[slot][i] = halves ? test::round_to_half(x) : x;
-            }
-            for (std::size_t u = 0; u < user_dims; ++u)
-                joined[slot][d - user_dims + u] += users[u * padded(tokens) + slot];
-        }
-        for (std::size_t u = 0; u < user_dims; ++u) {
-            for (std::size_t t = tokens; t < padded(tokens); ++t) users[u * padded(tokens) + t] = 0;
-        }
-    }
-    std::vector<float> floats;
-    std::vector<std::uint16_t> bits;
-    std::vector<float> users;
-    std::vector<void const*> rows;
-    std::vector<std::vector<double>> joined;
-};
-
-TEST_P(Kernels, AttendMatchesDoublePrecision) {
-    struct Shape {
-        std::size_t heads, head_dim, user_dims;
-    };
-    for (auto const& [heads, head_dim, user_dims] :
-         {Shape{1, 1, 0}, Shape{2, 32, 0}, Shape{2, 32, 1}, Shape{3, 19, 3}, Shape{4, 8, 10},
-          Shape{1, 40, 39}}) {
-        std::size_t const d = heads * head_dim;
-        for (std::size_t const tokens : {1U, 2U, 4U, 5U, 49U, 130U}) {
-            for (bool const halves : {false, true}) {
-                for (double const scale : {1.0, 1e4}) {
-                    SideData const k(tokens, d, user_dims, halves, tokens);
-                    SideData const v(tokens, d, user_dims, halves, tokens + 50);
-                    std::size_t const count = 5;
-                    auto const q = random_floats(count * (d + 1), 3, scale);
-                    std::vector<float> out(count * (d + 2), kPoison);
-                    std::vector<float> scratch(attention_scratch(heads, tokens) + 1, kPoison);
-                    AttentionCall call;
-                    call.q = q.data();
-                    call.q_step = d + 1;
-                    call.count = count;
-                    call.heads = heads;
-                    call.head_dim = head_dim;
-                    call.row_type = halves ? kv::ValueType::fp16 : kv::ValueType::fp32;
-                    call.k = {k.rows.data(), k.users.data()};
-                    call.v = {v.rows.data(), v.users.data()};
-                    call.tokens = tokens;
-                    call.user_dims = user_dims;
-                    call.user_step = padded(tokens);
-                    call.out = out.data();
-                    call.out_step = d + 2;
-                    attend(call, scratch.data());
-                    EXPECT_EQ(scratch.back(), kPoison);
-                    for (std::size_t c = 0; c < count; ++c) {
-                        auto const expected = attention_oracle(q.data() + c * (d + 1), k.joined,
-                                                               v.joined, heads, head_dim);
-                        // An attention logit of size L has a rounding error of about
-                        // 6e-8 sqrt(d) L, which moves the weights by as much.
-                        double const bound = 2e-6 * (1.0 + scale * 1e-1 * static_cast<double>(d));
-                        for (std::size_t i = 0; i < d; ++i)
-                            EXPECT_NEAR(out[c * (d + 2) + i], expected[i], std::min(bound, 2e-2));
-                        EXPECT_EQ(out[c * (d + 2) + d], kPoison);
-                        EXPECT_EQ(out[c * (d + 2) + d + 1], kPoison);
-                        // The same query alone gives the same bits.
-                        std::vector<float> alone(d, kPoison);
-                        AttentionCall one = call;
-                        one.q = q.data() + c * (d + 1);
-                        one.count = 1;
-                        one.out = alone.data();
-                        attend(one, scratch.data());
-                        EXPECT_EQ(
-                            std::memcmp(alone.data(), out.data() + c * (d + 2), d * sizeof(float)),
-                            0);
-                    }
-                }
-            }
-        }
-    }
-}
-
-TEST_P(Kernels, AttendToNothingGivesZeros) {
-    std::vector<float> const q(6, 1.0F);
-    std::vector<float> out(7, kPoison);
-    AttentionCall call;
-    call.q = q.data();
-    call.q_step = 3;
-    call.count = 2;
-    call.head_dim = 3;
-    call.out = out.data();
-    call.out_step = 3;
-    attend(call, nullptr);
-    EXPECT_EQ(out, (std::vector<float>{0, 0, 0, 0, 0, 0, kPoison}));
 }
 
 TEST_P(Kernels, SearchScoresMatchDoublePrecision) {

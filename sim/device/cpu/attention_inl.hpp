@@ -1,0 +1,233 @@
+// Vector parts that the attention kernels share, compiled once per instruction set: include it
+// after hwy/foreach_target.h, inside no namespace. The order of every sum is fixed here.
+// NOLINTBEGIN: Highway's include guard, toggled for every instruction set.
+#if defined(CKVSIM_DEVICE_CPU_ATTENTION_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef CKVSIM_DEVICE_CPU_ATTENTION_INL
+#undef CKVSIM_DEVICE_CPU_ATTENTION_INL
+#else
+#define CKVSIM_DEVICE_CPU_ATTENTION_INL
+#endif
+// NOLINTEND
+
+#include <hwy/cache_control.h>
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "device/cpu/attention_sizes.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace ckvsim::device::cpu::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::CappedTag<float, kLanePad>;
+using FloatVec = hn::Vec<FloatTag>;
+
+HWY_INLINE FloatVec load(float const* from) { return hn::LoadU(FloatTag(), from); }
+HWY_INLINE FloatVec load(std::uint16_t const* from) {
+    hn::Rebind<hwy::float16_t, FloatTag> const half;
+    hn::Rebind<std::uint16_t, FloatTag> const bits;
+    return hn::PromoteTo(FloatTag(), hn::BitCast(half, hn::LoadU(bits, from)));
+}
+HWY_INLINE float load_one(float const* from) { return *from; }
+HWY_INLINE float load_one(std::uint16_t const* from) {
+    hn::CappedTag<float, 1> const one;
+    hn::Rebind<hwy::float16_t, decltype(one)> const half;
+    hn::Rebind<std::uint16_t, decltype(one)> const bits;
+    return hn::GetLane(hn::PromoteTo(one, hn::BitCast(half, hn::LoadU(bits, from))));
+}
+
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void sum_lanes(FloatVec const (&v)[kTokenBlock], float* out) {
+    for (std::size_t t = 0; t < kTokenBlock; ++t) out[t] = hn::GetLane(v[t]);
+}
+#else
+/// Adds the 128-bit blocks of `sums` pairwise until one is left, and stores it.
+template <class Tag>
+HWY_INLINE void store_block_sum(Tag d, hn::Vec<Tag> sums, float* out) {
+    if constexpr (hn::MaxLanes(Tag()) > 4) {
+        hn::Half<Tag> const half;
+        store_block_sum(half, hn::Add(hn::LowerHalf(half, sums), hn::UpperHalf(half, sums)), out);
+    } else {
+        hn::StoreU(sums, d, out);
+    }
+}
+
+/// out[0 .. 4) = the sums of the lanes of four vectors: transposes while adding.
+HWY_INLINE void sum_lanes(FloatVec const (&v)[kTokenBlock], float* out) {
+    FloatTag const d;
+    hn::Repartition<double, FloatTag> const wide;
+    auto const ab = hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1]));
+    auto const cd = hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3]));
+    auto const low = hn::InterleaveLower(wide, hn::BitCast(wide, ab), hn::BitCast(wide, cd));
+    auto const high = hn::InterleaveUpper(wide, hn::BitCast(wide, ab), hn::BitCast(wide, cd));
+    store_block_sum(d, hn::Add(hn::BitCast(d, low), hn::BitCast(d, high)), out);
+}
+
+#endif
+
+/// a * b + c in one lane, rounded as the vectors round it.
+HWY_INLINE float multiply_add(float a, float b, float c) {
+    hn::CappedTag<float, 1> const one;
+    return hn::GetLane(hn::MulAdd(hn::Set(one, a), hn::Set(one, b), hn::Set(one, c)));
+}
+
+/// The products of dots() that no whole vector covers. Out of line: it would take the registers.
+template <std::size_t kQueries, class Row>
+HWY_NOINLINE void dots_tail(float const* const* q, Row const* const* rows, std::size_t first,
+                            std::size_t count, float* const* out) {
+    for (std::size_t j = 0; j < kQueries; ++j) {
+        for (std::size_t i = first; i < count; ++i) {
+            for (std::size_t t = 0; t < kTokenBlock; ++t)
+                out[j][t] = multiply_add(q[j][i], load_one(rows[t] + i), out[j][t]);
+        }
+    }
+}
+
+/// out[q][t] = q . rows[t], 4 tokens at a time so that a query's values are loaded once for all.
+/// Three queries fill 16 registers: 12 sums, 3 queries, 1 row.
+template <std::size_t kQueries, class Row>
+HWY_INLINE void dots(float const* const (&q)[kQueries], Row const* const (&rows)[kTokenBlock],
+                     std::size_t count, float* const (&out)[kQueries]) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    FloatVec sums[kQueries][kTokenBlock];
+    for (auto& query : sums) {
+        for (auto& sum : query) sum = hn::Zero(d);
+    }
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        FloatVec x[kQueries];
+        for (std::size_t j = 0; j < kQueries; ++j) x[j] = hn::LoadU(d, q[j] + i);
+        for (std::size_t t = 0; t < kTokenBlock; ++t) {
+            auto const value = load(rows[t] + i);
+            for (std::size_t j = 0; j < kQueries; ++j)
+                sums[j][t] = hn::MulAdd(x[j], value, sums[j][t]);
+        }
+    }
+    for (std::size_t j = 0; j < kQueries; ++j) sum_lanes(sums[j], out[j]);
+    if (i < count) dots_tail<kQueries>(q, rows, i, count, out);
+}
+
+/// Zeroes the lanes of `v` that lie beyond `tokens` when it starts at token t.
+HWY_INLINE FloatVec keep_tokens(FloatVec v, std::size_t t, std::size_t tokens) {
+    FloatTag const d;
+    if (t + hn::Lanes(d) <= tokens) return v;
+    return hn::IfThenElseZero(hn::FirstN(d, tokens > t ? tokens - t : 0), v);
+}
+
+/// Turns scores [tokens] into softmax(scale * scores), zero in the padding up to padded(tokens).
+HWY_INLINE void softmax(float* scores, std::size_t tokens, float scale) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    std::size_t const end = padded(tokens);
+    std::fill(scores + tokens, scores + end, scores[0]);
+    auto best = hn::LoadU(d, scores);
+    for (std::size_t t = lanes; t < end; t += lanes) best = hn::Max(best, hn::LoadU(d, scores + t));
+    auto const top = hn::MaxOfLanes(d, best);
+    auto const factor = hn::Set(d, scale);
+    auto sum = hn::Zero(d);
+    for (std::size_t t = 0; t < end; t += lanes) {
+        auto const x = hn::Mul(hn::Sub(hn::LoadU(d, scores + t), top), factor);
+        auto const e = keep_tokens(hn::Exp(d, x), t, tokens);
+        hn::StoreU(e, d, scores + t);
+        sum = hn::Add(sum, e);
+    }
+    auto const inverse = hn::Div(hn::Set(d, 1.0F), hn::SumOfLanes(d, sum));
+    for (std::size_t t = 0; t < end; t += lanes)
+        hn::StoreU(hn::Mul(hn::LoadU(d, scores + t), inverse), d, scores + t);
+}
+
+/// Turns scores [tokens] into silu(scale * scores) / divisor, zero in the padding.
+HWY_INLINE void silu_weights(float* scores, std::size_t tokens, float scale, float divisor) {
+    FloatTag const d;
+    // As in silu() of kernels.cpp: exp of less than 88 neither overflows nor matters.
+    auto const limit = hn::Set(d, 88.0F);
+    auto const one = hn::Set(d, 1.0F);
+    auto const factor = hn::Set(d, scale);
+    auto const share = hn::Set(d, 1.0F / divisor);
+    for (std::size_t t = 0; t < padded(tokens); t += hn::Lanes(d)) {
+        auto const x = keep_tokens(hn::Mul(hn::LoadU(d, scores + t), factor), t, tokens);
+        auto const e = hn::Exp(d, hn::Min(hn::Neg(x), limit));
+        hn::StoreU(hn::Mul(hn::Div(x, hn::Add(one, e)), share), d, scores + t);
+    }
+}
+
+/// scores[t] += value * user[t] over whole vectors.
+HWY_INLINE void add_user_scores(float value, float const* user, std::size_t end, float* scores) {
+    FloatTag const d;
+    auto const factor = hn::Set(d, value);
+    for (std::size_t t = 0; t < end; t += hn::Lanes(d)) {
+        auto const sum = hn::MulAdd(factor, hn::LoadU(d, user + t), hn::LoadU(d, scores + t));
+        hn::StoreU(sum, d, scores + t);
+    }
+}
+
+/// sum_t p[t] * user[t] over whole vectors (p is zero in the padding).
+HWY_INLINE float user_value(float const* p, float const* user, std::size_t end) {
+    FloatTag const d;
+    auto sum = hn::Zero(d);
+    for (std::size_t t = 0; t < end; t += hn::Lanes(d))
+        sum = hn::MulAdd(hn::LoadU(d, p + t), hn::LoadU(d, user + t), sum);
+    return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+/// Where the scores of one query and head lie: of its tokens, and (shared rows) of its rows.
+struct Scores {
+    float* tokens = nullptr;
+    float* rows = nullptr;
+    /// What the products with K are written to.
+    [[nodiscard]] HWY_INLINE float* products(AttentionCall const& call) const {
+        return call.k.places == nullptr ? tokens : rows;
+    }
+    /// Weights of V's rows.
+    [[nodiscard]] HWY_INLINE float* weights(AttentionCall const& call) const {
+        return call.v.places == nullptr ? tokens : rows;
+    }
+};
+
+HWY_INLINE Scores scores_at(AttentionCall const& call, float* base, std::size_t index) {
+    float* tokens = base + index * score_floats(call);
+    return {tokens, shares_rows(call) ? tokens + padded(call.tokens) : nullptr};
+}
+
+/// Products with K -> weights of V's rows, of one query [d] and head; `out` [d] gets the user
+/// dimensions.
+HWY_INLINE void weigh(AttentionCall const& call, float const* q, std::size_t head,
+                      Scores const& scores, float* out) {
+    std::size_t const step = padded(call.tokens);
+    std::size_t const pool_dims = call.heads * call.head_dim - call.user_dims;
+    if (call.k.places != nullptr) {
+        for (std::size_t t = 0; t < call.tokens; ++t)
+            scores.tokens[t] = scores.rows[call.k.places[t]];
+    }
+    auto const in_head = [&](std::size_t u) { return (pool_dims + u) / call.head_dim == head; };
+    for (std::size_t u = 0; u < call.user_dims; ++u) {
+        if (!in_head(u)) continue;
+        add_user_scores(q[pool_dims + u], call.k.user + u * call.user_step, step, scores.tokens);
+    }
+    float const scale =
+        call.scale != 0.0F ? call.scale : 1.0F / std::sqrt(static_cast<float>(call.head_dim));
+    if (call.weighting == Weighting::softmax) {
+        softmax(scores.tokens, call.tokens, scale);
+    } else {
+        silu_weights(scores.tokens, call.tokens, scale, call.divisor);
+    }
+    for (std::size_t u = 0; u < call.user_dims; ++u) {
+        if (!in_head(u)) continue;
+        out[pool_dims + u] = user_value(scores.tokens, call.v.user + u * call.user_step, step);
+    }
+    if (call.v.places == nullptr) return;
+    std::fill_n(scores.rows, padded(call.v.distinct), 0.0F);
+    for (std::size_t t = 0; t < call.tokens; ++t) scores.rows[call.v.places[t]] += scores.tokens[t];
+}
+
+constexpr std::size_t kLineBytes = 64;
+
+}  // namespace ckvsim::device::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
