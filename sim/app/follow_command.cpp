@@ -80,26 +80,36 @@ std::string words_of(Json const& line) {
     return words + figure(line, "seconds", "took ", 1.0, " s");
 }
 
-/// A file that grows; begins again when another one stands under its name.
+/// A file that grows. It stays open, because a run removes its file when the report stands: what
+/// was written since the last look can still be read. Begins again when another file has its name.
 class Tail {
   public:
     /// Whole lines that came since the last call.
     std::vector<std::string> read(std::string const& path) {
-        struct stat about {};
-        if (::stat(path.c_str(), &about) != 0) return {};
-        if (about.st_ino != inode_ || static_cast<std::uint64_t>(about.st_size) < read_) read_ = 0;
-        inode_ = about.st_ino;
-        std::ifstream file(path, std::ios::binary);
-        file.seekg(static_cast<std::streamoff>(read_));
         std::vector<std::string> lines;
-        for (std::string line; std::getline(file, line) && !file.eof();) {
-            read_ += line.size() + 1;
-            lines.push_back(std::move(line));
+        drain(lines);
+        struct stat about {};
+        if (::stat(path.c_str(), &about) != 0) return lines;
+        if (about.st_ino != inode_ || static_cast<std::uint64_t>(about.st_size) < read_) {
+            file_ = std::ifstream(path, std::ios::binary);
+            inode_ = about.st_ino;
+            read_ = 0;
+            drain(lines);
         }
         return lines;
     }
 
   private:
+    void drain(std::vector<std::string>& lines) {
+        file_.clear();
+        file_.seekg(static_cast<std::streamoff>(read_));
+        for (std::string line; std::getline(file_, line) && !file_.eof();) {
+            read_ += line.size() + 1;
+            lines.push_back(std::move(line));
+        }
+    }
+
+    std::ifstream file_;
     ::ino_t inode_ = 0;
     std::uint64_t read_ = 0;
 };
@@ -111,9 +121,10 @@ class Follower {
     /// Prints what is new; false when no side file is there.
     bool print_news() {
         auto const files = partial_results_of(report_);
-        for (auto const& file : files) {
-            std::string running;  // of several only the last is news
-            for (auto const& text : tails_[file].read(file)) {
+        for (auto const& file : files) tails_[file];
+        for (auto& [file, tail] : tails_) {  // those that are gone, too
+            std::string running;             // of several only the last is news
+            for (auto const& text : tail.read(file)) {
                 try {
                     auto const line = Json::parse(text);
                     can_tell_ = line.value("locked", can_tell_);

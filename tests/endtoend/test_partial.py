@@ -1,6 +1,8 @@
 """A fleet study that fails at its end leaves the cases that it had finished; one that succeeds leaves its report alone."""
 import json
 import os
+import re
+import signal
 import subprocess
 import time
 import unittest
@@ -50,7 +52,8 @@ class Partial(Scratch):
                     self.assertLessEqual(line["hit_ratio"], 1)
 
     def follow(self, output, when):
-        """Outcome of `show --follow` that began while a run lived; `when` it had written its first lines, is called with it."""
+        """Outcome of `show --follow` that began while a run lived; `when`, called with both, decides what happens after
+        the first line."""
         command = [str(part) for part in [CKVSIM, "run", SPEC, *SMALL, *LONGER, "-q", "-o", output]]
         with subprocess.Popen(command, cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as run:
             while run.poll() is None and not self.side_files(output):
@@ -58,19 +61,30 @@ class Partial(Scratch):
             with subprocess.Popen([CKVSIM, "show", "--follow", output, "fleet"], cwd=self.folder, env=ENVIRONMENT, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
                 first = follower.stdout.readline()
-                when(run)
+                when(run, follower)
                 out, err = follower.communicate(timeout=TIMEOUT_S)
         return follower.returncode, first + out, err
 
     def test_a_run_is_followed_to_its_report(self):
-        code, out, err = self.follow("followed.h5", lambda run: None)
+        code, out, err = self.follow("followed.h5", lambda run, follower: None)
         self.assertEqual((code, err), (0, ""), out)
         self.assertIn("a run of 12 cases\n", out)
         self.assertRegex(out, r"case \d+ of 12, hstu full.*p99 .* ms, hits .* %.*took .* s\n")
         self.assertIn("fleet", out.split("a run of 12 cases")[1])
 
+    def test_nothing_is_missed_of_a_run_that_ends_while_nobody_looks(self):
+        def look_away(run, follower):
+            follower.send_signal(signal.SIGSTOP)
+            run.wait(timeout=TIMEOUT_S)
+            follower.send_signal(signal.SIGCONT)
+
+        code, out, err = self.follow("missed.h5", look_away)
+        self.assertEqual((code, err), (0, ""), out)
+        refused = 2  # an item table and codes per item cannot hold what depends on the sequence
+        self.assertEqual(len(re.findall(r"^case \d+ of 12, .* took ", out, re.MULTILINE)), 12 - refused, out)
+
     def test_following_a_run_that_is_killed_ends_with_the_reason(self):
-        code, out, err = self.follow("killed.h5", lambda run: run.kill())
+        code, out, err = self.follow("killed.h5", lambda run, follower: run.kill())
         self.assertEqual(code, 5, out + err)
         self.assertIn("killed.h5: its run ended without writing it", err)
         self.assertIn("--resume", err)
