@@ -39,7 +39,9 @@ int run_command(comm::Communicator& comm, RunOptions const& options);  ///< coll
 int fleet_command(comm::Communicator& comm, RunOptions const& options);
 int validate_command(SpecOptions const& options, std::vector<std::string> const& print);
 int prepare_command(SpecOptions const& options, std::string const& output);
-int calibrate_command(SpecOptions const& options, std::string const& output, double seconds);
+/// `storage`: a folder whose device is measured too; empty = none.
+int calibrate_command(SpecOptions const& options, std::string const& output, double seconds,
+                      std::string const& storage);
 int import_command(ImportCommand const& command);
 /// A report of the finished cases of an interrupted fleet study. `given`: its report or checkpoint
 /// folder; `output`: empty = the report that the run was to write, when there is none. Local.

@@ -134,8 +134,12 @@ class CommandLine {
         calibrate->add_option("--seconds", seconds_, "Time budget in seconds")
             ->capture_default_str()
             ->check(CLI::Range(1.0, 3600.0));
+        calibrate->add_option("--storage", storage_,
+                              "Also measure the storage device under this folder (256 MiB)");
         calibrate->callback([this] {
-            choose([this] { return ckvsim::app::calibrate_command(spec_, output_, seconds_); });
+            choose([this] {
+                return ckvsim::app::calibrate_command(spec_, output_, seconds_, storage_);
+            });
         });
         ckvsim::app::declare_validate_sim(app_, validate_sim_)->callback([this] {
             choose([this] {
@@ -274,6 +278,7 @@ class CommandLine {
     std::string output_, schema_, left_;
     std::vector<std::string> print_;
     double seconds_ = 30.0;
+    std::string storage_;
     std::vector<std::string> reports_;
     bool wall_clock_ = false, noise_ = false, follow_ = false;
     std::function<int()> chosen_;

@@ -1,14 +1,11 @@
-// `ckvsim prepare`: the trainer's sample file. `ckvsim calibrate`: this machine's platform file.
+// `ckvsim prepare`: the trainer's sample file.
 #include <cstdio>
 #include <filesystem>
 
 #include "app/commands.hpp"
 #include "app/machine.hpp"
 #include "app/run_context.hpp"
-#include "app/timed_arms.hpp"
 #include "core/error.hpp"
-#include "decode/cost_key.hpp"
-#include "engine/calibration.hpp"
 #include "engine/training_samples.hpp"
 
 namespace ckvsim::app {
@@ -105,26 +102,6 @@ int prepare_command(SpecOptions const& options, std::string const& output) {
         path.c_str(), out.tensor("train.label").elements(), out.tensor("tune.label").elements(),
         out.tensor("reference.label").elements(), out.tensor("timeline.offsets").elements() - 1,
         path.c_str());
-    return 0;
-}
-
-int calibrate_command(SpecOptions const& options, std::string const& output, double seconds) {
-    auto const spec = config::load_spec(options.spec, options.overrides);
-    Progress progress(options.quiet);
-    auto const population = make_population(spec);
-    progress.begin("backends to calibrate");
-    auto const arms = timed_arms(spec, *population);
-    progress.begin("calibrate " + std::to_string(arms.size()) + " sets of kernels");
-    auto const& node = spec.fleet.node;
-    auto platform = engine::calibrate(
-        arms, *population, {seconds, spec.seed, node.hbm_cache_bytes + node.dram_cache_bytes, {}},
-        [&](std::string const& line) { progress.note(line); });
-    progress.end();
-    name_measured_platform(platform, "ckvsim calibrate");
-    auto const path = output.empty() ? calibration_path(spec) : output;
-    config::write_platform(platform, path);
-    std::printf("%s: %zu cost tables, %.1f GB/s triad\n", path.c_str(), platform.costs.size(),
-                platform.hbm_bytes_per_s / 1e9);
     return 0;
 }
 

@@ -46,7 +46,8 @@ void require_inputs(config::Spec const& spec, std::string const& spec_path) {
     std::vector<std::string> missing;
     bool weights_missing = false;
     bool calibration_missing = false;
-    if (spec.accuracy.enabled || spec.memory.resident || spec.executed.enabled) {
+    if (spec.accuracy.enabled || spec.memory.resident || spec.executed.enabled ||
+        spec.residency.enabled) {
         for (auto const& variant : config::variants_to_train(spec)) {
             for (auto const seed : spec.training.seeds) {
                 auto const path = config::weights_path(spec, variant, seed);
@@ -97,6 +98,13 @@ void require_memory(config::Spec const& spec) {
                   std::to_string(available_memory_bytes()) + " available",
               "lower hbm_cache_bytes or dram_cache_bytes, or set /measurements/executed/enabled "
               "to false"}});
+    }
+    if (spec.residency.enabled && spec.residency.memory.budget_bytes > available_memory_bytes()) {
+        throw ConfigError(spec.name, {{"/measurements/residency/memory/budget_bytes",
+                                       std::to_string(spec.residency.memory.budget_bytes) +
+                                           " bytes of resident users, but this machine has " +
+                                           std::to_string(available_memory_bytes()) + " available",
+                                       "lower it, or give every rank a machine of its own"}});
     }
     if (spec.memory.max_resident_bytes > physical_memory_bytes()) {
         throw ConfigError(spec.name, {{"/measurements/memory/max_resident_bytes",
@@ -202,6 +210,7 @@ int run_command(comm::Communicator& comm, RunOptions const& options) {
     run_memory_phase(context);
     run_accuracy_phase(context);
     run_serving_phase(context);
+    run_residency_phase(context);
     finish_report(context, options);
     auto const output = !options.output.empty() ? options.output
                         : !spec.output.empty()  ? spec.output

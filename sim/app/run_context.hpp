@@ -56,6 +56,7 @@ std::unique_ptr<workload::Population> make_population(config::Spec const& spec);
 void report_arms(RunContext& context);         ///< table arms; needs the population
 void run_workload_phase(RunContext& context);  ///< scan, workload tables, token hash
 void run_memory_phase(RunContext& context);
+void run_residency_phase(RunContext& context);
 void run_accuracy_phase(RunContext& context);
 void run_serving_phase(RunContext& context);
 

@@ -11,6 +11,7 @@
 #include "app/request_streams.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
+#include "app/serving_rows.hpp"
 #include "core/error.hpp"
 #include "engine/fidelity.hpp"
 #include "engine/serving.hpp"
@@ -25,25 +26,6 @@ using engine::ServingResult;
 using engine::Stage;
 using engine::throughput_per_s;
 using engine::total_latency;
-
-ServingResult reduce(comm::Communicator& comm, ServingResult const& mine) {
-    auto sums = engine::sum_part(mine);
-    auto maxima = engine::max_part(mine);
-    comm.sum(std::span<std::int64_t>(sums));
-    comm.max(std::span<std::int64_t>(maxima));
-    return engine::from_parts(sums, maxima);
-}
-
-Row& set_latency(Row& row, Stage stage, metrics::LatencySketch const& sketch) {
-    return row.set("stage", engine::to_string(stage))
-        .set("count", sketch.count())
-        .set("mean_ns", sketch.mean_ns())
-        .set("p50_ns", sketch.quantile_ns(0.5))
-        .set("p90_ns", sketch.quantile_ns(0.9))
-        .set("p99_ns", sketch.quantile_ns(0.99))
-        .set("p999_ns", sketch.quantile_ns(0.999))
-        .set("max_ns", sketch.max_ns());
-}
 
 Row& set_cache(Row& row, ServingResult const& r, std::uint32_t servers) {
     double const busy = static_cast<double>(r.busy_ns);
@@ -258,7 +240,7 @@ class ServingPhase {
                                                          *context_.population, stream, progress()));
             }
         });
-        auto const result = reduce(context_.comm, mine);
+        auto const result = sum_over_ranks(context_.comm, mine);
         if (context_.comm.is_root()) {
             report_executed(context_.report, arm.name, pass, context_.spec.fleet.nodes,
                             not_comparable_, result);
@@ -279,7 +261,7 @@ class ServingPhase {
         });
         auto const key = hash_bytes(arm.name.data(), arm.name.size(),
                                     hash_bytes(platform.name.data(), platform.name.size()));
-        auto const result = reduce(context_.comm, mine);
+        auto const result = sum_over_ranks(context_.comm, mine);
         if (context_.comm.is_root()) {
             context_.logical_hash.add(key, result.decision_hash);
             report_simulated(context_.report, arm.name, platform, context_.spec.fleet.nodes,

@@ -30,8 +30,11 @@ void name_measured_platform(node::Platform& platform, std::string const& command
     platform.constant_sources["hbm_bytes"] = platform.constant_sources["dram_bytes"] =
         "the machine's physical memory, one for both tiers";
     platform.name = "this machine";
-    platform.source = "measured by " + command + " on " + cpu_model() + ", " +
-                      machine_provenance().at("date_utc");
+    auto const machine = machine_provenance();
+    platform.source = "measured by " + command + " (" + machine.at("version") + ", commit " +
+                      machine.at("commit") + (machine.at("dirty") == "yes" ? " with changes" : "") +
+                      ") on " + cpu_model() + ", " + machine.at("threads_per_rank") + " threads, " +
+                      machine.at("date_utc");
 }
 
 }  // namespace ckvsim::app

@@ -78,6 +78,13 @@ void describe_grid(KeyVisitor& v, node::CostGrid& grid) {
            [](KeyVisitor& inner, Key const& key, double& value) {
                inner.real(key, value, kNotNegative);
            });
+    v.list({.name = "left_out_errors",
+            .meaning =
+                "residuals of the table, relative: median and largest error when an inner point "
+                "is interpolated from its neighbours"},
+           grid.left_out_errors, {.most = 2}, [](KeyVisitor& inner, Key const& key, double& value) {
+               inner.real(key, value, kNotNegative);
+           });
 }
 
 void describe_constants(KeyVisitor& v, node::Platform& p) {
@@ -149,6 +156,10 @@ void describe_platform(KeyVisitor& v, std::string& format, node::Platform& p) {
           p.constant_sources, [](KeyVisitor& inner, Key const& key, std::string& source) {
               inner.text(key, source, {.shortest = 1});
           });
+    v.list({.name = "warnings", .meaning = "what was wrong while it was measured"}, p.warnings,
+           {.most = 10000}, [](KeyVisitor& inner, Key const& key, std::string& warning) {
+               inner.text(key, warning, {.shortest = 1});
+           });
     v.map(
         {.name = "costs", .meaning = "measured costs by cost key and stage", .required = true},
         p.costs, [](KeyVisitor& inner, Key const& key, node::StrategyCosts& stages) {

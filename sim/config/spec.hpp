@@ -93,6 +93,28 @@ struct MemorySpec {
     bool operator==(MemorySpec const&) const = default;
 };
 
+/// One place where users are kept, and the requests made against it.
+struct ResidentTierSpec {
+    std::uint64_t budget_bytes = 0;     ///< all ranks together
+    double requests_per_second = 0.0;   ///< a rank
+    double user_share = 0.1;            ///< of the held users, each asked for once
+    std::uint64_t min_requests = 1000;  ///< a rank
+
+    bool operator==(ResidentTierSpec const&) const = default;
+};
+
+/// As many users as one byte budget holds under each strategy, really kept and served.
+struct ResidencySpec {
+    bool enabled = false;
+    std::uint32_t candidates = 8;
+    double warmup_s = 1.0;
+    ResidentTierSpec memory = {std::uint64_t{20} << 30, 500.0, 0.1, 20000};
+    ResidentTierSpec file = {0, 50.0, 0.01, 1000};  ///< budget 0 = nothing in files
+    std::string file_folder = "results/local";
+
+    bool operator==(ResidencySpec const&) const = default;
+};
+
 /// The executed twin: real caches and kernels by the wall clock.
 struct ExecutedSpec {
     bool enabled = true;
@@ -138,6 +160,7 @@ struct Spec {
     FleetSpec fleet;
     AccuracySpec accuracy;
     MemorySpec memory;
+    ResidencySpec residency;
     ExecutedSpec executed;
     SimulatedSpec simulated;
     std::string output;  ///< report path, default results/local/<name>.h5

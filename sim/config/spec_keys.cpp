@@ -88,6 +88,50 @@ void describe_memory(KeyVisitor& v, MemorySpec& memory) {
         });
 }
 
+void describe_resident_tier(KeyVisitor& v, std::uint64_t least_budget, ResidentTierSpec& tier) {
+    v.integer(
+        {.name = "budget_bytes",
+         .meaning = "one budget for every arm, all ranks together: entries and their index, in "
+                    "memory the arm's own shared tables (pools, item tables) too; 0 = not done",
+         .unit = "bytes"},
+        tier.budget_bytes, {.low = least_budget, .high = std::uint64_t{1} << 50});
+    v.real({.name = "requests_per_second",
+            .meaning = "Poisson arrivals at one rank, the same for every arm",
+            .unit = "1/s"},
+           tier.requests_per_second, {.low = 0, .high = 1e9, .above_low = true});
+    v.real(
+        {.name = "user_share",
+         .meaning = "share of the held users that are asked for, each once before any comes again"},
+        tier.user_share, {.low = 0, .high = 1});
+    v.integer({.name = "min_requests", .meaning = "requests at least, a rank", .unit = "requests"},
+              tier.min_requests, {.low = 1, .high = std::uint64_t{1} << 32});
+}
+
+void describe_residency(KeyVisitor& v, ResidencySpec& residency) {
+    v.boolean(
+        {.name = "enabled",
+         .meaning = "hold as many users as a budget has room for, arm by arm, and serve them"},
+        residency.enabled);
+    v.integer({.name = "candidates", .meaning = "candidates a request (C)"}, residency.candidates,
+              {.low = 1, .high = 65536});
+    v.real({.name = "warmup_s",
+            .meaning = "requests that start earlier are served and not measured",
+            .unit = "s"},
+           residency.warmup_s, {.low = 0, .high = 1e6});
+    v.object({.name = "memory", .meaning = "users kept in memory"},
+             [&](KeyVisitor& inner) { describe_resident_tier(inner, 1, residency.memory); });
+    v.object(
+        {.name = "file",
+         .meaning = "users kept in a scratch file on storage, each entry fetched by a direct read"},
+        [&](KeyVisitor& inner) {
+            describe_resident_tier(inner, 0, residency.file);
+            inner.text({.name = "folder",
+                        .meaning = "folder of the scratch file, on the device to measure",
+                        .unit = "path"},
+                       residency.file_folder, {.shortest = 1});
+        });
+}
+
 void describe_executed(KeyVisitor& v, ExecutedSpec& executed) {
     v.boolean({.name = "enabled",
                .meaning = "serve requests with real caches and real kernels, by the wall clock"},
@@ -119,6 +163,8 @@ void describe_measurements(KeyVisitor& v, Spec& spec) {
              [&](KeyVisitor& inner) { describe_accuracy(inner, spec.accuracy); });
     v.object({.name = "memory", .meaning = "predicted, allocated and resident bytes"},
              [&](KeyVisitor& inner) { describe_memory(inner, spec.memory); });
+    v.object({.name = "residency", .meaning = "users that one byte budget really holds"},
+             [&](KeyVisitor& inner) { describe_residency(inner, spec.residency); });
     v.object({.name = "executed", .meaning = "latency by the wall clock"},
              [&](KeyVisitor& inner) { describe_executed(inner, spec.executed); });
     v.object({.name = "simulated", .meaning = "latency in virtual time"},

@@ -47,6 +47,32 @@ CostTable::CostTable(std::span<std::uint32_t const> tokens,
     }
 }
 
+std::vector<double> left_out_errors(std::span<std::uint32_t const> tokens,
+                                    std::span<std::uint32_t const> candidates,
+                                    std::span<double const> mean_ns) {
+    std::vector<double> errors;
+    if (mean_ns.empty()) return errors;
+    double const least = 0.1 * *std::max_element(mean_ns.begin(), mean_ns.end());
+    auto const leave_out = [&](std::span<std::uint32_t const> axis, std::size_t i, std::size_t at,
+                               std::size_t step) {
+        if (i == 0 || i + 1 >= axis.size() || !(mean_ns[at] > 0.0) || mean_ns[at] < least) return;
+        double const low = axis[i - 1];
+        double const share = (axis[i] - low) / (axis[i + 1] - low);
+        double const between =
+            mean_ns[at - step] + share * (mean_ns[at + step] - mean_ns[at - step]);
+        errors.push_back(std::abs(between / mean_ns[at] - 1.0));
+    };
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+        for (std::size_t c = 0; c < candidates.size(); ++c) {
+            std::size_t const at = t * candidates.size() + c;
+            leave_out(tokens, t, at, candidates.size());
+            leave_out(candidates, c, at, 1);
+        }
+    }
+    std::sort(errors.begin(), errors.end());
+    return errors;
+}
+
 NoiseTable::NoiseTable(std::span<double const> quantiles)
     : quantiles_(quantiles.begin(), quantiles.end()) {
     validate(!quantiles_.empty() && std::is_sorted(quantiles_.begin(), quantiles_.end()) &&

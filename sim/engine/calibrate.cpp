@@ -157,6 +157,10 @@ node::Platform Calibration::platform() const {
         flops_per_s = std::max(flops_per_s, measurement.tower_flops_per_s());
     }
     if (flops_per_s > 0.0) platform.flops_per_s = flops_per_s;
+    for (std::size_t i = 0; i < state_->arms.size(); ++i) {
+        for (auto const& warning : state_->measurements[i]->warnings())
+            platform.warnings.push_back(state_->arms[i].name + ": " + warning);
+    }
     return platform;
 }
 
@@ -168,7 +172,7 @@ void Calibration::say_what_was_measured() const {
                     std::to_string(measurement.points()) + " points, decode at " +
                     measurement.describe_largest());
         for (std::string const& warning : measurement.warnings())
-            state_->say(name + ": " + warning);
+            state_->say("warning: " + name + ": " + warning);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/error.hpp"
+#include "decode/cost_table.hpp"
 #include "engine/parallel_failure.hpp"
 #include "engine/serving_loop.hpp"
 
@@ -103,6 +104,8 @@ void set_costs(node::StrategyCosts& costs, std::string const& stage, StageSample
         for (auto const& point : points)
             result.mean_ns.push_back(std::max(0.0, point.median() - less) * mean);
         result.noise_quantiles = quantiles;
+        auto const errors = decode::left_out_errors(tokens, candidates, result.mean_ns);
+        if (!errors.empty()) result.left_out_errors = {errors[errors.size() / 2], errors.back()};
         return result;
     };
     if (samples.busy.empty()) {
@@ -325,7 +328,7 @@ std::vector<std::string> CostMeasurement::warnings() const {
         if (spread < kNoisy) continue;
         char text[160];
         std::snprintf(text, sizeof text,
-                      "warning: noisy machine: the 90th percentile of a %s batch's time is %.2f "
+                      "noisy machine: the 90th percentile of a %s batch's time is %.2f "
                       "times the 10th; stop other work and calibrate again",
                       name, spread);
         warnings.emplace_back(text);

@@ -20,6 +20,7 @@ namespace ckvsim::engine {
 namespace {
 
 constexpr std::uint64_t kVerifiedUsers = 1000;
+constexpr std::uint64_t kLargePagesFrom = std::uint64_t{64} << 20;
 
 std::uint32_t capped_length(workload::Population const& population, UserId user,
                             std::uint32_t max_tokens) {
@@ -49,6 +50,15 @@ LedgerPrediction predict(workload::Population const& population, std::vector<Use
     return sum;
 }
 
+std::vector<std::uint32_t> capped_lengths(workload::Population const& population,
+                                          std::vector<UserId> const& users,
+                                          std::uint32_t max_tokens) {
+    std::vector<std::uint32_t> tokens;
+    tokens.reserve(users.size());
+    for (UserId const user : users) tokens.push_back(capped_length(population, user, max_tokens));
+    return tokens;
+}
+
 ResidentStore::ResidentStore(workload::Population const& population,
                              std::vector<UserId> const& users,
                              std::shared_ptr<decode::Backend const> backend)
@@ -72,6 +82,9 @@ ResidentStore::ResidentStore(workload::Population const& population,
                            "); lower /measurements/memory/max_resident_bytes or use more ranks");
     }
     arena_ = static_cast<std::byte*>(memory);
+    // Fewer misses of the address translation, where the system has large pages to give. Not for
+    // small stores: rounding to them would count as resident.
+    if (mapped_bytes_ >= kLargePagesFrom) ::madvise(memory, mapped_bytes_, MADV_HUGEPAGE);
 }
 
 ResidentStore::~ResidentStore() { ::munmap(arena_, mapped_bytes_); }

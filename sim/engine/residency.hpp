@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "decode/backend.hpp"
@@ -35,6 +36,21 @@ struct Residency {
     std::uint64_t verified_users = 0;  ///< sampled users encoded again and compared
     std::uint64_t verified_mismatches = 0;
     double fill_seconds = 0;  ///< set by the caller's clock
+};
+
+/// Tokens of each user's stored history that an entry keeps.
+std::vector<std::uint32_t> capped_lengths(workload::Population const& population,
+                                          std::vector<UserId> const& users,
+                                          std::uint32_t max_tokens);
+
+/// Users' entries wherever they are kept, as requests see them.
+class EntrySource {
+  public:
+    virtual ~EntrySource() = default;
+    [[nodiscard]] virtual std::uint32_t tokens(std::size_t user_index) const = 0;
+    /// Brings the entries of a batch to where kernels can read them; valid until the next call.
+    virtual void fetch(std::span<std::size_t const> user_indices,
+                       std::vector<decode::EntryRef>& entries) = 0;
 };
 
 /// A rank's resident entries; unmapped on destruction.

@@ -10,8 +10,8 @@ namespace ckvsim::engine {
 
 namespace {
 
-constexpr std::align_val_t kAlignment{node::ArenaAllocator::kGranule};
 constexpr std::uint64_t kTouchStep = 4096;  ///< smallest page of the machines in use
+constexpr std::align_val_t kAlignment{kTouchStep};
 
 std::uint64_t arena_bytes(std::uint64_t capacity_bytes, std::uint64_t largest_entry) {
     if (capacity_bytes == 0) return 0;

@@ -10,7 +10,7 @@
 
 namespace ckvsim::engine {
 
-/// Cache-line aligned bytes, every page touched in parallel on construction. Throws BackendError
+/// Page-aligned bytes, every page touched in parallel on construction. Throws BackendError
 /// naming `what` and the size when there is not so much memory.
 class TouchedBytes {
   public:

@@ -106,10 +106,49 @@ TableSchema curve() {
               "users * predicted_user_bytes / counted users + predicted_shared_bytes", kRounding}}};
 }
 
+TableSchema residency() {
+    return {
+        "residency",
+        "users that one byte budget holds, their entries really resident",
+        true,
+        {arm_key(),
+         key_text("tier", "memory, or file: in a scratch file on storage, fetched by reads"),
+         {"budget_bytes", integer, "bytes", input,
+          "for entries, their index and the arm's own shared tables"},
+         {"users", integer, "users", derived, "the first so many users of the workload that fit"},
+         {"limited_by", text, "text", derived, "budget, or users: the workload has no more"},
+         {"tokens", integer, "tokens", derived, "history tokens held"},
+         {"entry_bytes", integer, "bytes", derived, "of all entries, by the layout"},
+         {"index_bytes", integer, "bytes", measured, "what finds the entries"},
+         {"table_bytes", integer, "bytes", measured,
+          "pools and item tables of the arm, counted once"},
+         {"allocated_bytes", integer, "bytes", measured, "mapped or reserved for entries"},
+         {"transfers", text, "text", measured,
+          "memory; direct: reads go to the device; cached: the file system has no direct reads"},
+         {"resident_bytes", integer, "bytes", measured,
+          "growth of the processes' resident sets around the fill", kNoisy},
+         {"slack", real, "1", derived,
+          "1 - payload / allocated: alignment, room to grow, free slots, block rounding",
+          kRounding},
+         {"fill_s", real, "s", measured, "slowest rank: histories made and encoded", kNoisy},
+         {"fill_tokens_per_s", real, "1/s", derived, "tokens / fill_s", kNoisy},
+         {"append_ns", real, "ns", measured,
+          "one event more for one user, made and written in place, one thread, mean; NaN for files",
+          kNoisy},
+         {"verified_users", integer, "users", derived, "sampled, encoded again by projection"},
+         {"mismatches", integer, "users", measured, "of them, other bytes than are resident"},
+         {"requests", integer, "requests", measured, "served, warm-up excluded", kNoisy},
+         {"user_share", real, "1", derived, "held users that were asked for / users"},
+         {"candidates", integer, "1", input, "candidates a request (C)"},
+         {"offered_per_s", real, "1/s", input, "Poisson arrivals, all ranks"},
+         {"throughput_per_s", real, "1/s", measured, "requests / span, all ranks", kNoisy},
+         {"utilisation", real, "1", measured, "busy / span, mean over ranks", kNoisy}}};
+}
+
 }  // namespace
 
 std::vector<TableSchema> memory_tables() {
-    return {arms(), sections(), memory(), shared(), curve()};
+    return {arms(), sections(), memory(), shared(), curve(), residency()};
 }
 
 }  // namespace ckvsim::metrics::schema

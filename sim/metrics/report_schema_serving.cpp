@@ -37,6 +37,14 @@ TableSchema executed_latency() {
             true, std::move(columns)};
 }
 
+TableSchema residency_latency() {
+    std::vector<Column> columns = {arm_key(), key_text("tier", "memory or file")};
+    add_latency(columns, measured, kNoisy);
+    return {"residency_latency",
+            "wall-clock latency of requests against resident users, open loop, by stage", true,
+            std::move(columns)};
+}
+
 TableSchema simulated_latency() {
     std::vector<Column> columns = {arm_key(), key_text("platform", "nodes the model describes")};
     add_latency(columns, simulated, kExact);
@@ -183,9 +191,9 @@ TableSchema fidelity_regimes() {
 }  // namespace
 
 std::vector<TableSchema> serving_tables() {
-    return {executed_latency(), executed_cdf(),    executed_cache(), simulated_latency(),
-            simulated_cdf(),    simulated_cache(), fidelity(),       fidelity_points(),
-            fidelity_stages(),  fidelity_regimes()};
+    return {residency_latency(), executed_latency(), executed_cdf(),    executed_cache(),
+            simulated_latency(), simulated_cdf(),    simulated_cache(), fidelity(),
+            fidelity_points(),   fidelity_stages(),  fidelity_regimes()};
 }
 
 }  // namespace ckvsim::metrics::schema

@@ -26,6 +26,9 @@ struct CostGrid {
                                      ///< one worker once per batch
     std::vector<double> noise_quantiles = {
         1.0};  ///< sorted ratios to the mean, equally spaced; drawn per batch
+    /// Residuals of the table: median and largest of decode::left_out_errors; empty when the grid
+    /// has no inner points.
+    std::vector<double> left_out_errors;
 
     bool operator==(CostGrid const&) const = default;
 };
@@ -68,6 +71,7 @@ struct Platform {
     double idle_watts = 0.0;  ///< of a whole node without work
     double busy_watts = 0.0;  ///< ... whose GPUs always work
     std::map<std::string, std::string> constant_sources;
+    std::vector<std::string> warnings;  ///< of the calibration, for example of a noisy machine
     /// Measured costs by cost key (see decode::cost_key).
     std::map<std::string, StrategyCosts> costs;
 

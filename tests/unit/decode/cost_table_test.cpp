@@ -67,5 +67,33 @@ TEST(NoiseTable, InterpolatesQuantiles) {
     EXPECT_THROW(NoiseTable(std::vector<double>{2.0, 1.0}), InternalError);
 }
 
+TEST(LeftOutErrors, AreZeroWhereTheTableIsExact) {
+    std::vector<std::uint32_t> const tokens = {0, 10, 30, 100};
+    std::vector<std::uint32_t> const candidates = {1, 8, 32};
+    std::vector<double> cells;
+    for (double const n : {0.0, 10.0, 30.0, 100.0}) {
+        for (double const c : {1.0, 8.0, 32.0}) cells.push_back(500 + 3 * n + 20 * c + 0.1 * n * c);
+    }
+    auto const errors = left_out_errors(tokens, candidates, cells);
+    EXPECT_GT(errors.size(), 8U);
+    EXPECT_NEAR(errors.back(), 0.0, 1e-12);
+}
+
+TEST(LeftOutErrors, SayHowFarAPointIsFromItsNeighbours) {
+    std::vector<std::uint32_t> const tokens = {0, 10, 20, 30};
+    std::vector<std::uint32_t> const one = {1};
+    // 10: between 100 and 100, measured 125; 20: between 125 and 300, measured 100.
+    std::vector<double> const cells = {100, 125, 100, 300};
+    auto const errors = left_out_errors(tokens, one, cells);
+    ASSERT_EQ(errors.size(), 2U);
+    EXPECT_NEAR(errors[0], 0.2, 1e-12);
+    EXPECT_NEAR(errors[1], 1.125, 1e-12);
+    // Cheap points say nothing about what matters; two points have nothing between them.
+    EXPECT_TRUE(left_out_errors(tokens, one, std::vector<double>{1, 1, 2, 300}).empty());
+    std::vector<std::uint32_t> const two = {0, 10};
+    EXPECT_TRUE(left_out_errors(two, one, std::vector<double>{1, 5}).empty());
+    EXPECT_TRUE(left_out_errors({}, {}, {}).empty());
+}
+
 }  // namespace
 }  // namespace ckvsim::decode

@@ -1,8 +1,13 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include <filesystem>
+
+#include "core/error.hpp"
+#include "engine/calibrate_storage.hpp"
 #include "engine/calibration.hpp"
 #include "serving_fixtures.hpp"
+#include "temporary_folder.hpp"
 
 namespace ckvsim::engine {
 namespace {
@@ -68,6 +73,16 @@ TEST(Calibrate, WritesEveryStageInAFormThatTheSimulatedTwinTakes) {
         EXPECT_EQ(r.requests, 500U);
         EXPECT_GT(r.busy_ns, 0);
     }
+}
+
+TEST(Calibrate, AStorageDeviceHasRatesAndALatency) {
+    test::TemporaryFolder const folder;
+    auto const rates = measure_storage(folder.path());
+    EXPECT_GT(rates.read_bytes_per_s, 0.0);
+    EXPECT_GT(rates.write_bytes_per_s, 0.0);
+    EXPECT_GT(rates.read_latency_ns, 0.0);
+    EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+    EXPECT_THROW(measure_storage("/proc/nowhere"), BackendError);
 }
 
 }  // namespace

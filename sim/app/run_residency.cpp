@@ -1,0 +1,285 @@
+// The residency phase: one budget of bytes, as many users as each arm fits into it, held and
+// served; in memory, and from a file on storage where a budget for one is given.
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <tuple>
+
+#include "app/machine.hpp"
+#include "app/row.hpp"
+#include "app/run_context.hpp"
+#include "app/serving_rows.hpp"
+#include "core/rng.hpp"
+#include "engine/fidelity.hpp"
+#include "engine/file_residents.hpp"
+#include "engine/resident_serving.hpp"
+#include "engine/slab_residents.hpp"
+
+namespace ckvsim::app {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using engine::ResidentTier;
+
+/// What one rank did; summed over ranks.
+struct Held {
+    engine::LedgerPrediction prediction;
+    engine::Residency residency;
+    std::uint64_t table_bytes = 0;  ///< of one backend
+    char const* transfers = "";
+    std::uint64_t asked_users = 0;
+    double fill_s = 0.0;    ///< slowest rank
+    double append_s = 0.0;  ///< of one event, slowest rank; 0 = not measured
+    bool ran_out_of_users = false;
+    engine::ServingResult serving;
+};
+
+/// Shared tables that the arm has and others lack; embeddings, projections, routers and tower
+/// belong to the model.
+std::uint64_t own_tables(std::vector<kv::SharedBytes> const& shared) {
+    std::uint64_t bytes = 0;
+    for (auto const& part : shared) {
+        bool const model = part.what == "embeddings" || part.what == "projections" ||
+                           part.what == "router" || part.what == "tower";
+        if (!model) bytes += part.bytes;
+    }
+    return bytes;
+}
+
+config::ResidentTierSpec const& tier_spec(RunContext const& context, ResidentTier tier) {
+    auto const& spec = context.spec.residency;
+    return tier == ResidentTier::memory ? spec.memory : spec.file;
+}
+
+engine::ResidentLoad load_of(RunContext const& context, ResidentTier tier) {
+    auto const& spec = tier_spec(context, tier);
+    engine::ResidentLoad load;
+    load.requests_per_second = spec.requests_per_second;
+    load.candidates = context.spec.residency.candidates;
+    load.user_share = spec.user_share;
+    load.min_requests = spec.min_requests;
+    load.warmup_s = context.spec.residency.warmup_s;
+    load.seed = mix64(context.spec.seed + static_cast<std::uint64_t>(context.comm.rank()));
+    return load;
+}
+
+/// Local part of one arm in one tier.
+class ArmResidency {
+  public:
+    ArmResidency(RunContext& context, config::ArmSpec const& arm, ResidentTier tier)
+        : context_(context),
+          arm_(arm),
+          tier_(tier),
+          backend_(
+              context.backend(arm.weights, arm.strategy, context.spec.training.seeds.front())) {
+        auto const max_tokens = context.spec.model.max_tokens;
+        held_.table_bytes = own_tables(backend_->allocated_shared());
+        auto const budget =
+            tier_spec(context, tier).budget_bytes / static_cast<std::uint64_t>(context.comm.size());
+        // Shared tables are read at every request: they stay in memory when entries do not.
+        auto const taken = tier == ResidentTier::memory ? held_.table_bytes : 0;
+        if (taken >= budget) {
+            throw BackendError(arm.name + ": its shared tables take " + std::to_string(taken) +
+                               " of a budget of " + std::to_string(budget) +
+                               " bytes a rank, no user fits beside them. raise "
+                               "/measurements/residency/memory/budget_bytes");
+        }
+        entry_budget_ = budget - taken;
+        auto const count =
+            engine::users_that_fit(*context.population, context.users, backend_->layout(),
+                                   max_tokens, tier, entry_budget_);
+        held_.ran_out_of_users = count == context.users.size();
+        users_.assign(context.users.begin(),
+                      context.users.begin() + static_cast<std::ptrdiff_t>(count));
+        held_.prediction =
+            engine::predict(*context.population, users_, backend_->layout(), max_tokens);
+    }
+
+    void hold() {
+        auto const before = resident_set_bytes();
+        auto const begin = Clock::now();
+        if (tier_ == ResidentTier::memory) {
+            auto store = std::make_unique<engine::SlabResidents>(*context_.population, users_,
+                                                                 backend_, entry_budget_);
+            slabs_ = store.get();
+            keep(std::move(store));
+        } else {
+            keep(std::make_unique<engine::FileResidents>(*context_.population, users_, backend_,
+                                                         context_.spec.residency.file_folder,
+                                                         context_.spec.fleet.node.max_batch));
+        }
+        held_.fill_s = std::chrono::duration<double>(Clock::now() - begin).count();
+        held_.residency.resident_bytes = resident_set_bytes() - before;
+        verify_();
+        auto const& residency = held_.residency;
+        if (residency.verified_mismatches > 0) {
+            throw InternalError(std::to_string(residency.verified_mismatches) + " of " +
+                                std::to_string(residency.verified_users) + " sampled users of " +
+                                arm_.name + " encode to other bytes than are kept");
+        }
+    }
+
+    void serve() {
+        auto const load = load_of(context_, tier_);
+        auto const requests = engine::resident_requests(*source_, users_.size(), load);
+        held_.asked_users = std::min<std::uint64_t>(requests.size(), users_.size());
+        held_.serving = engine::serve_residents(
+            *source_, *backend_, requests, load, context_.spec.fleet.node,
+            [&](std::uint64_t done, std::uint64_t all) { context_.progress.update(done, all); });
+    }
+
+    /// One event more for some users, one by one: what keeping an entry current costs.
+    void append() {
+        if (slabs_ == nullptr || users_.empty()) return;
+        std::vector<std::size_t> chosen(std::min<std::size_t>(kAppends, users_.size()));
+        CounterRng rng(context_.spec.seed, Purpose::sample_selection, 1);
+        for (auto& i : chosen) i = rng.next_u64() % users_.size();
+        auto const scratch = backend_->make_scratch();
+        auto const begin = Clock::now();
+        slabs_->append(chosen, 1, *scratch);
+        held_.append_s = std::chrono::duration<double>(Clock::now() - begin).count() /
+                         static_cast<double>(chosen.size());
+    }
+
+    Held& held() { return held_; }
+
+  private:
+    static constexpr std::uint64_t kVerifiedUsers = 1000;
+    static constexpr std::size_t kAppends = 2000;
+
+    template <class Store>
+    void keep(std::unique_ptr<Store> store) {
+        store->fill(
+            [&](std::uint64_t done, std::uint64_t all) { context_.progress.update(done, all); });
+        held_.residency.allocated_bytes = store->allocated_bytes();
+        held_.residency.index_bytes = store->index_bytes();
+        held_.transfers = store->transfers();
+        verify_ = [this, kept = store.get()] {
+            std::tie(held_.residency.verified_users, held_.residency.verified_mismatches) =
+                kept->verify(kVerifiedUsers, context_.spec.seed);
+        };
+        source_ = std::move(store);
+    }
+
+    RunContext& context_;
+    config::ArmSpec const& arm_;
+    ResidentTier tier_;
+    std::shared_ptr<decode::Backend const> backend_;
+    std::uint64_t entry_budget_ = 0;
+    std::vector<UserId> users_;
+    std::unique_ptr<engine::EntrySource> source_;
+    engine::SlabResidents* slabs_ = nullptr;  ///< source_, when in memory
+    std::function<void()> verify_;
+    Held held_;
+};
+
+void reduce(comm::Communicator& comm, Held& held) {
+    auto& p = held.prediction;
+    auto& r = held.residency;
+    std::vector<std::uint64_t> flat = {p.users,
+                                       p.tokens,
+                                       p.payload_bytes,
+                                       p.entry_bytes,
+                                       r.allocated_bytes,
+                                       static_cast<std::uint64_t>(r.resident_bytes),
+                                       r.index_bytes,
+                                       r.verified_users,
+                                       r.verified_mismatches,
+                                       held.asked_users,
+                                       held.ran_out_of_users ? 1ULL : 0ULL};
+    comm.sum(std::span<std::uint64_t>(flat));
+    p.users = flat[0];
+    p.tokens = flat[1];
+    p.payload_bytes = flat[2];
+    p.entry_bytes = flat[3];
+    r.allocated_bytes = flat[4];
+    r.resident_bytes = static_cast<std::int64_t>(flat[5]);
+    r.index_bytes = flat[6];
+    r.verified_users = flat[7];
+    r.verified_mismatches = flat[8];
+    held.asked_users = flat[9];
+    held.ran_out_of_users = flat[10] == static_cast<std::uint64_t>(comm.size());
+    comm.max(std::span<double>(&held.fill_s, 1));
+    comm.max(std::span<double>(&held.append_s, 1));
+    held.serving = sum_over_ranks(comm, held.serving);
+}
+
+void report_arm(RunContext& context, config::ArmSpec const& arm, ResidentTier tier,
+                Held const& held) {
+    auto const& spec = tier_spec(context, tier);
+    auto const& p = held.prediction;
+    auto const& r = held.residency;
+    auto const& serving = held.serving;
+    auto const ranks = static_cast<double>(context.comm.size());
+    double const span = static_cast<double>(serving.span_ns) * ranks;
+    Row(context.report.table("residency"))
+        .set("arm", arm.name)
+        .set("tier", engine::to_string(tier))
+        .set("budget_bytes", spec.budget_bytes)
+        .set("users", p.users)
+        .set("limited_by", std::string(held.ran_out_of_users ? "users" : "budget"))
+        .set("tokens", p.tokens)
+        .set("entry_bytes", p.entry_bytes)
+        .set("index_bytes", r.index_bytes)
+        .set("table_bytes", held.table_bytes)
+        .set("allocated_bytes", r.allocated_bytes)
+        .set("transfers", std::string(held.transfers))
+        .set("resident_bytes", r.resident_bytes)
+        .set("slack",
+             1.0 - static_cast<double>(p.payload_bytes) / static_cast<double>(r.allocated_bytes))
+        .set("fill_s", held.fill_s)
+        .set("fill_tokens_per_s", static_cast<double>(p.tokens) / held.fill_s)
+        .set("append_ns", held.append_s > 0.0 ? 1e9 * held.append_s : std::nan(""))
+        .set("verified_users", r.verified_users)
+        .set("mismatches", r.verified_mismatches)
+        .set("requests", serving.requests)
+        .set("user_share", static_cast<double>(held.asked_users) /
+                               static_cast<double>(std::max<std::uint64_t>(p.users, 1)))
+        .set("candidates", context.spec.residency.candidates)
+        .set("offered_per_s", spec.requests_per_second * ranks)
+        .set("throughput_per_s", engine::throughput_per_s(serving))
+        .set("utilisation", span > 0 ? static_cast<double>(serving.busy_ns) / span : std::nan(""))
+        .add();
+    for (std::size_t s = 0; s < engine::kStages; ++s) {
+        Row row(context.report.table("residency_latency"));
+        row.set("arm", arm.name).set("tier", engine::to_string(tier));
+        set_latency(row, static_cast<engine::Stage>(s), serving.latency[s]).add();
+    }
+}
+
+void run_arm(RunContext& context, config::ArmSpec const& arm, ResidentTier tier) {
+    std::string const what = arm.name + " in " + engine::to_string(tier);
+    std::unique_ptr<ArmResidency> residency;
+    context.progress.begin("hold residents of " + what, "users");
+    context.comm.run_phase("residents of " + what, [&] {
+        residency = std::make_unique<ArmResidency>(context, arm, tier);
+        residency->hold();
+    });
+    context.progress.begin("serve residents of " + what, "requests");
+    context.comm.barrier();
+    context.comm.run_phase("residents of " + what, [&] {
+        residency->serve();
+        residency->append();
+    });
+    context.progress.end();
+    Held held = std::move(residency->held());
+    residency.reset();
+    reduce(context.comm, held);
+    report_arm(context, arm, tier, held);
+}
+
+}  // namespace
+
+void run_residency_phase(RunContext& context) {
+    auto const& spec = context.spec.residency;
+    if (!spec.enabled) return;
+    for (auto const& arm : context.spec.arms) {
+        if (!arm.latency) continue;
+        run_arm(context, arm, ResidentTier::memory);
+        if (spec.file.budget_bytes > 0) run_arm(context, arm, ResidentTier::file);
+    }
+}
+
+}  // namespace ckvsim::app
