@@ -73,7 +73,7 @@ void attend_one(Arm const& arm, decode::EntryRef const& entry, std::uint32_t can
                 device::cpu::SiteScratch& scratch) {
     device::cpu::EntryView const view(arm.layout(), entry);
     device::cpu::TokenList const all{nullptr, entry.tokens};
-    arm.site().begin(view, 0, entry.tokens, candidates, scratch);
+    arm.site().begin(view, 0, entry.tokens, device::cpu::Lists::one, scratch);
     arm.site().make_rows(all, scratch);
     arm.site().attend_to(all, 0, candidates, scratch);
 }

@@ -33,10 +33,21 @@ CKVSIM_VECTOR_CLONES inline void triad(float* a, float const* b, float const* c,
 CKVSIM_VECTOR_CLONES inline void copy(float* a, float const* b, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) a[i] = b[i];
 }
-CKVSIM_VECTOR_CLONES inline float sum_row(float const* row, std::size_t count) {
+/// Sums `rows` rows of `floats` (a multiple of 32) each, taken in the order of `order`, prefetching
+/// the row kAhead further on. Null: one row after the other.
+CKVSIM_VECTOR_CLONES inline float sum_rows(float const* table, std::size_t floats,
+                                           std::uint32_t const* order, std::size_t rows) {
+    constexpr std::size_t kAhead = 8;
     float lanes[32] = {};
-    for (std::size_t i = 0; i < count; i += 32) {
-        for (std::size_t k = 0; k < 32; ++k) lanes[k] += row[i + k];
+    for (std::size_t r = 0; r < rows; ++r) {
+        float const* row = table + (order == nullptr ? r : order[r]) * floats;
+        if (order != nullptr && r + kAhead < rows) {
+            float const* next = table + order[r + kAhead] * floats;
+            for (std::size_t i = 0; i < floats; i += 16) __builtin_prefetch(next + i);
+        }
+        for (std::size_t i = 0; i < floats; i += 32) {
+            for (std::size_t k = 0; k < 32; ++k) lanes[k] += row[i + k];
+        }
     }
     float total = 0.0F;
     for (float const lane : lanes) total += lane;
@@ -92,7 +103,7 @@ inline void read_rate(benchmark::State& state, int threads) {
     Streams& s = Streams::shared();
     for (auto _ : state) {
         on_threads(threads, kStreamFloats, [&](std::size_t first, std::size_t end) {
-            float const total = sum_row(s.b.data() + first, (end - first) / 32 * 32);
+            float const total = sum_rows(s.b.data() + first, 256, nullptr, (end - first) / 256);
             benchmark::DoNotOptimize(total);
         });
     }
@@ -109,16 +120,9 @@ inline void gather_rate(benchmark::State& state, std::size_t table_bytes, std::s
     std::vector<std::uint32_t> order(kReads);
     CounterRng rng(1, Purpose::test, 77);
     for (auto& row : order) row = rng.below(static_cast<std::uint32_t>(rows));
-    constexpr std::size_t kAhead = 8;
     for (auto _ : state) {
         on_threads(threads, kReads, [&](std::size_t first, std::size_t end) {
-            float total = 0.0F;
-            for (std::size_t i = first; i < end; ++i) {
-                auto const* next = reinterpret_cast<char const*>(
-                    table.data() + order[(i + kAhead) % kReads] * floats);
-                for (std::size_t b = 0; b < row_bytes; b += 64) __builtin_prefetch(next + b);
-                total += sum_row(table.data() + order[i] * floats, floats);
-            }
+            float const total = sum_rows(table.data(), floats, order.data() + first, end - first);
             benchmark::DoNotOptimize(total);
         });
     }

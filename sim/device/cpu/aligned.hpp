@@ -1,14 +1,20 @@
-// Cache-line aligned memory for weights and scratch.
+// Cache-line aligned memory for weights, tables and scratch; large blocks on huge pages where the
+// system grants them: random rows of a pool or an item table otherwise pay a page walk each.
 #pragma once
 
 #include <cstddef>
-#include <new>
 #include <vector>
 
 namespace ckvsim::device::cpu {
 
 inline constexpr std::size_t kCacheLine =
     64;  ///< also the width of the widest vector register used
+
+/// Blocks from two of these on start a huge page.
+inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+/// Throws std::bad_alloc. Give back with the same `bytes`.
+void* allocate_aligned(std::size_t bytes);
+void deallocate_aligned(void* memory, std::size_t bytes);
 
 /// Minimal allocator for std::vector with cache-line alignment.
 template <class T>
@@ -18,12 +24,8 @@ struct AlignedAllocator {
     template <class U>
     AlignedAllocator(AlignedAllocator<U> const&) {
     }  // NOLINT: rebinding is implicit by the allocator contract
-    T* allocate(std::size_t count) {
-        return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{kCacheLine}));
-    }
-    void deallocate(T* memory, std::size_t) {
-        ::operator delete (memory, std::align_val_t{kCacheLine});
-    }
+    T* allocate(std::size_t count) { return static_cast<T*>(allocate_aligned(count * sizeof(T))); }
+    void deallocate(T* memory, std::size_t count) { deallocate_aligned(memory, count * sizeof(T)); }
     friend bool operator==(AlignedAllocator const&, AlignedAllocator const&) { return true; }
 };
 

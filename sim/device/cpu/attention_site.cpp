@@ -20,6 +20,20 @@ void gather_planes(std::byte const* cells, std::size_t d_u, std::vector<std::siz
     }
 }
 
+/// Pool rows of the listed tokens, from cells by item or by position. Little-endian machines only
+/// (as the tensor file): the low bytes come first.
+template <class Index>
+void gather_codes(std::byte const* cells, ItemId const* ids, TokenList const& list,
+                  std::uint32_t* codes) {
+    for (std::size_t i = 0; i < list.count; ++i) {
+        std::uint32_t const position = list.at(i);
+        std::size_t const cell = ids == nullptr ? position : ids[position];
+        Index index = 0;
+        std::memcpy(&index, cells + cell * sizeof index, sizeof index);
+        codes[i] = index;
+    }
+}
+
 }  // namespace
 
 EntryView::EntryView(kv::EntryLayout const& layout, decode::EntryRef const& entry)
@@ -32,12 +46,13 @@ EntryView::EntryView(kv::EntryLayout const& layout, decode::EntryRef const& entr
 
 AttentionSite::AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
                              SiteTables const& tables, CellMaker const& maker,
-                             kv::StrategyParams const& strategy)
+                             kv::StrategyParams const& strategy, bool share_item_rows)
     : tables_(tables),
       maker_(maker),
       value_type_(strategy.value_type),
       index_bytes_(strategy.index_bytes),
       projected_(strategy.kind == kv::StrategyKind::recompute),
+      share_item_rows_(share_item_rows),
       silu_(site.silu),
       heads_(weights.shape.heads),
       d_(weights.shape.attention_dim),
@@ -47,11 +62,12 @@ AttentionSite::AttentionSite(model::SimWeights const& weights, model::SiteWeight
       wo_(site.wo, weights.d_e, d_) {}
 
 void AttentionSite::begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens,
-                          std::uint32_t candidates, SiteScratch& scratch) const {
+                          Lists lists, SiteScratch& scratch) const {
     scratch.view = &view;
     scratch.ids = view.ids == nullptr ? nullptr : view.ids + first;
-    // A single candidate reads halves in the kernel; several share one conversion.
-    scratch.made = projected_ || (value_type_ == kv::ValueType::fp16 && candidates > 1);
+    // The kernel reads halves and shares the conversion among the queries of a list; several lists
+    // share one conversion here.
+    scratch.made = projected_ || (value_type_ == kv::ValueType::fp16 && lists == Lists::many);
     if (!scratch.made) return;
     scratch.used = {};
     for (std::size_t which = 0; which < 2; ++which) {
@@ -130,21 +146,79 @@ void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch) const
     }
 }
 
-void AttentionSite::find_rows(std::size_t which, TokenList const& list,
+bool AttentionSite::find_keys(std::size_t which, TokenList const& list,
                               SiteScratch& scratch) const {
-    auto& rows = scratch.rows[which];
-    std::size_t const slots = row_slots(list.count);
-    if (rows.size() < slots) rows.resize(slots);
     SideTables const& tables = side(which);
+    if (!tables.codes && !tables.by_item) return false;
+    std::uint32_t* keys = reserve_elements(scratch.keys[which], list.count);
+    if (!tables.codes) {
+        for (std::size_t i = 0; i < list.count; ++i) keys[i] = scratch.ids[list.at(i)];
+        return true;
+    }
+    std::byte const* cells =
+        tables.by_item ? tables.indices.data() : scratch.view->section(tables.index_section);
+    ItemId const* ids = tables.by_item ? scratch.ids : nullptr;
+    switch (index_bytes_) {
+        case 1:
+            gather_codes<std::uint8_t>(cells, ids, list, keys);
+            break;
+        case 2:
+            gather_codes<std::uint16_t>(cells, ids, list, keys);
+            break;
+        default:
+            gather_codes<std::uint32_t>(cells, ids, list, keys);
+    }
+    return true;
+}
+
+TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
+                                   SiteScratch& scratch) const {
+    SideTables const& tables = side(which);
+    std::size_t const slots = row_slots(list.count);
+    auto& rows = scratch.rows[which];
+    if (rows.size() < slots) rows.resize(slots);
+    find_users(which, list, scratch);
+    TokenRows result{rows.data(), scratch.users[which].data(), nullptr, list.count};
+    bool const keyed = find_keys(which, list, scratch);
+    std::uint32_t const* keys = scratch.keys[which].data();
+    // Sums of V over shared rows have other bits than sums over tokens. Codes may: the choice
+    // depends on the tokens alone. Rows of items equal those of full KV bit for bit unless asked.
+    if (keyed && (tables.codes || which == 0 || share_item_rows_)) {
+        std::size_t const bound = tables.codes ? tables.pool.size() / tables.pool_step_bytes
+                                               : tables.rows.size() / row_bytes_;
+        RowSharing& sharing = scratch.sharing[which];
+        if (sharing.find(keys, list.count, bound, {d_, heads_})) {
+            result.places = sharing.places();
+            result.distinct = sharing.distinct();
+        }
+    }
+    auto const fill = [&](auto&& address) {
+        if (result.places == nullptr) {
+            for (std::size_t i = 0; i < list.count; ++i) rows[i] = address(i);
+        } else {
+            // Places are given in the order of the first tokens.
+            for (std::size_t i = 0, next = 0; i < list.count; ++i) {
+                if (result.places[i] == next) rows[next++] = address(i);
+            }
+        }
+    };
     if (scratch.made) {
         float const* made = scratch.made_rows[which].data();
         auto const& own_slots = scratch.slots[which];
-        for (std::size_t i = 0; i < list.count; ++i)
-            rows[i] = made + own_slots[row_key(tables, scratch, list.at(i))] * d_;
+        fill([&](std::size_t i) {
+            return made + own_slots[tables.codes ? keys[i] : list.at(i)] * d_;
+        });
+    } else if (tables.codes) {
+        fill([&](std::size_t i) { return tables.pool.data() + keys[i] * tables.pool_step_bytes; });
+    } else if (tables.by_item) {
+        fill([&](std::size_t i) { return tables.rows.data() + keys[i] * row_bytes_; });
     } else {
-        for (std::size_t i = 0; i < list.count; ++i) rows[i] = row(tables, scratch, list.at(i));
+        std::byte const* own = scratch.view->section(tables.values);
+        fill([&](std::size_t i) { return own + list.at(i) * row_bytes_; });
     }
-    for (std::size_t i = list.count; i < slots; ++i) rows[i] = rows[list.count - 1];
+    std::size_t const used = result.count(list.count);
+    for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
+    return result;
 }
 
 void AttentionSite::find_users(std::size_t which, TokenList const& list,
@@ -155,22 +229,32 @@ void AttentionSite::find_users(std::size_t which, TokenList const& list,
     float* planes = reserve_elements(scratch.users[which], d_u_ * step);
     std::byte const* cells =
         tables.by_item ? tables.users.data() : scratch.view->section(tables.user_section);
-    scratch.places.resize(list.count);
-    for (std::size_t i = 0; i < list.count; ++i)
-        scratch.places[i] = tables.by_item ? scratch.ids[list.at(i)] : list.at(i);
-    if (value_type_ == kv::ValueType::fp32) {
-        gather_planes(cells, d_u_, scratch.places, step, planes);
+    bool const halves = value_type_ == kv::ValueType::fp16;
+    if (d_u_ == 1 && !tables.by_item && list.positions == nullptr) {
+        // One value for each of all tokens: a plane already.
+        if (halves) {
+            from_half(reinterpret_cast<std::uint16_t const*>(cells), list.count, planes);
+        } else {
+            std::memcpy(planes, cells, list.count * sizeof(float));
+        }
     } else {
-        std::uint16_t* halves = reserve_elements(scratch.halves, d_u_ * step);
-        gather_planes(cells, d_u_, scratch.places, step, halves);
-        from_half(halves, d_u_ * step, planes);
+        scratch.places.resize(list.count);
+        for (std::size_t i = 0; i < list.count; ++i)
+            scratch.places[i] = tables.by_item ? scratch.ids[list.at(i)] : list.at(i);
+        if (halves) {
+            std::uint16_t* bits = reserve_elements(scratch.halves, d_u_ * step);
+            gather_planes(cells, d_u_, scratch.places, step, bits);
+            from_half(bits, d_u_ * step, planes);
+        } else {
+            gather_planes(cells, d_u_, scratch.places, step, planes);
+        }
     }
     for (std::size_t u = 0; u < d_u_; ++u)
         std::fill(planes + u * step + list.count, planes + (u + 1) * step, 0.0F);
 }
 
-void AttentionSite::attend_to(TokenList const& list, std::size_t first, std::size_t count,
-                              SiteScratch& scratch) const {
+AttentionCall AttentionSite::make_call(TokenList const& list, std::size_t first, std::size_t count,
+                                       SiteScratch& scratch) const {
     AttentionCall call;
     call.q = scratch.q.data() + first * wq_.stride;
     call.q_step = wq_.stride;
@@ -181,15 +265,27 @@ void AttentionSite::attend_to(TokenList const& list, std::size_t first, std::siz
     call.tokens = list.count;
     call.user_dims = d_u_;
     call.user_step = padded(list.count);
-    for (std::size_t which = 0; which < 2; ++which) {
-        find_rows(which, list, scratch);
-        find_users(which, list, scratch);
-    }
-    call.k = {scratch.rows[0].data(), scratch.users[0].data()};
-    call.v = {scratch.rows[1].data(), scratch.users[1].data()};
     call.out = reserve_elements(scratch.out, (first + count) * wq_.stride) + first * wq_.stride;
     call.out_step = wq_.stride;
+    call.k = find_rows(0, list, scratch);
+    call.v = find_rows(1, list, scratch);
+    return call;
+}
+
+void AttentionSite::attend_to(TokenList const& list, std::size_t first, std::size_t count,
+                              SiteScratch& scratch) const {
+    AttentionCall const call = make_call(list, first, count, scratch);
     attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
+}
+
+void AttentionSite::read_keys(TokenList const& list, std::size_t count,
+                              SiteScratch& scratch) const {
+    scratch.call = make_call(list, 0, count, scratch);
+    attend_keys(scratch.call, reserve_elements(scratch.scores, attention_weights(scratch.call)));
+}
+
+void AttentionSite::read_values(SiteScratch& scratch) const {
+    attend_values(scratch.call, scratch.scores.data());
 }
 
 void AttentionSite::write(std::size_t count, float* features, std::size_t step,

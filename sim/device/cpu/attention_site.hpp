@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/cpu/attention.hpp"
+#include "device/cpu/row_sharing.hpp"
 #include "device/cpu/shared_tables.hpp"
 
 namespace ckvsim::device::cpu {
@@ -40,9 +41,12 @@ struct SiteScratch {
     std::array<std::uint32_t, 2> used{};
     std::vector<std::uint32_t> missing;
     std::vector<ItemId> missing_items;
-    std::array<AlignedVector<float>, 2> made_rows;  ///< K and V, [used, d] fp32
-    std::array<std::vector<void const*>, 2> rows;   ///< K and V, [row_slots]
-    std::array<AlignedVector<float>, 2> users;      ///< K and V, [d_u, padded(tokens)]
+    std::array<AlignedVector<float>, 2> made_rows;     ///< K and V, [used, d] fp32
+    std::array<std::vector<void const*>, 2> rows;      ///< K and V, [row_slots]
+    std::array<AlignedVector<float>, 2> users;         ///< K and V, [d_u, padded(tokens)]
+    std::array<AlignedVector<std::uint32_t>, 2> keys;  ///< K and V: pool rows or items of a list
+    std::array<RowSharing, 2> sharing;
+    AttentionCall call;  ///< between read_keys() and read_values()
     std::vector<std::size_t> places;
     AlignedVector<std::uint16_t> halves;
     AlignedVector<float> scores;
@@ -52,16 +56,21 @@ struct SiteScratch {
     CellScratch cells;
 };
 
+/// Token lists of a request: one for all candidates, or one each.
+enum class Lists : std::uint8_t { one, many };
+
 /// Immutable after construction; thread-safe. Keeps references to tables and maker.
 class AttentionSite {
   public:
+    /// `share_item_rows`: V of items that occur again is read once, too. Faster where histories
+    /// repeat items, but no longer bit-equal to full KV.
     AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
                   SiteTables const& tables, CellMaker const& maker,
-                  kv::StrategyParams const& strategy);
+                  kv::StrategyParams const& strategy, bool share_item_rows = false);
 
     /// Starts a request: `tokens` of the view from `first` on belong to the site.
-    void begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens,
-               std::uint32_t candidates, SiteScratch& scratch) const;
+    void begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens, Lists lists,
+               SiteScratch& scratch) const;
     /// Queries of `count` candidates from their embeddings [d_e] (row step in floats) to scratch.q.
     void project(float const* embeddings, std::size_t step, std::size_t count,
                  SiteScratch& scratch) const;
@@ -71,6 +80,10 @@ class AttentionSite {
     /// Queries [first, first + count) of scratch.q over the listed tokens, to scratch.out.
     void attend_to(TokenList const& list, std::size_t first, std::size_t count,
                    SiteScratch& scratch) const;
+    /// attend_to() of the first `count` queries in halves, so that a batch reads K of all its
+    /// requests before V of any: each pool then stays in a cache. The same bits.
+    void read_keys(TokenList const& list, std::size_t count, SiteScratch& scratch) const;
+    void read_values(SiteScratch& scratch) const;
     /// wo: scratch.out of `count` candidates -> features [d_e], row step in floats.
     void write(std::size_t count, float* features, std::size_t step, SiteScratch& scratch) const;
     /// Bytes of wq and wo.
@@ -86,7 +99,12 @@ class AttentionSite {
     }
     [[nodiscard]] std::byte const* row(SideTables const& side, SiteScratch const& scratch,
                                        std::uint32_t position) const;
-    void find_rows(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
+    [[nodiscard]] bool find_keys(std::size_t which, TokenList const& list,
+                                 SiteScratch& scratch) const;
+    [[nodiscard]] TokenRows find_rows(std::size_t which, TokenList const& list,
+                                      SiteScratch& scratch) const;
+    [[nodiscard]] AttentionCall make_call(TokenList const& list, std::size_t first,
+                                          std::size_t count, SiteScratch& scratch) const;
     void find_users(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
     [[nodiscard]] SideTables const& side(std::size_t which) const {
         return which == 0 ? tables_.k : tables_.v;
@@ -97,6 +115,7 @@ class AttentionSite {
     kv::ValueType value_type_;
     std::uint32_t index_bytes_;
     bool projected_;  ///< recompute: rows come from ids and projections
+    bool share_item_rows_;
     bool silu_;
     std::size_t heads_;
     std::size_t d_;

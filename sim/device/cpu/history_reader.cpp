@@ -28,9 +28,10 @@ void HistoryReader::read(decode::ScoreRequest const& request, float* features, s
     EntryView const view(layout_, request.entry);
     std::uint32_t const recent = std::min(view.tokens, shape_.short_tokens);
     TokenList const recent_tokens{nullptr, recent};
-    short_site_.begin(view, view.tokens - recent, recent, request.count, scratch.short_site);
+    short_site_.begin(view, view.tokens - recent, recent, Lists::one, scratch.short_site);
     short_site_.make_rows(recent_tokens, scratch.short_site);
-    long_site_.begin(view, 0, view.tokens, request.count, scratch.long_site);
+    bool const one_list = request.count <= 1 || chooses_all(request);
+    long_site_.begin(view, 0, view.tokens, one_list ? Lists::one : Lists::many, scratch.long_site);
     if (request.forced_top_k == nullptr) search_.begin(view, request.count, scratch.search);
     for (std::size_t first = 0; first < request.count; first += kCandidateBlock) {
         std::size_t const count = std::min<std::size_t>(kCandidateBlock, request.count - first);
@@ -73,8 +74,7 @@ void HistoryReader::read_long(decode::ScoreRequest const& request, std::size_t f
     std::uint32_t const top_k = shape_.top_k;
     SiteScratch& site = scratch.long_site;
     long_site_.project(features, step, count, site);
-    // Without a search to do, all candidates attend to the same tokens.
-    bool const shared = request.forced_top_k == nullptr && request.entry.tokens <= top_k;
+    bool const shared = chooses_all(request);
     if (shared) {
         TokenList const all{nullptr, request.entry.tokens};
         long_site_.make_rows(all, site);

@@ -33,6 +33,10 @@ class HistoryReader {
     }
 
   private:
+    /// Without a search to do, all candidates attend to the same tokens.
+    [[nodiscard]] bool chooses_all(decode::ScoreRequest const& request) const {
+        return request.forced_top_k == nullptr && request.entry.tokens <= shape_.top_k;
+    }
     void choose(decode::ScoreRequest const& request, std::size_t first, std::size_t count,
                 float const* embeddings, std::size_t step, HistoryScratch& scratch) const;
     void read_long(decode::ScoreRequest const& request, std::size_t first, std::size_t count,

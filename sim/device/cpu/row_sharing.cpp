@@ -1,0 +1,75 @@
+#include "device/cpu/row_sharing.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace ckvsim::device::cpu {
+namespace {
+
+/// Shorter lists are read row by row: nothing to gain.
+constexpr std::size_t kFewTokens = 32;
+/// Keys looked at before a list that looks like distinct ones is given up.
+constexpr std::size_t kProbe = 64;
+/// Keys are their own place in the marks up to this bound; 256 KiB stay in the L2 cache.
+constexpr std::size_t kDirectKeys = std::size_t{1} << 16;
+
+/// A row costs about a cycle for each vector of eight values; a token about three for each head
+/// (score spread, weight added) and four to find its row.
+bool pays(std::size_t count, std::size_t distinct, SharingCost const& cost) {
+    std::size_t const saved = (count - distinct) * cost.dims / 8;
+    return saved > count * (3 * cost.heads + 4);
+}
+
+/// Distinct keys among `count` when all keys are equally likely.
+double expected_distinct(std::size_t count, std::size_t bound) {
+    auto const m = static_cast<double>(bound);
+    return m * -std::expm1(-static_cast<double>(count) / m);
+}
+
+}  // namespace
+
+void RowSharing::prepare(std::size_t count, std::size_t bound) {
+    reserve_elements(places_, count);
+    reserve_elements(keys_, count);
+    hashed_ = bound > kDirectKeys;
+    std::size_t const marks = hashed_ ? std::bit_ceil(2 * count) : bound;
+    base_ = last_used_ + 1;
+    if (marks_.size() < marks || base_ > std::numeric_limits<std::uint32_t>::max() - count) {
+        marks_.assign(std::max(marks, marks_.size()), 0);
+        base_ = 1;
+    }
+    distinct_ = 0;
+}
+
+void RowSharing::place(std::uint32_t const* keys, std::size_t first, std::size_t end) {
+    // A key that is its own mark never meets another one, so one loop serves both kinds.
+    std::size_t const mask = hashed_ ? std::bit_floor(marks_.size()) - 1 : 0;
+    for (std::size_t i = first; i < end; ++i) {
+        std::uint32_t const key = keys[i];
+        std::size_t at = hashed_ ? (key * 0x9E3779B97F4A7C15ULL >> 32) & mask : key;
+        while (marks_[at] >= base_ && keys_[marks_[at] - base_] != key) at = (at + 1) & mask;
+        if (marks_[at] < base_) {
+            marks_[at] = base_ + static_cast<std::uint32_t>(distinct_);
+            keys_[distinct_++] = key;
+        }
+        places_[i] = marks_[at] - base_;
+    }
+    last_used_ = base_ + static_cast<std::uint32_t>(distinct_);
+}
+
+bool RowSharing::find(std::uint32_t const* keys, std::size_t count, std::size_t bound,
+                      SharingCost const& cost) {
+    if (count < kFewTokens) return false;
+    prepare(count, bound);
+    // Uniform keys tell beforehand; others show in the first few whether some are favoured.
+    auto const uniform = static_cast<std::size_t>(expected_distinct(count, bound));
+    std::size_t const probed = std::min(kProbe, count);
+    place(keys, 0, probed);
+    if (!pays(count, std::min(uniform, count), cost) && 10 * distinct_ > 9 * probed) return false;
+    place(keys, probed, count);
+    return pays(count, distinct_, cost);
+}
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,50 @@
+// Tokens that share a row: pool rows of a code, rows of an item that occurs again. Reading each row
+// once is exact algebra (score it once and spread the score; add up its tokens' weights before V is
+// read) and pays where a list repeats rows often enough.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "device/cpu/aligned.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Work per row and per token of one attention head set; what decides whether sharing pays.
+struct SharingCost {
+    std::size_t dims = 0;  ///< d
+    std::size_t heads = 1;
+};
+
+/// Reused from list to list; grows, never shrinks.
+class RowSharing {
+  public:
+    /// Finds the distinct among `keys` [count], each < bound, and returns true when reading every
+    /// distinct row once is cheaper. The answer depends on the keys alone, so that a request's bits
+    /// depend on its own tokens only. After false, places and keys are meaningless.
+    bool find(std::uint32_t const* keys, std::size_t count, std::size_t bound,
+              SharingCost const& cost);
+
+    /// [count]: the place of each token's key in keys().
+    [[nodiscard]] std::uint32_t const* places() const { return places_.data(); }
+    /// Distinct keys in the order of their first token.
+    [[nodiscard]] std::uint32_t const* keys() const { return keys_.data(); }
+    [[nodiscard]] std::size_t distinct() const { return distinct_; }
+
+  private:
+    void prepare(std::size_t count, std::size_t bound);
+    void place(std::uint32_t const* keys, std::size_t first, std::size_t end);
+
+    AlignedVector<std::uint32_t> places_;
+    AlignedVector<std::uint32_t> keys_;
+    std::size_t distinct_ = 0;
+    /// By key, or by hash of the key when there are too many: base_ + place; less = not in use, so
+    /// that no list has to clear what the last one left.
+    std::vector<std::uint32_t> marks_;
+    std::uint32_t base_ = 1;
+    std::uint32_t last_used_ = 0;
+    bool hashed_ = false;
+};
+
+}  // namespace ckvsim::device::cpu
