@@ -70,6 +70,12 @@ class Backend {
     [[nodiscard]] virtual std::uint32_t feature_width() const = 0;
     /// Attention stage: fills features [C, feature_width()] = concat(e_c, short, long, context).
     virtual void decode(ScoreRequest const& request, float* features, Scratch& scratch) const = 0;
+    /// decode() of several requests: features[i] for requests[i], the same bits. Backends whose
+    /// requests share memory read it for the whole batch.
+    virtual void decode_batch(std::span<ScoreRequest const> requests, float* const* features,
+                              Scratch& scratch) const {
+        for (std::size_t i = 0; i < requests.size(); ++i) decode(requests[i], features[i], scratch);
+    }
     /// Tower stage, the same for every strategy: features [rows, feature_width()] -> logits [rows].
     virtual void tower(float const* features, std::uint32_t rows, float* logits,
                        Scratch& scratch) const = 0;

@@ -2,10 +2,18 @@
 
 #include <omp.h>
 
+#include <algorithm>
+
 #include "core/error.hpp"
 #include "engine/parallel_failure.hpp"
 
 namespace ckvsim::engine {
+namespace {
+
+/// Requests decoded together: what they leave waiting between the phases stays small beside a pool.
+constexpr std::size_t kGroup = 32;
+
+}  // namespace
 
 std::uint32_t BatchKernels::available_workers() {
     return static_cast<std::uint32_t>(omp_get_max_threads());
@@ -18,6 +26,8 @@ BatchKernels::BatchKernels(decode::Backend const& backend, std::uint64_t seed, s
         scratch_.push_back(backend.make_scratch());
     prefills_.reserve(max_batch);
     jobs_.reserve(max_batch);
+    requests_.reserve(max_batch);
+    feature_rows_.reserve(max_batch);
     for (auto& list : candidates_) list.reserve(max_candidates);
     std::size_t const rows = std::size_t{max_batch} * max_candidates;
     features_.resize(rows * backend.feature_width());
@@ -61,13 +71,27 @@ void BatchKernels::assemble() {
 }
 
 void BatchKernels::decode() {
-    for_each(jobs_.size(), [&](std::size_t i, decode::Scratch& scratch) {
+    requests_.clear();
+    feature_rows_.clear();
+    bool one_candidate_each = true;
+    for (std::size_t i = 0; i < jobs_.size(); ++i) {
         decode::ScoreRequest request;
         request.entry = jobs_[i].entry;
         request.candidates = candidates_[i].data();
         request.count = jobs_[i].request->candidates;
-        backend_.decode(request, features_.data() + jobs_[i].row * backend_.feature_width(),
-                        scratch);
+        one_candidate_each = one_candidate_each && request.count == 1;
+        requests_.push_back(request);
+        feature_rows_.push_back(features_.data() + jobs_[i].row * backend_.feature_width());
+    }
+    // Short requests share what the backend reads for all of them; long ones are better balanced
+    // over the threads one by one.
+    std::size_t const share = (jobs_.size() + workers() - 1) / workers();
+    std::size_t const group = one_candidate_each ? std::clamp<std::size_t>(share, 1, kGroup) : 1;
+    for_each((jobs_.size() + group - 1) / group, [&](std::size_t g, decode::Scratch& scratch) {
+        std::size_t const first = g * group;
+        std::size_t const count = std::min(group, jobs_.size() - first);
+        backend_.decode_batch({requests_.data() + first, count}, feature_rows_.data() + first,
+                              scratch);
     });
 }
 

@@ -37,7 +37,7 @@ class BatchKernels {
 
     void prefill();   ///< encodes by EncodeMode::compute
     void assemble();  ///< host work: the candidates of every request
-    void decode();    ///< attention
+    void decode();    ///< attention, of several requests together where each has one candidate
     void score();     ///< tower
     /// Scores of the batch's i-th request, [C].
     [[nodiscard]] std::span<float const> logits(std::size_t i) const {
@@ -65,6 +65,8 @@ class BatchKernels {
     std::vector<PrefillJob> prefills_;
     std::vector<Job> jobs_;
     std::vector<std::vector<ItemId>> candidates_;  ///< [max_batch]
+    std::vector<decode::ScoreRequest> requests_;   ///< [max_batch]
+    std::vector<float*> feature_rows_;             ///< [max_batch]
     std::vector<float> features_;                  ///< [rows of the batch, feature_width]
     std::vector<float> logits_;                    ///< [rows of the batch]
     std::size_t rows_ = 0;

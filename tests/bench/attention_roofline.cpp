@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <span>
 #include <tuple>
 
 #include "attention_arms.hpp"
@@ -33,6 +34,7 @@ struct Row {
     std::uint32_t tokens = 1000;
     int threads = 1;
     bool zipf = false;
+    bool phases = false;  ///< K of the whole batch before V of any request
 
     [[nodiscard]] std::string name() const {
         auto const number = [](char const* what, auto value) {
@@ -40,7 +42,8 @@ struct Row {
         };
         return "attend/" + arm.name + number("C", candidates) + number("n", tokens) +
                number("H", arm.heads) + number("m", arm.m) + number("du", arm.d_u) +
-               number("zipf", zipf ? 1 : 0) + number("threads", threads);
+               number("zipf", zipf ? 1 : 0) + number("phases", phases ? 1 : 0) +
+               number("threads", threads);
     }
 };
 
@@ -76,6 +79,18 @@ void attend_one(Arm const& arm, decode::EntryRef const& entry, std::uint32_t can
     arm.site().begin(view, 0, entry.tokens, device::cpu::Lists::one, scratch);
     arm.site().make_rows(all, scratch);
     arm.site().attend_to(all, 0, candidates, scratch);
+}
+
+/// Requests [first, first + scratch.size()) by phases.
+void attend_phases(Arm const& arm, Users const& users, std::size_t first, std::uint32_t candidates,
+                   std::span<device::cpu::SiteScratch> scratch) {
+    device::cpu::TokenList const all{nullptr, users.tokens()};
+    for (std::size_t i = 0; i < scratch.size(); ++i) {
+        device::cpu::EntryView const view(arm.layout(), users.entry(first + i));
+        arm.site().begin(view, 0, users.tokens(), device::cpu::Lists::one, scratch[i]);
+        arm.site().read_keys(all, candidates, scratch[i]);
+    }
+    for (auto& one : scratch) arm.site().read_values(one);
 }
 
 void set_queries(std::uint32_t candidates, device::cpu::SiteScratch& scratch) {
@@ -147,11 +162,22 @@ void attend_rows(benchmark::State& state, Row const& row) {
         state.SkipWithError(("wrong by " + std::to_string(error)).c_str());
         return;
     }
-    std::vector<device::cpu::SiteScratch> scratch(static_cast<std::size_t>(row.threads));
-    for (auto& one : scratch) set_queries(row.candidates, one);
     std::size_t const batch = batch_of(row);
+    std::size_t const threads = static_cast<std::size_t>(row.threads);
+    std::vector<device::cpu::SiteScratch> scratch(row.phases ? batch : threads);
+    for (auto& one : scratch) set_queries(row.candidates, one);
     std::size_t first = 0;
     for (auto _ : state) {
+        if (row.phases) {
+            std::size_t const share = batch / threads;
+#pragma omp parallel for schedule(static) num_threads(row.threads) if (row.threads > 1)
+            for (std::size_t t = 0; t < threads; ++t) {
+                attend_phases(arm, users, first + t * share, row.candidates,
+                              {scratch.data() + t * share, share});
+            }
+            first += batch;
+            continue;
+        }
 #pragma omp parallel for schedule(static) num_threads(row.threads) if (row.threads > 1)
         for (std::size_t i = 0; i < batch; ++i) {
             auto& mine = scratch[static_cast<std::size_t>(omp_get_thread_num())];
@@ -193,6 +219,10 @@ std::vector<Row> rows() {
             all.push_back({key, c, 1000, 2});
             bool const random = key.kind != StrategyKind::full;
             if (random) all.push_back({key, c, 1000, 1, true});
+            if (key.m != 0 && c == 1) {
+                for (int const threads : {1, 2})
+                    all.push_back({key, c, 1000, threads, false, true});
+            }
             if (key.type != ValueType::fp32 || key.m == 2000) continue;
             for (std::uint32_t const n : {100U, 4000U}) all.push_back({key, c, n});
             for (std::uint32_t const heads : {1U, 8U}) {

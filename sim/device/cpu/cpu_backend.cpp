@@ -14,6 +14,7 @@ namespace {
 struct CpuScratch final : decode::Scratch {
     CellScratch cells;
     HistoryScratch history;
+    BatchScratch batch;
     TowerScratch tower;
     AlignedVector<float> means;
 };
@@ -74,6 +75,8 @@ class CpuBackend final : public decode::Backend {
     }
     void decode(decode::ScoreRequest const& request, float* features,
                 decode::Scratch& scratch) const override;
+    void decode_batch(std::span<decode::ScoreRequest const> requests, float* const* features,
+                      decode::Scratch& scratch) const override;
     void tower(float const* features, std::uint32_t rows, float* logits,
                decode::Scratch& scratch) const override {
         tower_.run(features, rows, logits, own(scratch).tower);
@@ -120,6 +123,8 @@ std::vector<kv::SharedBytes> CpuBackend::allocated_shared() const {
 void CpuBackend::write_candidates(decode::ScoreRequest const& request, float* features) const {
     std::size_t const d_e = weights_->d_e;
     std::size_t const context_dim = weights_->shape.context_dim;
+    validate(request.entry.tokens <= request.entry.capacity,
+             "device/cpu: an entry holds more tokens than its capacity");
     for (std::size_t c = 0; c < request.count; ++c) {
         float* row = features + c * feature_width();
         std::uint32_t const context = request.contexts == nullptr ? 0 : request.contexts[c];
@@ -160,8 +165,6 @@ void CpuBackend::write_means(decode::ScoreRequest const& request, float* feature
 void CpuBackend::decode(decode::ScoreRequest const& request, float* features,
                         decode::Scratch& scratch) const {
     CpuScratch& mine = own(scratch);
-    validate(request.entry.tokens <= request.entry.capacity,
-             "device/cpu: an entry holds more tokens than its capacity");
     write_candidates(request, features);
     if (history_) {
         history_->read(request, features, feature_width(), mine.history);
@@ -179,6 +182,19 @@ void CpuBackend::decode(decode::ScoreRequest const& request, float* features,
         float* row = features + c * feature_width() + weights_->d_e;
         std::fill_n(row, 2 * std::size_t{weights_->d_e}, 0.0F);
     }
+}
+
+void CpuBackend::decode_batch(std::span<decode::ScoreRequest const> requests,
+                              float* const* features, decode::Scratch& scratch) const {
+    // Only pools are shared between requests, and many candidates reuse them by themselves.
+    bool const pools = history_ && strategy_.kind == kv::StrategyKind::collective;
+    auto const alone = [](decode::ScoreRequest const& request) { return request.count == 1; };
+    if (!pools || !std::all_of(requests.begin(), requests.end(), alone)) {
+        decode::Backend::decode_batch(requests, features, scratch);
+        return;
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) write_candidates(requests[i], features[i]);
+    history_->read_batch(requests, features, feature_width(), own(scratch).batch);
 }
 
 }  // namespace

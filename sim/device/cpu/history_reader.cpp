@@ -11,6 +11,12 @@ namespace {
 constexpr std::size_t kCandidateBlock = 64;
 constexpr std::uint32_t kNone = 0xFFFFFFFF;  ///< "no position" in lists of top k
 
+/// Writes the positions of a list and kNone up to top_k.
+void report_choice(TokenList const& list, std::uint32_t top_k, std::uint32_t* out) {
+    for (std::size_t k = 0; k < list.count; ++k) out[k] = list.at(k);
+    std::fill(out + list.count, out + top_k, kNone);
+}
+
 }  // namespace
 
 HistoryReader::HistoryReader(model::SimWeights const& weights, kv::EntryLayout const& layout,
@@ -95,11 +101,58 @@ void HistoryReader::read_long(decode::ScoreRequest const& request, std::size_t f
     long_site_.write(count, features + 2 * d_e_, step, site);
     if (request.chosen_top_k == nullptr) return;
     for (std::size_t c = 0; c < count; ++c) {
-        std::uint32_t* out = request.chosen_top_k + (first + c) * top_k;
-        std::uint32_t const size = shared ? request.entry.tokens : scratch.sizes[c];
-        for (std::uint32_t k = 0; k < size; ++k)
-            out[k] = shared ? k : scratch.chosen[c * top_k + k];
-        std::fill(out + size, out + top_k, kNone);
+        TokenList const list = shared
+                                   ? TokenList{nullptr, request.entry.tokens}
+                                   : TokenList{scratch.chosen.data() + c * top_k, scratch.sizes[c]};
+        report_choice(list, top_k, request.chosen_top_k + (first + c) * top_k);
+    }
+}
+
+TokenList HistoryReader::choose_one(decode::ScoreRequest const& request, float* features,
+                                    std::size_t step, HistoryScratch& scratch) const {
+    if (chooses_all(request)) return {nullptr, request.entry.tokens};
+    choose(request, 0, 1, features, step, scratch);
+    return {scratch.chosen.data(), scratch.sizes[0]};
+}
+
+void HistoryReader::read_batch(std::span<decode::ScoreRequest const> requests,
+                               float* const* features, std::size_t step,
+                               BatchScratch& scratch) const {
+    scratch.views.clear();
+    for (decode::ScoreRequest const& request : requests)
+        scratch.views.emplace_back(layout_, request.entry);
+    while (scratch.requests.size() < requests.size()) scratch.requests.emplace_back();
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        EntryView const& view = scratch.views[i];
+        SiteScratch& site = scratch.requests[i].short_site;
+        std::uint32_t const recent = std::min(view.tokens, shape_.short_tokens);
+        TokenList const recent_tokens{nullptr, recent};
+        short_site_.begin(view, view.tokens - recent, recent, Lists::one, site);
+        short_site_.make_rows(recent_tokens, site);
+        short_site_.project(features[i], step, 1, site);
+        short_site_.read_keys(recent_tokens, 1, site);
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        SiteScratch& site = scratch.requests[i].short_site;
+        short_site_.read_values(site);
+        short_site_.write(1, features[i] + d_e_, step, site);
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        decode::ScoreRequest const& request = requests[i];
+        HistoryScratch& own = scratch.requests[i];
+        long_site_.begin(scratch.views[i], 0, request.entry.tokens, Lists::one, own.long_site);
+        if (request.forced_top_k == nullptr) search_.begin(scratch.views[i], 1, own.search);
+        long_site_.project(features[i], step, 1, own.long_site);
+        TokenList const list = choose_one(request, features[i], step, own);
+        long_site_.make_rows(list, own.long_site);
+        long_site_.read_keys(list, 1, own.long_site);
+        if (request.chosen_top_k != nullptr)
+            report_choice(list, shape_.top_k, request.chosen_top_k);
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        SiteScratch& site = scratch.requests[i].long_site;
+        long_site_.read_values(site);
+        long_site_.write(1, features[i] + 2 * d_e_, step, site);
     }
 }
 

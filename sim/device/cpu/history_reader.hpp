@@ -1,6 +1,9 @@
 // The attention stage: from an entry and candidates to the short and the long branch's outputs.
 #pragma once
 
+#include <deque>
+#include <span>
+
 #include "device/cpu/token_search.hpp"
 
 namespace ckvsim::device::cpu {
@@ -15,6 +18,12 @@ struct HistoryScratch {
     std::vector<std::uint32_t> listed;  ///< all choices of a block, one after the other
 };
 
+/// Memory of a batch: requests wait in it between the phases.
+struct BatchScratch {
+    std::vector<EntryView> views;
+    std::deque<HistoryScratch> requests;
+};
+
 /// Immutable after construction; thread-safe. For variants with attention. Keeps references to
 /// tables and maker.
 class HistoryReader {
@@ -27,6 +36,10 @@ class HistoryReader {
     /// candidates' embeddings already.
     void read(decode::ScoreRequest const& request, float* features, std::size_t step,
               HistoryScratch& scratch) const;
+    /// read() of requests with one candidate each, features[i] for requests[i], the same bits. K of
+    /// all requests is read before V of any, so that each pool is read out of a cache.
+    void read_batch(std::span<decode::ScoreRequest const> requests, float* const* features,
+                    std::size_t step, BatchScratch& scratch) const;
     /// Bytes of the candidates' projections.
     [[nodiscard]] std::size_t bytes() const {
         return short_site_.bytes() + long_site_.bytes() + search_.bytes();
@@ -37,6 +50,8 @@ class HistoryReader {
     [[nodiscard]] bool chooses_all(decode::ScoreRequest const& request) const {
         return request.forced_top_k == nullptr && request.entry.tokens <= shape_.top_k;
     }
+    [[nodiscard]] TokenList choose_one(decode::ScoreRequest const& request, float* features,
+                                       std::size_t step, HistoryScratch& scratch) const;
     void choose(decode::ScoreRequest const& request, std::size_t first, std::size_t count,
                 float const* embeddings, std::size_t step, HistoryScratch& scratch) const;
     void read_long(decode::ScoreRequest const& request, std::size_t first, std::size_t count,

@@ -1,6 +1,7 @@
 // Serving allocates nothing once its scratch has grown: every operator new of this program counts.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -58,12 +59,25 @@ TEST(Allocation, RepeatedRequestsAllocateNothing) {
             backend->decode(request, features.data(), *scratch);
             backend->tower(features.data(), count, logits.data(), *scratch);
         };
+        auto const serve_batch = [&] {
+            decode::ScoreRequest request;
+            request.entry = {entry.data(), c.shape.max_tokens, c.shape.max_tokens};
+            request.candidates = candidates.data();
+            request.count = 1;
+            std::array<decode::ScoreRequest, 3> const requests = {request, request, request};
+            std::array<float*, 3> rows{};
+            for (std::size_t i = 0; i < rows.size(); ++i)
+                rows[i] = features.data() + i * backend->feature_width();
+            backend->decode_batch(requests, rows.data(), *scratch);
+        };
         std::size_t const before = allocations;
         serve(70);
         EXPECT_GT(allocations, before);  // the counter sees the scratch grow
         serve(1);
+        serve_batch();
         std::size_t const grown = allocations;
         for (std::uint32_t const count : {1U, 3U, 70U}) serve(count);
+        serve_batch();
         EXPECT_EQ(allocations, grown);
     }
 }

@@ -1,0 +1,67 @@
+#include "device/cpu/row_sharing.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "core/rng.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+constexpr SharingCost kCost{256, 2};
+
+std::vector<std::uint32_t> random_keys(std::size_t count, std::uint32_t bound,
+                                       std::uint64_t stream) {
+    CounterRng rng(2, Purpose::test, stream);
+    std::vector<std::uint32_t> keys(count);
+    for (auto& key : keys) key = rng.below(bound);
+    return keys;
+}
+
+void expect_places(RowSharing const& sharing, std::vector<std::uint32_t> const& keys) {
+    EXPECT_EQ(sharing.distinct(), std::set<std::uint32_t>(keys.begin(), keys.end()).size());
+    std::uint32_t next = 0;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        std::uint32_t const place = sharing.places()[i];
+        ASSERT_LE(place, next) << "places are given in the order of the first tokens";
+        if (place == next) ++next;
+        EXPECT_EQ(sharing.keys()[place], keys[i]);
+    }
+    EXPECT_EQ(next, sharing.distinct());
+}
+
+TEST(RowSharing, FindsTheDistinctKeysOfListAfterList) {
+    RowSharing sharing;
+    for (std::size_t round = 0; round < 4; ++round) {
+        // Bounds below and above the one up to which keys are their own marks.
+        for (std::uint32_t const bound : {1U, 7U, 200U, 65536U, 65537U, 4000000000U}) {
+            for (std::size_t const count : {400U, 1000U, 4000U}) {
+                auto keys = random_keys(count, std::min(bound, 150U), round * 100 + count);
+                for (auto& key : keys) key = bound - 1 - key;
+                ASSERT_TRUE(sharing.find(keys.data(), count, bound, kCost)) << bound;
+                expect_places(sharing, keys);
+            }
+        }
+    }
+}
+
+TEST(RowSharing, DecidesByWhatItSaves) {
+    RowSharing sharing;
+    auto const decide = [&](std::vector<std::uint32_t> const& keys, std::size_t bound,
+                            SharingCost const& cost = kCost) {
+        return sharing.find(keys.data(), keys.size(), bound, cost);
+    };
+    EXPECT_FALSE(decide(random_keys(1000, 10000, 1), 10000)) << "hardly a key twice";
+    EXPECT_TRUE(decide(random_keys(1000, 300, 1), 300));
+    // Equally likely keys look distinct at first; the bound tells that they cannot stay so.
+    EXPECT_TRUE(decide(random_keys(4000, 2000, 1), 2000));
+    // Few of many keys are in use: the bound says nothing, the first keys do.
+    EXPECT_TRUE(decide(random_keys(1000, 100, 1), 10000));
+    EXPECT_FALSE(decide(random_keys(20, 2, 1), 10000)) << "too few tokens";
+    // Rows of 8 values cost less than finding out which are equal.
+    EXPECT_FALSE(decide(random_keys(1000, 300, 1), 300, {8, 1}));
+}
+
+}  // namespace
+}  // namespace ckvsim::device::cpu
