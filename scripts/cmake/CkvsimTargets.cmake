@@ -6,9 +6,9 @@ target_include_directories(ckvsim_flags INTERFACE ${PROJECT_SOURCE_DIR}/sim ${PR
 target_include_directories(ckvsim_flags SYSTEM INTERFACE ${RANDOM123_INCLUDE_DIR})
 # GCC 12 reports overlapping copies in "literal" + string at -O3 where there are none (GCC bug 105651, fixed in 13).
 target_compile_options(ckvsim_flags INTERFACE
-  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>)
-target_compile_options(ckvsim_flags INTERFACE -Wall -Wextra -Wshadow -Wundef -Wnon-virtual-dtor
-  $<$<BOOL:${CKVSIM_WARNINGS_AS_ERRORS}>:-Werror>)
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>)
+set(warnings -Wall -Wextra -Wshadow -Wundef -Wnon-virtual-dtor $<$<BOOL:${CKVSIM_WARNINGS_AS_ERRORS}>:-Werror>)
+target_compile_options(ckvsim_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
 if(CKVSIM_SANITIZE)
   # GCC 12 takes std::function inside std::regex for uninitialised once sanitizers instrument it.
   target_compile_options(ckvsim_flags INTERFACE -fsanitize=${CKVSIM_SANITIZE} -fno-omit-frame-pointer

@@ -1,0 +1,58 @@
+// The parts of the GPU benchmark. Each returns its rows as JSON with the raw times; shares are of
+// limits that the same run has measured.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "bench_data.hpp"
+#include "device/cuda/gpu_device.hpp"
+#include "device/cuda/gpu_stream.hpp"
+
+namespace ckvsim::gpubench {
+
+using Json = nlohmann::ordered_json;
+
+/// Measured rates, bytes per second.
+struct Limits {
+    double device_copy = 0;  ///< read plus written
+    double link_in = 0;      ///< pinned host memory to the device, the better of engine and kernel
+    double link_out = 0;
+    /// Reading random rows of a table of a size, by (table bytes, row bytes).
+    struct Gather {
+        std::size_t table_bytes;
+        std::size_t row_bytes;
+        double rate;
+    };
+    std::vector<Gather> gathers;
+
+    /// Of the smallest measured table that is not smaller.
+    [[nodiscard]] double gather(std::size_t table_bytes, std::size_t row_bytes) const;
+};
+
+/// Everything that the parts share.
+struct Bench {
+    BenchOptions options;
+    device::cuda::GpuInfo gpu;
+    Limits limits;
+};
+
+/// Device milliseconds of each repetition, after one that does not count. `work` puts repetition r
+/// into the stream.
+std::vector<double> time_work(device::cuda::Stream const& stream, std::uint32_t repetitions,
+                              std::function<void(std::uint32_t)> const& work);
+double median(std::vector<double> values);
+/// "ms" (raw), "median_ms".
+Json times(std::vector<double> const& ms);
+
+/// Results against double precision before any speed; returns the number of wrong cases.
+Json check_correctness(std::uint32_t& wrong);
+Json measure_limits(Bench& bench);
+/// Throws InternalError when a measured result is wrong.
+Json measure_decode(Bench const& bench);
+Json measure_small_batches(Bench const& bench);
+Json measure_fetch(Bench const& bench);
+Json measure_residency(Bench const& bench);
+
+}  // namespace ckvsim::gpubench
