@@ -25,8 +25,8 @@ void fill_values(std::byte* to, std::size_t count, kv::ValueType type, std::uint
         } else {
             // Sign, an exponent from 2^-6 to 2^-1, ten random bits.
             std::uint32_t const bits = rng.next_u32();
-            auto const half = static_cast<std::uint16_t>((bits & 0x83FFU) |
-                                                         ((9 + (bits >> 16) % 6) << 10));
+            auto const half =
+                static_cast<std::uint16_t>((bits & 0x83FFU) | ((9 + (bits >> 16) % 6) << 10));
             std::memcpy(to + 2 * i, &half, 2);
         }
     }

@@ -79,9 +79,9 @@ class DecodeRun {
         std::vector<AttentionRequest> list;
         std::size_t const step = std::size_t{candidates} * bench_.options.width();
         for (std::uint32_t r = 0; r < batch_; ++r)
-            list.push_back(
-                data_.request(entries_.data() + (batch * batch_ + r) * data_.map().bytes,
-                              q_.as<float>() + r * step, out_.as<float>() + r * step, candidates));
+            list.push_back(data_.request(entries_.data() + (batch * batch_ + r) * data_.map().bytes,
+                                         q_.as<float>() + r * step, out_.as<float>() + r * step,
+                                         candidates));
         return list;
     }
 
@@ -122,8 +122,8 @@ class DecodeRun {
                 std::size_t const at = (std::size_t{request} * candidates + candidate) * width;
                 std::vector<float> got(width);
                 out_.download(got.data(), width * sizeof(float), at * sizeof(float));
-                worst = std::max(worst, data_.error(batch * batch_ + request, host_q_.data() + at,
-                                                    got.data()));
+                worst = std::max(
+                    worst, data_.error(batch * batch_ + request, host_q_.data() + at, got.data()));
             }
         }
         if (!(worst <= kTolerance))
@@ -166,8 +166,8 @@ Json measure_decode(Bench const& bench) {
         DecodeRun run(bench, data, bench.options.batch, most);
         for (std::uint32_t const candidates : bench.options.candidates) {
             // Pools that fit are kept in L2; without the request as well, to see what it is worth.
-            bool const fits = arm.table_rows > 0 &&
-                              data.tables().size() <= bench.gpu.persisting_l2_bytes;
+            bool const fits =
+                arm.table_rows > 0 && data.tables().size() <= bench.gpu.persisting_l2_bytes;
             rows.push_back(run.measure(candidates, fits));
             if (fits) {
                 Json plain = run.measure(candidates, false);

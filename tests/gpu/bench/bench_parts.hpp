@@ -47,7 +47,7 @@ double median(std::vector<double> values);
 Json times(std::vector<double> const& ms);
 
 /// Results against double precision before any speed; returns the number of wrong cases.
-Json check_correctness(std::uint32_t& wrong);
+Json check_correctness(Bench const& bench, std::uint32_t& wrong);
 Json measure_limits(Bench& bench);
 /// Throws InternalError when a measured result is wrong.
 Json measure_decode(Bench const& bench);
