@@ -62,37 +62,46 @@ std::vector<float> attend_on_cpu(test::CudaBatch const& batch, std::size_t reque
     std::vector<float> out(call.count * batch.shape().width());
     call.out = out.data();
     call.out_step = batch.shape().width();
-    std::vector<float> scratch(cpu::attention_scratch(call.heads, tokens));
+    if (batch.shape().weighting == Weighting::silu) {
+        call.weighting = cpu::Weighting::silu;
+        call.divisor = batch.shape().silu_divisor;
+    }
+    std::vector<float> scratch(cpu::attention_scratch(call));
     cpu::attend(call, scratch.data());
     return out;
+}
+
+void expect_agreement(test::CudaCase const& made, AttentionKernel kernel) {
+    test::CudaBatch const batch(made);
+    test::attend_emulated(batch, test::plan_for(batch, {kernel, {}}));
+    std::uint32_t const width = batch.shape().width();
+    for (std::size_t r = 0; r < made.tokens.size(); ++r) {
+        auto const expected = attend_on_cpu(batch, r);
+        for (std::uint32_t c = 0; c < made.candidates[r]; ++c) {
+            for (std::uint32_t i = 0; i < width; ++i)
+                EXPECT_NEAR(batch.output(r, c)[i], expected[c * width + i], 2e-5)
+                    << made.describe();
+        }
+    }
 }
 
 TEST(DevicesAgree, OnEveryKindOfEntry) {
     for (kv::ValueType const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
         for (std::uint32_t const index_bytes : {0U, 2U, 4U}) {
             for (std::uint32_t const user_dims : {0U, 3U}) {
-                for (AttentionKernel const kernel :
-                     {AttentionKernel::split, AttentionKernel::tile}) {
-                    test::CudaCase made;
-                    made.heads = 2;
-                    made.head_dim = 32;
-                    made.user_dims = user_dims;
-                    made.index_bytes = index_bytes;
-                    made.row_type = type;
-                    made.tokens = {61, 1};
-                    made.candidates = {3, 2};
-                    test::CudaBatch const batch(made);
-                    test::attend_emulated(batch, test::plan_for(batch, {kernel, {}}));
-                    for (std::size_t r = 0; r < made.tokens.size(); ++r) {
-                        auto const expected = attend_on_cpu(batch, r);
-                        std::uint32_t const width = batch.shape().width();
-                        for (std::uint32_t c = 0; c < made.candidates[r]; ++c) {
-                            for (std::uint32_t i = 0; i < width; ++i)
-                                EXPECT_NEAR(batch.output(r, c)[i], expected[c * width + i], 2e-5)
-                                    << made.describe();
-                        }
-                    }
-                }
+                test::CudaCase made;
+                made.heads = 2;
+                made.head_dim = 32;
+                made.user_dims = user_dims;
+                made.index_bytes = index_bytes;
+                made.row_type = type;
+                made.weighting = user_dims == 0 ? Weighting::softmax : Weighting::silu;
+                made.tokens = {61, 1};
+                made.candidates = {3, 2};
+                for (auto const kernel : {AttentionKernel::split, AttentionKernel::tile})
+                    expect_agreement(made, kernel);
+                made.weighting = Weighting::softmax;
+                expect_agreement(made, AttentionKernel::split);
             }
         }
     }
