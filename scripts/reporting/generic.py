@@ -22,7 +22,7 @@ KNOWN = {"arms", "memory", "memory_sections", "memory_shared", "memory_curve", "
          "workload", "history_lengths", "popularity", "expansion", "training", "phases",
          "fleet", "fleet_cases", "fleet_latency", "fleet_series", "fleet_tiers", "fleet_speed",
          "fleet_classes", "fleet_events", "fleet_shared_tables", "fleet_regimes",
-         "plan", "plan_front", "plan_error", "plan_speed"}
+         "plan", "plan_front", "plan_error", "plan_speed", "residency", "residency_latency"}
 
 # Questions that a table may answer, by its name: (id, title, explanation, pattern).
 QUESTIONS = [

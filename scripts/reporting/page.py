@@ -15,7 +15,7 @@ import jinja2
 from plotting import text
 from plotting.errors import BACKEND, PlotError
 
-from . import colors, comparison, facts, fleet, generic, headline, panels, plan, serving_panels, validation
+from . import colors, comparison, facts, fleet, generic, headline, panels, plan, residents, serving_panels, validation
 
 _ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "assets")
 # Debian's libjs-chart.js (MIT licence, kept as the comment at its beginning).
@@ -66,7 +66,7 @@ def _all_panels(known_runs):
     found = [*fleet.figures(known_runs), *plan.figures(known_runs), validation.figure(known_runs), panels.accuracy_front(known_runs), panels.memory_vs_users(known_runs),
              serving_panels.latency_cdf(known_runs), serving_panels.percentiles(known_runs),
              serving_panels.stages(known_runs), serving_panels.hits(known_runs),
-             *generic.figures(known_runs), serving_panels.fidelity(known_runs),
+             *residents.figures(known_runs), *generic.figures(known_runs), serving_panels.fidelity(known_runs),
              panels.accuracy_controls(known_runs), panels.memory_sections(known_runs),
              serving_panels.workload(known_runs)]
     missing = [p for p in found if not p["views"]]
