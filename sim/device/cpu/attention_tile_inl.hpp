@@ -70,19 +70,25 @@ class Tile {
     /// Products of all queries with four rows of K at a time.
     HWY_INLINE void score(std::size_t offset) {
         constexpr std::size_t kAhead = 4 * kTokenBlock;
+        std::size_t const groups = std::max<std::size_t>(count_ / 3, 1);
+        std::size_t const share = (kTokenBlock + groups - 1) / groups;
         std::size_t const slots = row_slots(call_.k.count(call_.tokens));
         for (std::size_t t = 0; t < slots; t += kTokenBlock) {
+            std::size_t next = std::min(t + kAhead, slots);
+            std::size_t const last = std::min(next + kTokenBlock, slots);
             float const* rows[kTokenBlock];
             for (std::size_t i = 0; i < kTokenBlock; ++i)
                 rows[i] = as_floats(call_.k.rows[t + i], offset, i);
             std::size_t j = 0;
             for (; j + 3 <= count_; j += 3) {
-                // A row for every three queries: many requests at once would fill the queue.
-                if (t + kAhead < slots && j < 3 * kTokenBlock)
-                    prefetch(call_.k, t + kAhead + j / 3, 1, offset);
+                // A share of the rows with every three queries: all at once would fill the queue.
+                std::size_t const asked = std::min(share, last - next);
+                prefetch(call_.k, next, asked, offset);
+                next += asked;
                 score_queries<3>(j, rows, t);
             }
-            for (; j < count_; ++j) score_queries<1>(j, rows, t);
+            for (; j + 2 <= count_; j += 2) score_queries<2>(j, rows, t);
+            if (j < count_) score_queries<1>(j, rows, t);
         }
     }
 
@@ -170,19 +176,25 @@ class Tile {
             // The next tile is asked for a few rows at a time, beside the sums.
             std::size_t next = first + tokens;
             std::size_t const last = std::min(next + kTileTokens, rows);
-            std::size_t const groups = (count_ / kSumQueries + 1) * (columns_ / width);
+            std::size_t const columns = (call_.head_dim + width - 1) / width;
+            std::size_t const groups = std::max<std::size_t>(count_ / kSumQueries, 1) * columns;
             std::size_t const share = (kTileTokens + groups - 1) / groups;
             for (std::size_t column = 0; column < call_.head_dim; column += width) {
                 float const* panel = rows_ + column * kTileTokens;
                 std::size_t j = 0;
-                for (; j + kSumQueries <= count_; j += kSumQueries) {
+                auto const ask = [&] {
                     std::size_t const asked = std::min(share, last - next);
                     prefetch(call_.v, next, asked, offset);
                     next += asked;
+                };
+                if (count_ < kSumQueries) ask();
+                for (; j + kSumQueries <= count_; j += kSumQueries) {
+                    ask();
                     add_panel<kSumQueries>(j, first, tokens, panel, column);
                 }
                 for (; j + 3 <= count_; j += 3) add_panel<3>(j, first, tokens, panel, column);
-                for (; j < count_; ++j) add_panel<1>(j, first, tokens, panel, column);
+                for (; j + 2 <= count_; j += 2) add_panel<2>(j, first, tokens, panel, column);
+                if (j < count_) add_panel<1>(j, first, tokens, panel, column);
             }
         }
     }
