@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+"""The attention tables against made-up measurements whose shares and ratios are known."""
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+CAMPAIGN = Path(__file__).resolve().parents[2] / "scripts/lib/attention_campaign"
+AXES = "C:1/n:1000/H:2/m:{m}/du:{du}/zipf:0/phases:0/threads:1/real_time"
+
+
+def row(name, cpu_us, real_us=None, repetition=0, **counters):
+    return {"name": name, "run_name": name, "run_type": "iteration", "repetition_index": repetition, "cpu_time": cpu_us,
+            "real_time": 10 * cpu_us if real_us is None else real_us, "time_unit": "us", **counters}
+
+
+def attend(arm, cpu_us, m=0, du=0, repetition=0, **counters):
+    work = {"requests": 4, "entry_B": 0, "table_B": 0, "table_size": 0, "flops": 1e6, "exps": 2000, "rows_k": 1000, "rows_v": 1000}
+    return row(f"attend/{arm}/" + AXES.format(m=m, du=du), cpu_us, repetition=repetition, **{**work, **counters})
+
+
+def machine(repetition=0):
+    return [row("machine/triad/threads:1/real_time", 1000, repetition=repetition, bytes=20e6),  # 20 GB/s
+            row("machine/gather/bytes:1000000/threads:1/real_time", 1000, repetition=repetition, bytes=60e6),
+            row("machine/gather/bytes:9000000/threads:1/real_time", 1000, repetition=repetition, bytes=30e6),
+            row("machine/gemm/threads:1/real_time", 1000, repetition=repetition, flops=80e6),
+            row("machine/softmax/threads:1/real_time", 1000, repetition=repetition, exps=1e6)]
+
+
+class AttentionCampaign(unittest.TestCase):
+    def show(self, **programs):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            for name, rows in programs.items():
+                paths.append(Path(folder) / f"bench_{name}.json")
+                paths[-1].write_text(json.dumps({"context": {"num_cpus": 2}, "benchmarks": rows}))
+            return subprocess.run([sys.executable, CAMPAIGN, "--show", *paths], capture_output=True, text=True, check=False)
+
+    def line(self, text, *words):
+        found = [x for x in text.split("\n") if x.startswith("|") and all(w in x for w in words)]
+        self.assertEqual(len(found), 1, text)
+        return [cell.strip() for cell in found[0].strip("|").split("|")]
+
+    def test_shares_use_cpu_time_and_the_nearest_table(self):
+        result = self.show(attention_roofline=machine() + [
+            attend("full_fp32", 400, entry_B=1e6),  # 100 us a request, triad allows 50
+            attend("collective_fp32", 160, m=500, du=1, table_B=1.2e6, table_size=1.1e6)])  # 40 us; the small table allows 20
+        self.assertEqual(result.returncode, 0, result.stderr)
+        full = self.line(result.stdout, "full_fp32")
+        self.assertEqual(full[3], "100.0 (100.0-100.0)")
+        self.assertEqual(full[7:10], ["triad", "0.50 (0.50-0.50)", "0.52 (0.52-0.52)"])
+        pool = self.line(result.stdout, "collective_fp32 m=500")
+        self.assertEqual(pool[7:9], ["gather", "0.50 (0.50-0.50)"])
+        self.assertEqual(pool[10], "2.50 (2.50-2.50)")
+
+    def test_ratios_are_taken_within_a_repetition(self):
+        rows = []
+        for repetition, slow in enumerate((1, 3, 2)):  # the machine's speed changes from one to the next
+            rows += machine(repetition) + [
+                attend("full_fp32", 400 * slow, repetition=repetition, entry_B=1e6),
+                attend("item_table_fp32", 800 * slow, repetition=repetition, entry_B=1e6)]
+        result = self.show(attention_roofline=rows)
+        self.assertEqual(self.line(result.stdout, "item_table_fp32")[10], "0.50 (0.50-0.50)")
+
+    def test_pytorch_stands_beside_full_kv(self):
+        result = self.show(attention_roofline=machine() + [attend("full_fp32", 400, entry_B=1e6)],
+                           attention_torch=[row("torch/products/C:1/n:1000/H:2/threads:1/real_time", 1200, requests=4)])
+        self.assertEqual(self.line(result.stdout, "products")[3:], ["300.0 (300.0-300.0)", "100.0 (100.0-100.0)", "3.00 (3.00-3.00)"])
+
+    def test_a_wrong_result_stops_everything(self):
+        wrong = {**attend("full_fp32", 1), "error_occurred": True, "error_message": "wrong by 0.5"}
+        result = self.show(attention_roofline=[wrong])
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("wrong by 0.5", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
