@@ -32,7 +32,7 @@ TEST_F(Gpu, AGraphRepeatsTheLaunch) {
     made.candidates = {1};
     test::CudaBatch const batch(made);
     test::DeviceBatch const on_device(batch);
-    AttentionLauncher launcher(kDevice.search().gpu->limits);
+    AttentionLauncher launcher(test::DeviceRunner::search().gpu->limits);
     launcher.prepare(on_device.requests(), batch.shape(), made.row_type);
     EXPECT_GT(launcher.plan().splits, 1U);  // two launches in the graph
     Stream const stream;
@@ -54,14 +54,14 @@ TEST_F(Gpu, AnL2WindowChangesNoResult) {
     made.candidates = {2};
     test::CudaBatch const batch(made);
     test::DeviceBatch const on_device(batch);
-    AttentionLauncher launcher(kDevice.search().gpu->limits);
+    AttentionLauncher launcher(test::DeviceRunner::search().gpu->limits);
     auto const requests = on_device.requests();
     launcher.prepare(requests, batch.shape(), made.row_type);
     Stream const stream;
     std::size_t const bytes =
         std::size_t{made.table_rows} * batch.shape().row_step * kv::value_bytes(made.row_type);
     EXPECT_LE(stream.keep_in_l2(requests[0].k.rows, bytes),
-              kDevice.search().gpu->persisting_l2_bytes);
+              test::DeviceRunner::search().gpu->persisting_l2_bytes);
     launcher.launch(stream);
     stream.synchronize();
     stream.release_l2();

@@ -38,24 +38,24 @@ class DeviceBatch {
 
 class DeviceRunner final : public AttentionRunner {
   public:
-    DeviceRunner() : search_(device::cuda::find_gpu()) {}
-    [[nodiscard]] device::cuda::GpuSearch const& search() const { return search_; }
+    /// Looked for at the first call, not while static objects are made.
+    [[nodiscard]] static device::cuda::GpuSearch const& search() {
+        static device::cuda::GpuSearch const kSearch = device::cuda::find_gpu();
+        return kSearch;
+    }
     [[nodiscard]] std::string missing() const override {
-        return search_.gpu ? "" : "no GPU (" + search_.reason + ")";
+        return search().gpu ? "" : "no GPU (" + search().reason + ")";
     }
     void attend(CudaBatch const& batch, device::cuda::PlanWishes const& wishes) const override {
         batch.poison_outputs();
         DeviceBatch const on_device(batch);
-        device::cuda::AttentionLauncher launcher(search_.gpu->limits);
+        device::cuda::AttentionLauncher launcher(search().gpu->limits);
         launcher.prepare(on_device.requests(), batch.shape(), batch.made_from().row_type, wishes);
         device::cuda::Stream const stream;
         launcher.launch(stream);
         stream.synchronize();
         on_device.fetch_outputs();
     }
-
-  private:
-    device::cuda::GpuSearch search_;
 };
 
 }  // namespace ckvsim::test

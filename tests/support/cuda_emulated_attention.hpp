@@ -13,9 +13,9 @@ struct EmulatedLaunch {
     CudaSchedule schedule;
 
     template <class Kernel>
-    void operator()(Kernel const& kernel, unsigned grid_x, unsigned grid_y, unsigned threads,
+    void operator()(Kernel const& kernel, unsigned blocks, unsigned threads,
                     std::size_t shared_bytes, device::cuda::AttentionArgs const& args) const {
-        run_grid({grid_x, grid_y, threads, shared_bytes}, schedule, [&] { kernel(args); });
+        run_grid({blocks, 1, threads, shared_bytes}, schedule, [&] { kernel(args); });
     }
 };
 

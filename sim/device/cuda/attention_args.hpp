@@ -46,8 +46,8 @@ struct AttentionShape {
     [[nodiscard]] constexpr std::uint32_t width() const { return heads * head_dim; }
 };
 
-/// Arguments of every attention kernel. Block x of the grid is (request, tile of candidates, split
-/// of the tokens), the split fastest; block y is the head.
+/// Arguments of every attention kernel. A block is (request, tile of candidates, split of the
+/// tokens, head), the head fastest: the heads of a row lie side by side in memory.
 struct AttentionArgs {
     AttentionShape shape;
     AttentionRequest const* requests = nullptr;

@@ -1,5 +1,5 @@
 // From a plan to the compiled kernel: the one list of the variants that exist. `launch` is called
-// as launch(kernel, grid_x, grid_y, threads, shared_bytes, args), once or twice; the device's
+// as launch(kernel, blocks, threads, shared_bytes, args), once or twice; the device's
 // launcher and the emulation's pass their own.
 #pragma once
 
@@ -31,7 +31,7 @@ void launch_split(AttentionPlan const& plan, AttentionArgs const& args, Launch c
         auto const start = [&](auto width, auto lanes, auto chunks) {
             launch(attend_split<Row, decltype(width)::value, decltype(lanes)::value,
                                 decltype(chunks)::value, kQueries>,
-                   plan.grid_x, plan.grid_y, plan.threads, plan.shared_bytes, args);
+                   plan.blocks, plan.threads, plan.shared_bytes, args);
         };
         if (!plan.wide) {
             with_constant<1, 8>(plan.chunks,
@@ -51,7 +51,7 @@ void launch_split(AttentionPlan const& plan, AttentionArgs const& args, Launch c
 template <class Row, class Launch>
 void launch_tile(AttentionPlan const& plan, AttentionArgs const& args, Launch const& launch) {
     with_constant<64, 128, 256>(plan.dims, [&](auto dims) {
-        launch(attend_tile<Row, decltype(dims)::value>, plan.grid_x, plan.grid_y, plan.threads,
+        launch(attend_tile<Row, decltype(dims)::value>, plan.blocks, plan.threads,
                plan.shared_bytes, args);
     });
 }
@@ -59,7 +59,7 @@ void launch_tile(AttentionPlan const& plan, AttentionArgs const& args, Launch co
 /// Launches the planned kernels; nothing when the batch is empty.
 template <class Launch>
 void launch_attention(AttentionPlan const& plan, AttentionArgs const& args, Launch const& launch) {
-    if (plan.grid_x == 0 || args.max_candidates == 0) return;
+    if (plan.blocks == 0 || args.max_candidates == 0) return;
     auto const with_rows = [&](auto row) {
         using Row = decltype(row);
         if (plan.kernel == AttentionKernel::tile) {
@@ -74,8 +74,7 @@ void launch_attention(AttentionPlan const& plan, AttentionArgs const& args, Laun
         with_rows(HalfBits{});
     }
     if (plan.splits > 1)
-        launch(merge_splits<kMergeThreads>, plan.merge_grid_x, plan.grid_y, kMergeThreads,
-               std::size_t{0}, args);
+        launch(merge_splits<kMergeThreads>, plan.merge_blocks, kMergeThreads, std::size_t{0}, args);
 }
 
 }  // namespace ckvsim::device::cuda

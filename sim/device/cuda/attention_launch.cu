@@ -13,15 +13,14 @@ struct DeviceLaunch {
     cudaStream_t stream;
 
     template <class Kernel>
-    void operator()(Kernel* kernel, unsigned grid_x, unsigned grid_y, unsigned threads,
-                    std::size_t shared_bytes, AttentionArgs const& args) const {
+    void operator()(Kernel* kernel, unsigned blocks, unsigned threads, std::size_t shared_bytes,
+                    AttentionArgs const& args) const {
         if (shared_bytes > kFreeSharedBytes)
             check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                        static_cast<int>(shared_bytes)),
                   std::to_string(shared_bytes) + " bytes of shared memory for a block");
-        kernel<<<dim3(grid_x, grid_y), threads, shared_bytes, stream>>>(args);
-        check(cudaGetLastError(), "launching attention over " + std::to_string(grid_x) + " x " +
-                                      std::to_string(grid_y) + " blocks");
+        kernel<<<blocks, threads, shared_bytes, stream>>>(args);
+        check(cudaGetLastError(), "launching attention over " + std::to_string(blocks) + " blocks");
     }
 };
 

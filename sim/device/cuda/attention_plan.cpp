@@ -20,7 +20,6 @@ constexpr std::uint32_t kSplitThreadCount = 128;
 constexpr std::uint32_t kMinSplitTokens = 64;
 /// Blocks that keep one multiprocessor's memory pipeline full.
 constexpr std::uint32_t kBlocksPerMultiprocessor = 8;
-constexpr std::uint32_t kMaxGridY = 65535;
 
 std::uint32_t divide_up(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
 
@@ -91,6 +90,9 @@ AttentionPlan plan_attention(AttentionShape const& shape, kv::ValueType row_type
                              BatchSize const& batch, DeviceLimits const& limits,
                              PlanWishes const& wishes) {
     check_shape(shape);
+    if (row_type != kv::ValueType::fp32 && row_type != kv::ValueType::fp16)
+        throw BackendError("device/cuda: rows of " + kv::to_string(row_type) +
+                           " (kernels read fp32 and fp16). Use the CPU backend.");
     AttentionPlan plan;
     plan.row_type = row_type;
     std::uint32_t const vector_values = 16 / kv::value_bytes(row_type);
@@ -123,18 +125,18 @@ AttentionPlan plan_attention(AttentionShape const& shape, kv::ValueType row_type
     std::uint64_t const blocks = std::uint64_t{batch.requests} * plan.tiles;
     plan.splits =
         wishes.splits.value_or(choose_splits(blocks * shape.heads, batch.max_tokens, limits));
-    std::uint64_t const grid_x = blocks * plan.splits;
-    if (grid_x > std::numeric_limits<std::int32_t>::max() || shape.heads > kMaxGridY)
+    std::uint64_t const all_blocks = blocks * shape.heads * plan.splits;
+    std::uint64_t const rows = std::uint64_t{batch.requests} * batch.max_candidates * shape.heads;
+    constexpr std::uint64_t kMostBlocks = std::numeric_limits<std::int32_t>::max();
+    if (all_blocks > kMostBlocks || (plan.splits > 1 && rows > kMostBlocks))
         throw BackendError("device/cuda: a batch of " + std::to_string(batch.requests) +
                            " requests with up to " + std::to_string(batch.max_candidates) +
                            " candidates and " + describe(shape, row_type) +
                            " exceeds one launch. Use smaller batches.");
-    plan.grid_x = static_cast<std::uint32_t>(grid_x);
-    plan.grid_y = shape.heads;
+    plan.blocks = static_cast<std::uint32_t>(all_blocks);
     if (plan.splits > 1) {
-        std::uint64_t const rows = std::uint64_t{batch.requests} * batch.max_candidates;
-        plan.merge_grid_x = static_cast<std::uint32_t>(rows);
-        plan.partial_floats = rows * shape.heads * plan.splits * partial_step(shape.head_dim);
+        plan.merge_blocks = static_cast<std::uint32_t>(rows);
+        plan.partial_floats = rows * plan.splits * partial_step(shape.head_dim);
     }
     return plan;
 }

@@ -48,11 +48,10 @@ struct AttentionPlan {
     std::uint32_t dims = 0;     ///< tile: head_dim rounded up to 64, 128 or 256
     std::uint32_t splits = 1;
     std::uint32_t tiles = 1;
-    std::uint32_t grid_x = 0;
-    std::uint32_t grid_y = 0;
+    std::uint32_t blocks = 0;
     std::uint32_t threads = 0;
     std::size_t shared_bytes = 0;
-    std::uint32_t merge_grid_x = 0;
+    std::uint32_t merge_blocks = 0;
     std::size_t partial_floats = 0;  ///< memory for AttentionArgs::partials
 };
 

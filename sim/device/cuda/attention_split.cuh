@@ -209,16 +209,17 @@ __global__ void __launch_bounds__(kSplitThreads) attend_split(AttentionArgs cons
     }
 }
 
-/// Joins the splits of one candidate (block x = request * max_candidates + candidate) and head.
+/// Joins the splits of one (request, candidate, head), the head fastest.
 template <unsigned kThreads>
 __global__ void __launch_bounds__(kThreads) merge_splits(AttentionArgs const args) {
-    std::uint32_t const candidate = blockIdx.x % args.max_candidates;
-    AttentionRequest const request = args.requests[blockIdx.x / args.max_candidates];
+    std::uint32_t const head = blockIdx.x % args.shape.heads;
+    std::uint32_t const row = blockIdx.x / args.shape.heads;
+    std::uint32_t const candidate = row % args.max_candidates;
+    AttentionRequest const request = args.requests[row / args.max_candidates];
     if (candidate >= request.candidates) return;
     std::uint32_t const head_dim = args.shape.head_dim;
     std::uint32_t const step = partial_step(head_dim);
-    float const* parts = args.partials + (std::size_t{blockIdx.x} * args.shape.heads + blockIdx.y) *
-                                             args.splits * step;
+    float const* parts = args.partials + std::size_t{blockIdx.x} * args.splits * step;
     bool const softmax = args.shape.weighting == Weighting::softmax;
     // A split without tokens has the weight 0, whatever its largest score says.
     float top = -INFINITY;
@@ -230,7 +231,7 @@ __global__ void __launch_bounds__(kThreads) merge_splits(AttentionArgs const arg
         return parts[s * step + 1] > 0.0F ? exponential(parts[s * step] - top) : 0.0F;
     };
     for (std::uint32_t s = 0; s < args.splits; ++s) total += parts[s * step + 1] * weight(s);
-    float* out = request.out + std::size_t{candidate} * args.shape.out_step + blockIdx.y * head_dim;
+    float* out = request.out + std::size_t{candidate} * args.shape.out_step + head * head_dim;
     for (std::uint32_t at = threadIdx.x; at < head_dim; at += kThreads) {
         float sum = 0.0F;
         for (std::uint32_t s = 0; s < args.splits; ++s)

@@ -40,6 +40,8 @@ void DeviceBuffer::upload(void const* from, std::size_t bytes, std::size_t offse
     if (bytes == 0) return;
     check(cudaMemcpy(data_ + offset, from, bytes, cudaMemcpyHostToDevice),
           "copying " + amount(bytes) + " to the device");
+    // From pageable memory the copy may still be on its way, and other streams do not wait for it.
+    check(cudaStreamSynchronize(nullptr), "copying " + amount(bytes) + " to the device");
 }
 
 void DeviceBuffer::download(void* to, std::size_t bytes, std::size_t offset) const {

@@ -98,11 +98,12 @@ struct BlockPlace {
     std::uint32_t end_token;
 
     __device__ __forceinline__ explicit BlockPlace(AttentionArgs const& args) {
-        split = blockIdx.x % args.splits;
-        std::uint32_t const rest = blockIdx.x / args.splits;
+        head = blockIdx.x % args.shape.heads;
+        std::uint32_t rest = blockIdx.x / args.shape.heads;
+        split = rest % args.splits;
+        rest /= args.splits;
         tile = rest % args.tiles;
         request = rest / args.tiles;
-        head = blockIdx.y;
         std::uint32_t const tokens = args.requests[request].tokens;
         std::uint32_t const part = (tokens + args.splits - 1) / args.splits;
         first_token = split * part < tokens ? split * part : tokens;

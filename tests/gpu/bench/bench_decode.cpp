@@ -26,7 +26,7 @@ constexpr std::uint64_t kMostBatches = 64;
 Json plan_row(AttentionPlan const& plan) {
     return {{"kernel", plan.kernel == AttentionKernel::tile ? "tile" : "split"},
             {"splits", plan.splits},
-            {"blocks", std::uint64_t{plan.grid_x} * plan.grid_y},
+            {"blocks", plan.blocks},
             {"threads", plan.threads},
             {"shared_bytes", plan.shared_bytes}};
 }

@@ -49,22 +49,30 @@ class FetchRun {
 
     void add_rows(Json& rows) const {
         Stream const stream;
+        std::uint32_t const batch = bench_.options.batch;
         rows.push_back(row("copy engine, one copy an entry", false,
-                           time(stream, [&](std::uint32_t set) { copy_each(stream, set); })));
+                           time(stream, [&](std::uint32_t set) { copy_each(stream, set); }),
+                           batch));
         rows.push_back(row("kernel that reads pinned memory", false,
-                           time(stream, [&](std::uint32_t set) { copy_by_kernel(stream, set); })));
-        rows.push_back(
-            row("copy engine, the batch in one piece", false, time(stream, [&](std::uint32_t set) {
-                    stream.copy(device_.data(), entry(set, 0), batch_bytes_);
-                })));
+                           time(stream, [&](std::uint32_t set) { copy_by_kernel(stream, set); }),
+                           batch));
+        rows.push_back(row("copy engine, the batch in one piece", false,
+                           time(stream,
+                                [&](std::uint32_t set) {
+                                    stream.copy(device_.data(), entry(set, 0), batch_bytes_);
+                                }),
+                           batch));
         std::vector<std::byte> pageable(batch_bytes_);
         std::memcpy(pageable.data(), host_.data(), batch_bytes_);
-        rows.push_back(
-            row("PAGEABLE memory, one copy an entry", true, time(stream, [&](std::uint32_t) {
-                    std::size_t const bytes = data_.map().bytes;
-                    for (std::uint32_t r = 0; r < bench_.options.batch; ++r)
-                        stream.copy(device_.data() + r * bytes, pageable.data() + r * bytes, bytes);
-                })));
+        rows.push_back(row("PAGEABLE memory, one copy an entry", true,
+                           time(stream,
+                                [&](std::uint32_t) {
+                                    std::size_t const bytes = data_.map().bytes;
+                                    for (std::uint32_t r = 0; r < bench_.options.batch; ++r)
+                                        stream.copy(device_.data() + r * bytes,
+                                                    pageable.data() + r * bytes, bytes);
+                                }),
+                           batch));
         rows.push_back(overlapped());
     }
 
@@ -89,13 +97,14 @@ class FetchRun {
             tasks_.as<CopyTask const>() + std::size_t{set} * bench_.options.batch,
             bench_.options.batch, static_cast<std::uint32_t>(slices), stream);
     }
-    [[nodiscard]] Json row(char const* method, bool pageable, std::vector<double> const& ms) const {
-        auto const bytes = static_cast<double>(batch_bytes_);
+    [[nodiscard]] Json row(char const* method, bool pageable, std::vector<double> const& ms,
+                           std::uint32_t requests) const {
+        auto const bytes = static_cast<double>(requests * data_.map().bytes);
         Json result = {{"strategy", data_.arm().name},
                        {"type", kv::to_string(data_.arm().type)},
                        {"method", method},
                        {"pageable", pageable},
-                       {"batch", bench_.options.batch},
+                       {"batch", requests},
                        {"bytes", bytes}};
         result.update(times(ms));
         result["gbytes_per_s"] = bytes / median(ms) / 1e6;
@@ -149,7 +158,7 @@ Json FetchRun::overlapped() const {
             },
             [&](std::uint32_t, std::uint32_t slot) { launchers[slot].launch(kernels); });
     });
-    Json result = row("fetch beside decode", false, ms);
+    Json result = row("fetch beside decode", false, ms, parts * part_requests);
     result["parts"] = parts;
     result["candidates"] = kCandidates;
     return result;

@@ -38,15 +38,14 @@ TEST(AttentionPlan, FewCandidatesAreSplitManyAreTiled) {
     plan = plan_attention(shape, kv::ValueType::fp16, batch);
     EXPECT_EQ(plan.kernel, AttentionKernel::tile);
     EXPECT_EQ(plan.tiles, 8U);
-    EXPECT_EQ(plan.grid_x, 8U * 8U * plan.splits);
-    EXPECT_EQ(plan.grid_y, 4U);
+    EXPECT_EQ(plan.blocks, 8U * 8U * plan.splits * 4U);
 }
 
 TEST(AttentionPlan, SmallBatchesSplitTokensLargeOnesDoNot) {
     AttentionShape const shape = shape_of(1, 256);
     auto plan = plan_attention(shape, kv::ValueType::fp32, {1, 1000, 1});
     EXPECT_EQ(plan.splits, 1000U / 64);
-    EXPECT_EQ(plan.merge_grid_x, 1U);
+    EXPECT_EQ(plan.merge_blocks, 1U);
     EXPECT_EQ(plan.partial_floats, plan.splits * 258U);
     plan = plan_attention(shape, kv::ValueType::fp32, {1, 63, 1});
     EXPECT_EQ(plan.splits, 1U);
@@ -76,7 +75,7 @@ TEST(AttentionPlan, EveryPlanHasItsKernel) {
                 args.max_candidates = candidates;
                 int launches = 0;
                 launch_attention(plan, args,
-                                 [&](auto const&, unsigned, unsigned, unsigned, std::size_t,
+                                 [&](auto const&, unsigned, unsigned, std::size_t,
                                      AttentionArgs const&) { ++launches; });
                 EXPECT_EQ(launches, plan.splits > 1 ? 2 : 1);
                 std::uint32_t const values =
@@ -105,8 +104,9 @@ TEST(AttentionPlan, NothingToDoLaunchesNothing) {
         AttentionArgs args;
         args.max_candidates = batch.max_candidates;
         launch_attention(plan, args,
-                         [](auto const&, unsigned, unsigned, unsigned, std::size_t,
-                            AttentionArgs const&) { ADD_FAILURE() << "launched"; });
+                         [](auto const&, unsigned, unsigned, std::size_t, AttentionArgs const&) {
+                             ADD_FAILURE() << "launched";
+                         });
     }
 }
 
@@ -133,6 +133,12 @@ TEST(AttentionPlan, RefusalsNameTheSizes) {
             plan_attention(shape_of(1, 64), kv::ValueType::fp32, {4000000, 10, 100000});
         },
         ThrowsMessage<BackendError>(HasSubstr("a batch of 4000000 requests")));
+    // Types that the strategies may have and the kernels have not.
+    EXPECT_THAT(
+        [] {
+            plan_attention(shape_of(1, 64), static_cast<kv::ValueType>(2), {1, 10, 1});
+        },
+        ThrowsMessage<BackendError>(HasSubstr("kernels read fp32 and fp16")));
     AttentionShape broken = shape_of(1, 8);
     broken.index_bytes = 3;
     EXPECT_THROW(plan_attention(broken, kv::ValueType::fp32, {1, 1, 1}), InternalError);
