@@ -192,15 +192,12 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
             result.distinct = sharing.distinct();
         }
     }
+    std::size_t const used = result.count(list.count);
+    std::uint32_t const* firsts =
+        result.places == nullptr ? nullptr : scratch.sharing[which].firsts();
     auto const fill = [&](auto&& address) {
-        if (result.places == nullptr) {
-            for (std::size_t i = 0; i < list.count; ++i) rows[i] = address(i);
-        } else {
-            // Places are given in the order of the first tokens.
-            for (std::size_t i = 0, next = 0; i < list.count; ++i) {
-                if (result.places[i] == next) rows[next++] = address(i);
-            }
-        }
+        for (std::size_t i = 0; i < used; ++i)
+            rows[i] = address(firsts == nullptr ? i : std::size_t{firsts[i]});
     };
     if (scratch.made) {
         float const* made = scratch.made_rows[which].data();
@@ -216,7 +213,6 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
         std::byte const* own = scratch.view->section(tables.values);
         fill([&](std::size_t i) { return own + list.at(i) * row_bytes_; });
     }
-    std::size_t const used = result.count(list.count);
     for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
     return result;
 }

@@ -32,7 +32,7 @@ double expected_distinct(std::size_t count, std::size_t bound) {
 
 void RowSharing::prepare(std::size_t count, std::size_t bound) {
     reserve_elements(places_, count);
-    reserve_elements(keys_, count);
+    reserve_elements(firsts_, count + 1);
     hashed_ = bound > kDirectKeys;
     std::size_t const marks = hashed_ ? std::bit_ceil(2 * count) : bound;
     base_ = last_used_ + 1;
@@ -44,19 +44,42 @@ void RowSharing::prepare(std::size_t count, std::size_t bound) {
 }
 
 void RowSharing::place(std::uint32_t const* keys, std::size_t first, std::size_t end) {
-    // A key that is its own mark never meets another one, so one loop serves both kinds.
-    std::size_t const mask = hashed_ ? std::bit_floor(marks_.size()) - 1 : 0;
+    if (hashed_) {
+        place_hashed(keys, first, end);
+    } else {
+        // Whether a key is new cannot be predicted, so nothing branches on it: what is written for
+        // a key that is not new is overwritten by the next one.
+        std::uint32_t* marks = marks_.data();
+        std::uint32_t* firsts = firsts_.data();
+        std::uint32_t* places = places_.data();
+        std::uint32_t const base = base_;
+        auto distinct = static_cast<std::uint32_t>(distinct_);
+        for (std::size_t i = first; i < end; ++i) {
+            std::uint32_t const old = marks[keys[i]];
+            bool const fresh = old < base;
+            std::uint32_t const mark = fresh ? base + distinct : old;
+            marks[keys[i]] = mark;
+            firsts[distinct] = static_cast<std::uint32_t>(i);
+            distinct += fresh ? 1U : 0U;
+            places[i] = mark - base;
+        }
+        distinct_ = distinct;
+    }
+    last_used_ = base_ + static_cast<std::uint32_t>(distinct_);
+}
+
+void RowSharing::place_hashed(std::uint32_t const* keys, std::size_t first, std::size_t end) {
+    std::size_t const mask = std::bit_floor(marks_.size()) - 1;
     for (std::size_t i = first; i < end; ++i) {
-        std::uint32_t const key = keys[i];
-        std::size_t at = hashed_ ? (key * 0x9E3779B97F4A7C15ULL >> 32) & mask : key;
-        while (marks_[at] >= base_ && keys_[marks_[at] - base_] != key) at = (at + 1) & mask;
+        std::size_t at = (keys[i] * 0x9E3779B97F4A7C15ULL >> 32) & mask;
+        while (marks_[at] >= base_ && keys[firsts_[marks_[at] - base_]] != keys[i])
+            at = (at + 1) & mask;
         if (marks_[at] < base_) {
             marks_[at] = base_ + static_cast<std::uint32_t>(distinct_);
-            keys_[distinct_++] = key;
+            firsts_[distinct_++] = static_cast<std::uint32_t>(i);
         }
         places_[i] = marks_[at] - base_;
     }
-    last_used_ = base_ + static_cast<std::uint32_t>(distinct_);
 }
 
 bool RowSharing::find(std::uint32_t const* keys, std::size_t count, std::size_t bound,

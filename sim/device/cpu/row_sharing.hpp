@@ -22,22 +22,23 @@ class RowSharing {
   public:
     /// Finds the distinct among `keys` [count], each < bound, and returns true when reading every
     /// distinct row once is cheaper. The answer depends on the keys alone, so that a request's bits
-    /// depend on its own tokens only. After false, places and keys are meaningless.
+    /// depend on its own tokens only. After false, places and firsts are meaningless.
     bool find(std::uint32_t const* keys, std::size_t count, std::size_t bound,
               SharingCost const& cost);
 
-    /// [count]: the place of each token's key in keys().
+    /// [count]: the place of each token's key in firsts().
     [[nodiscard]] std::uint32_t const* places() const { return places_.data(); }
-    /// Distinct keys in the order of their first token.
-    [[nodiscard]] std::uint32_t const* keys() const { return keys_.data(); }
+    /// The first token of each distinct key, ascending.
+    [[nodiscard]] std::uint32_t const* firsts() const { return firsts_.data(); }
     [[nodiscard]] std::size_t distinct() const { return distinct_; }
 
   private:
     void prepare(std::size_t count, std::size_t bound);
     void place(std::uint32_t const* keys, std::size_t first, std::size_t end);
+    void place_hashed(std::uint32_t const* keys, std::size_t first, std::size_t end);
 
     AlignedVector<std::uint32_t> places_;
-    AlignedVector<std::uint32_t> keys_;
+    AlignedVector<std::uint32_t> firsts_;
     std::size_t distinct_ = 0;
     /// By key, or by hash of the key when there are too many: base_ + place; less = not in use, so
     /// that no list has to clear what the last one left.

@@ -25,8 +25,11 @@ void expect_places(RowSharing const& sharing, std::vector<std::uint32_t> const& 
     for (std::size_t i = 0; i < keys.size(); ++i) {
         std::uint32_t const place = sharing.places()[i];
         ASSERT_LE(place, next) << "places are given in the order of the first tokens";
-        if (place == next) ++next;
-        EXPECT_EQ(sharing.keys()[place], keys[i]);
+        if (place == next) {
+            EXPECT_EQ(sharing.firsts()[place], i);
+            ++next;
+        }
+        EXPECT_EQ(keys[sharing.firsts()[place]], keys[i]);
     }
     EXPECT_EQ(next, sharing.distinct());
 }
