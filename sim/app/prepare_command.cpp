@@ -24,11 +24,13 @@ std::string join(std::vector<std::uint64_t> const& values) {
 }
 
 void set_shape(model::SimShape const& shape, TensorFile& out) {
+    // Samples of SIM stay as they were, and the weights trained from them up to date.
+    if (shape.kind != model::ModelKind::sim) out.set("model", model::to_string(shape.kind));
     out.set("feature_dim", std::int64_t{shape.feature_dim});
     out.set("attention_dim", std::int64_t{shape.attention_dim});
     out.set("heads", std::int64_t{shape.heads});
     out.set("short_tokens", std::int64_t{shape.short_tokens});
-    out.set("search_dim", std::int64_t{shape.search_dim});
+    if (shape.search_width() > 0) out.set("search_dim", std::int64_t{shape.search_dim});
     out.set("top_k", std::int64_t{shape.top_k});
     out.set("max_tokens", std::int64_t{shape.max_tokens});
     out.set("context_dim", std::int64_t{shape.context_dim});

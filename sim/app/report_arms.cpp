@@ -4,20 +4,31 @@
 
 namespace ckvsim::app {
 
+namespace {
+
+std::string model_name(model::ModelKind kind) {
+    return kind == model::ModelKind::sim ? "SIM" : "TWIN";
+}
+
+}  // namespace
+
 void report_arms(RunContext& context) {
     double const catalogue = context.population->catalogue().items;
+    auto const& shape = context.spec.model;
     for (auto const& arm : context.spec.arms) {
         bool const collective = arm.strategy.kind == kv::StrategyKind::collective;
-        auto const refused = kv::refusal(arm.strategy, arm.weights);
+        auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
         Row(context.report.table("arms"))
             .set("arm", arm.name)
-            .set("model", std::string("SIM"))
+            .set("model", model_name(shape.kind))
             .set("weights", model::weights_stem(arm.weights))
             .set("strategy", kv::to_string(arm.strategy.kind))
             .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
             .set("value_type", kv::to_string(arm.strategy.value_type))
             .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
-            .set("search_keys", kv::to_string(arm.strategy.search_keys))
+            .set("search_keys", shape.search_width() == 0
+                                    ? std::string("-")
+                                    : kv::to_string(arm.strategy.search_keys))
             .set("scope", collective ? model::to_string(arm.weights.scope) : std::string("all"))
             .set("d_u", collective ? arm.weights.d_u : 0)
             .set("m", collective ? arm.weights.m : 0)

@@ -10,6 +10,21 @@
 
 namespace ckvsim::app {
 
+namespace {
+
+void require_model(config::Spec const& spec, std::string const& path,
+                   model::SimWeights const& weights) {
+    if (weights.shape.kind == spec.model.kind) return;
+    std::string const held = model::to_string(weights.shape.kind);
+    std::string const wanted = model::to_string(spec.model.kind);
+    throw DataError(path, 0,
+                    "holds weights of model '" + held + "', the spec's /model/kind is '" + wanted +
+                        "'. set /model/kind=" + held + ", or prepare and train '" + wanted +
+                        "' into another /files/weights_dir");
+}
+
+}  // namespace
+
 std::unique_ptr<workload::Population> make_population(config::Spec const& spec) {
     if (spec.workload.kind == config::WorkloadKind::synthetic) {
         return workload::make_synthetic(spec.workload.synthetic);
@@ -46,8 +61,9 @@ std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParam
     auto const path = config::weights_path(spec, variant, seed);
     auto& slot = weights_[path];
     if (!slot) {
-        slot = std::make_shared<model::SimWeights const>(
-            model::load_sim_weights(path, population->catalogue()));
+        auto loaded = model::load_sim_weights(path, population->catalogue());
+        require_model(spec, path, loaded);
+        slot = std::make_shared<model::SimWeights const>(std::move(loaded));
     }
     return slot;
 }

@@ -104,11 +104,15 @@ void check_arm(Checker& checker, Spec const& spec, std::size_t index) {
                         "\"" + arm.name + "\" already names arm " + std::to_string(other),
                         "arm names must differ");
     }
-    auto const refused = kv::refusal(arm.strategy, arm.weights);
+    auto const refused = kv::refusal(arm.strategy, arm.weights, spec.model.kind);
+    bool const keys = spec.model.kind == model::ModelKind::twin &&
+                      arm.strategy.search_keys == kv::SearchKeys::item_table;
     bool const width = collective && arm.strategy.kind == kv::StrategyKind::collective;
     checker.require(!refused,
-                    {at + (width ? "/strategy/index_bytes" : "/strategy/kind"),
-                     at + "/weights/variant", at + "/weights/m"},
+                    {at + (keys    ? "/strategy/search_keys"
+                           : width ? "/strategy/index_bytes"
+                                   : "/strategy/kind"),
+                     at + "/weights/variant", at + "/weights/m", "/model/kind"},
                     refused.value_or(""), "");
 }
 

@@ -11,9 +11,12 @@ using kv::Keying;
 using kv::SearchKeys;
 using kv::StrategyKind;
 using kv::ValueType;
+using model::ModelKind;
 using model::Scope;
 using model::Variant;
 
+constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
+                                                         {ModelKind::twin, "twin"}};
 constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"},
                                                          {Variant::full_silu, "full_silu"},
                                                          {Variant::collective, "collective"},
@@ -90,8 +93,8 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                .only_if = condition},
               strategy.index_bytes, {.only = {1, 2, 4}});
     v.choice<SearchKeys>({.name = "search_keys",
-                          .meaning = "where the long branch's search keys live: with each user's "
-                                     "tokens, or once per item",
+                          .meaning = "where the search keys of model sim live: with each user's "
+                                     "tokens, or once per item; twin has none",
                           .applies = collective,
                           .only_if = condition},
                          strategy.search_keys, kSearchKeys);
@@ -118,6 +121,11 @@ void describe_measure(KeyVisitor& v, ArmSpec& arm) {
 }  // namespace
 
 void describe_model(KeyVisitor& v, model::SimShape& shape) {
+    bool const known = v.choice<ModelKind>(
+        {.name = "kind",
+         .meaning = "the model (sim/model/sim.hpp): sim searches keys of their own, twin those that "
+                    "its long branch attends to"},
+        shape.kind, kModels);
     v.integer({.name = "feature_dim",
                .meaning = "width of one feature's embedding; d_e = features x feature_dim",
                .unit = "values"},
@@ -132,7 +140,11 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
                .meaning = "newest tokens that the short branch attends over",
                .unit = "tokens"},
               shape.short_tokens, {.low = 1, .high = 100'000});
-    v.integer({.name = "search_dim", .meaning = "width d_s of the search keys", .unit = "values"},
+    v.integer({.name = "search_dim",
+               .meaning = "width d_s of the search keys",
+               .unit = "values",
+               .applies = !known || shape.kind == ModelKind::sim,
+               .only_if = "kind = sim"},
               shape.search_dim, {.low = 1, .high = 4096});
     v.integer({.name = "top_k",
                .meaning = "tokens that the long branch selects; at most max_tokens",

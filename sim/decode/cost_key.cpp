@@ -8,6 +8,8 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
                      kv::StrategyParams const& strategy, std::uint32_t features) {
     using kv::StrategyKind;
     std::ostringstream key;
+    bool const searches_keys = shape.search_width() > 0;
+    if (shape.kind != model::ModelKind::sim) key << to_string(shape.kind) << '/';
     key << to_string(strategy.kind);
     bool const collective = strategy.kind == StrategyKind::collective;
     if (!collective && variant.variant != model::Variant::full)
@@ -19,12 +21,14 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         // says.
         bool const in_table = strategy.keying == kv::Keying::item ||
                               strategy.search_keys == kv::SearchKeys::item_table;
-        key << "/idx" << strategy.index_bytes << "/search=" << (in_table ? "item_table" : "stored")
-            << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
+        key << "/idx" << strategy.index_bytes;
+        if (searches_keys) key << "/search=" << (in_table ? "item_table" : "stored");
+        key << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
     }
     key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de"
-        << features * shape.feature_dim << "/s" << shape.short_tokens << "/ds" << shape.search_dim
-        << "/k" << shape.top_k << "/c" << shape.context_dim << "/t";
+        << features * shape.feature_dim << "/s" << shape.short_tokens;
+    if (searches_keys) key << "/ds" << shape.search_dim;
+    key << "/k" << shape.top_k << "/c" << shape.context_dim << "/t";
     for (std::size_t i = 0; i < shape.tower.size(); ++i)
         key << (i == 0 ? "" : "x") << shape.tower[i];
     return key.str();

@@ -23,7 +23,7 @@ class Formulas {
           layout_(shape, variant, strategy),
           d_(shape.attention_dim),
           d_e_(static_cast<double>(features) * shape.feature_dim),
-          d_s_(shape.search_dim),
+          d_s_(shape.search_width()),
           b_(kv::value_bytes(strategy.value_type)),
           recompute_(strategy.kind == StrategyKind::recompute) {
         work_.short_tokens = shape.short_tokens;
@@ -45,6 +45,7 @@ class Formulas {
                      work_.decode_bytes_per_short_token, work_.flops_per_short_token);
             add_site(model::long_site_is_collective(variant_), work_.decode_bytes_per_long_row,
                      work_.flops_per_long_row);
+            if (shape_.search_width() == 0) search_long_keys();
         }
         add_prefill();
         return work_;
@@ -82,7 +83,7 @@ class Formulas {
     }
 
     void add_search() {
-        work_.flops_per_token_candidate = 2.0 * d_s_;
+        work_.flops_per_token_candidate = 2.0 * (shape_.search_width() == 0 ? d_ : d_s_);
         if (!recompute_) {
             work_.decode_bytes_per_token += d_s_ * b_;
             return;
@@ -102,6 +103,16 @@ class Formulas {
         } else {
             bytes_per_row = 2.0 * d_ * b_;
         }
+    }
+
+    /// TWIN: K, one half of what a row of the long branch costs, moves from the rows to the tokens.
+    void search_long_keys() {
+        auto const move_half = [](double& rows, double& tokens) {
+            rows /= 2.0;
+            tokens += rows;
+        };
+        move_half(work_.decode_bytes_per_long_row, work_.decode_bytes_per_token);
+        move_half(work_.flops_per_long_row, work_.flops_per_token);
     }
 
     void add_prefill() {

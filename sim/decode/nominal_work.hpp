@@ -2,7 +2,7 @@
 // costs is charged for.
 //
 // Symbols: n tokens of the request, C candidates, d attention width, d_e embedding width, d_s
-// search width, b bytes of a stored value, s = min(n, short_tokens), l = min(n, top_k) rows that
+// search width (SIM), b bytes of a stored value, s = min(n, short_tokens), l = min(n, top_k) rows that
 // one candidate's long branch attends to, r = min(n, C l) distinct rows that a request's long
 // branch reads at most (candidates of a request share rows, and a row is read from memory once). A
 // multiply-add is two flops; exponentials, SiLU and comparisons are not counted.
@@ -16,6 +16,9 @@
 //   - Ids and candidates of a request travel with its launch (Platform::batch_overhead_ns).
 //   - Weights (projections, router, tower) are read once per batch.
 //   - recompute gathers a token's embedding once per request and keeps K and V on chip.
+//   - TWIN searches the long branch's K: K is read (recompute: made) for all n tokens and counted
+//     there, V for the r rows alone; a search costs 2 d flops per token and candidate, also where
+//     equal pool rows could share one product.
 #pragma once
 
 #include <algorithm>
@@ -43,12 +46,13 @@ struct NominalWork {
 
     // Decode, bytes: ids 4; search key d_s b or its embedding 4 d_e; K and V of a row as stored:
     // 2 d b, or codes 2 (index + d_u b) and two pool rows 2 (d - d_u) b.
-    double decode_bytes_per_token = 0.0;        ///< n: ids, search keys, embeddings of recompute
+    double decode_bytes_per_token = 0.0;  ///< n: ids, search keys (TWIN: K of the long branch),
+                                          ///< embeddings of recompute
     double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch
-    double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch
+    double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch (TWIN: V)
     double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
-    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s per (token,
-    // candidate); projections q, wo, search.wq per candidate; recompute's K, V and search keys.
+    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN: 2 d) per
+    // (token, candidate); projections q, wo, search.wq per candidate; recompute's K, V and search keys.
     double flops_per_token_candidate = 0.0;
     double flops_per_short_token_candidate = 0.0;
     double flops_per_long_row_candidate = 0.0;

@@ -20,7 +20,7 @@ constexpr std::size_t align_up(std::size_t bytes) {
 EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams const& variant,
                          StrategyParams const& strategy)
     : short_tokens_(shape.short_tokens) {
-    if (auto const reason = refusal(strategy, variant))
+    if (auto const reason = refusal(strategy, variant, shape.kind))
         throw InternalError("kv::EntryLayout: " + *reason);
     auto const set = [this](Section section, std::uint32_t bytes) {
         bytes_per_token_[index(section)] = bytes;
@@ -54,7 +54,7 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
     if (collective && strategy.search_keys == SearchKeys::item_table) {
         set(Section::ids, sizeof(ItemId));
     } else {
-        set(Section::search, shape.search_dim * value);
+        set(Section::search, shape.search_width() * value);
     }
 }
 

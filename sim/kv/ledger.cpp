@@ -41,12 +41,12 @@ class Ledger {
         add("tower", (floats + in + 1) * sizeof(float));
     }
 
-    /// wq and wo of both sites, both search maps, and per K/V side either w [d, d_e] or the user
+    /// wq and wo of both sites, SIM's two search maps, and per K/V side either w [d, d_e] or the user
     /// part [d_u, d_e].
     void add_projections() {
         if (!model::has_attention(variant_.variant)) return;
         std::size_t const d = shape_.attention_dim;
-        std::size_t floats = (4 * d + 2 * std::size_t{shape_.search_dim}) * d_e_;
+        std::size_t floats = (4 * d + 2 * std::size_t{shape_.search_width()}) * d_e_;
         for (bool const collective :
              {short_collective(), model::long_site_is_collective(variant_)}) {
             floats += 2 * (collective ? variant_.d_u : d) * d_e_;
@@ -84,7 +84,7 @@ class Ledger {
             strategy_.kind == StrategyKind::item_table ||
             (strategy_.kind == StrategyKind::collective &&
              (strategy_.keying == Keying::item || strategy_.search_keys == SearchKeys::item_table));
-        if (by_item) add("item_table.search", rows_ * shape_.search_dim * value_);
+        if (by_item) add("item_table.search", rows_ * shape_.search_width() * value_);
     }
 
     [[nodiscard]] bool short_collective() const { return variant_.variant == Variant::collective; }
@@ -113,7 +113,7 @@ std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
                                       StrategyParams const& strategy,
                                       workload::Catalogue const& catalogue,
                                       std::uint32_t context_vocabulary) {
-    if (auto const reason = refusal(strategy, variant))
+    if (auto const reason = refusal(strategy, variant, shape.kind))
         throw InternalError("kv::shared_bytes: " + *reason);
     Ledger ledger(shape, variant, strategy, catalogue);
     ledger.add_embeddings(catalogue, context_vocabulary);

@@ -38,7 +38,7 @@ std::string to_string(SearchKeys keys) {
 }
 
 std::optional<std::string> refusal(StrategyParams const& params,
-                                   model::VariantParams const& weights) {
+                                   model::VariantParams const& weights, model::ModelKind model) {
     std::string const strategy = to_string(params.kind);
     std::string const trained = to_string(weights.variant);
     if (!model::has_attention(weights.variant)) {
@@ -65,6 +65,10 @@ std::optional<std::string> refusal(StrategyParams const& params,
         return "index_bytes " + std::to_string(width) + " cannot hold pool index " +
                std::to_string(weights.m - 1) + " (the pool has m = " + std::to_string(weights.m) +
                " rows). use a wider index";
+    }
+    if (model == model::ModelKind::twin && params.search_keys == SearchKeys::item_table) {
+        return "strategy 'collective': search_keys 'item_table' means nothing to model 'twin' (its search reads the keys "
+               "of the long branch, there are no search keys). use 'stored'";
     }
     return std::nullopt;
 }

@@ -37,7 +37,7 @@ struct StrategyParams {
     ValueType value_type = ValueType::fp32;  ///< stored K/V, search keys and user part; pools too
     std::uint32_t index_bytes = 2;           ///< collective: 1, 2 or 4; must hold m - 1
     SearchKeys search_keys =
-        SearchKeys::stored;       ///< collective: where the long branch's search keys live
+        SearchKeys::stored;       ///< collective: where the search keys of SIM live
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
 
     bool operator==(StrategyParams const&) const = default;
@@ -46,7 +46,7 @@ struct StrategyParams {
 /// Why a strategy cannot serve a set of weights; nullopt = it applies. Example: `collective` on
 /// `full` weights.
 std::optional<std::string> refusal(StrategyParams const& params,
-                                   model::VariantParams const& weights);
+                                   model::VariantParams const& weights, model::ModelKind model);
 
 /// True when the strategy's scores equal full KV fp32 of the same weights (up to rounding).
 bool is_exact(StrategyParams const& params);
@@ -56,7 +56,7 @@ enum class Section : std::uint8_t {
     ids,  ///< u32 item ids, all tokens
     short_k,
     short_v,
-    search,
+    search,  ///< SIM only: TWIN searches long_k
     long_k,
     long_v,  ///< value type; [d] or [search_dim] per token
     short_k_index,

@@ -13,6 +13,8 @@
 namespace ckvsim::model {
 namespace {
 
+constexpr std::array<std::pair<ModelKind, char const*>, 2> kModelNames = {
+    {{ModelKind::sim, "sim"}, {ModelKind::twin, "twin"}}};
 constexpr std::array<std::pair<Variant, char const*>, 5> kVariantNames = {
     {{Variant::full, "full"},
      {Variant::full_silu, "full_silu"},
@@ -78,6 +80,13 @@ std::size_t floats_of(SiteWeights const& site) {
 
 }  // namespace
 
+std::string to_string(ModelKind kind) {
+    for (auto const& [value, name] : kModelNames) {
+        if (value == kind) return name;
+    }
+    throw InternalError("model::to_string: unknown model");
+}
+
 std::string to_string(Variant variant) {
     for (auto const& [value, name] : kVariantNames) {
         if (value == variant) return name;
@@ -86,6 +95,13 @@ std::string to_string(Variant variant) {
 }
 
 std::string to_string(Scope scope) { return scope == Scope::released ? "released" : "all"; }
+
+ModelKind model_kind_from(std::string const& name) {
+    for (auto const& [value, text] : kModelNames) {
+        if (name == text) return value;
+    }
+    throw InternalError("model::model_kind_from: unknown model '" + name + "' (known: sim, twin)");
+}
 
 Variant variant_from(std::string const& name) {
     for (auto const& [value, text] : kVariantNames) {
@@ -153,8 +169,9 @@ bool long_site_is_collective(VariantParams const& params) {
 }
 
 void check_shape(SimShape const& shape, VariantParams const& variant) {
-    validate(shape.feature_dim > 0 && shape.attention_dim > 0 && shape.search_dim > 0 &&
-                 shape.context_dim > 0,
+    bool const searches_keys = shape.kind == ModelKind::sim;
+    validate(shape.feature_dim > 0 && shape.attention_dim > 0 && shape.context_dim > 0 &&
+                 (!searches_keys || shape.search_dim > 0),
              "model: every width of SimShape must be positive");
     validate(shape.heads > 0 && shape.attention_dim % shape.heads == 0,
              "model: heads must divide attention_dim");
@@ -193,8 +210,8 @@ SimWeights random_sim_weights(SimShape const& shape, VariantParams const& varian
         weights.short_site = random_site(random, shape, variant, weights.d_e, collective);
         weights.long_site =
             random_site(random, shape, variant, weights.d_e, long_site_is_collective(variant));
-        weights.search_wq = random.matrix(shape.search_dim, weights.d_e);
-        weights.search_wk = random.matrix(shape.search_dim, weights.d_e);
+        weights.search_wq = random.matrix(shape.search_width(), weights.d_e);
+        weights.search_wk = random.matrix(shape.search_width(), weights.d_e);
     }
     std::uint32_t in = 3 * weights.d_e + shape.context_dim;
     std::vector<std::uint32_t> widths = shape.tower;

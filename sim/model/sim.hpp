@@ -1,14 +1,18 @@
-// SIM (Search-based Interest Model, soft search; Pi et al., CIKM 2020, arXiv 2006.05639): shapes
-// and weights.
+// The served models, shapes and weights: SIM (Search-based Interest Model, soft search; Pi et al.,
+// CIKM 2020, arXiv 2006.05639) and TWIN (Two-stage Interest Network; Chang et al., KDD 2023, arXiv
+// 2302.02352). They differ in the long branch's search alone.
 //
 // Forward pass, the contract between ckvsim-train (libtorch) and the serving kernels (device/):
 //   e(i)      = concat_f embed.<f>[feature_f(i)]                      [d_e], d_e = F * feature_dim
 //   tokens    = the last min(n, max_tokens) history items, oldest first
 //   short     = target attention over the last min(n, short_tokens) tokens (short_tokens = 49,
-//   FACTS section 0.3) long      = search: score_j = (search.wq e_c) . (search.wk e_j) over all
-//   tokens; the top_k highest
-//               (ties: the newer token first), target attention over them with the long.*
-//               projections
+//   FACTS section 0.3)
+//   long      = search over all tokens, target attention with the long.* projections over the top_k
+//               highest scores (ties: the newer token first)
+//   score_j   = SIM: (search.wq e_c) . (search.wk e_j), projections of the search's own
+//               TWIN: q . k_j = sum over heads of q_h . k_jh with the q and k of the long site: what
+//               is searched is what is attended to. One set of tokens for all heads, so that both
+//               models attend to equally many rows
 //   attention = per head h: softmax_j( q_h . k_jh / sqrt(d / H) ) v_jh, heads concatenated, then
 //   wo: [d] -> [d_e];
 //               no tokens -> zeros
@@ -27,12 +31,11 @@
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
 //   context_dim], short.{wq,wk,wv} [d, d_e], short.wo [d_e, d], long.{wq,wk,wv,wo} likewise,
-//   search.{wq,wk} [search_dim, d_e], <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]}
+//   search.{wq,wk} [search_dim, d_e] (SIM only), <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]}
 //   for collective sites (then no <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w [out, in],
 //   tower.<l>.b [out], the last with out = 1.
-// Attributes: format = "ckvsim-sim-1", variant, scope, seed, feature_dim, attention_dim, heads,
-// short_tokens,
-//   search_dim, top_k, max_tokens, context_dim, d_u, m, tower (comma-separated hidden widths),
+// Attributes: format = "ckvsim-sim-1", model ("sim" or "twin"; absent = sim), variant, scope, seed,
+//   feature_dim, attention_dim, heads, short_tokens, search_dim (SIM only), top_k, max_tokens, context_dim, d_u, m, tower (comma-separated hidden widths),
 //   catalogue_digest (hex), and free training facts with the prefix "train." (epochs, tune_auc,
 //   wall_s, ...).
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
@@ -52,6 +55,7 @@
 
 namespace ckvsim::model {
 
+enum class ModelKind : std::uint8_t { sim, twin };
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 /// Attention sites with pools.
 enum class Scope : std::uint8_t {
@@ -59,23 +63,31 @@ enum class Scope : std::uint8_t {
     all
 };  ///< released = short branch only, all = short and long K/V
 
+std::string to_string(ModelKind kind);
 std::string to_string(Variant variant);
 std::string to_string(Scope scope);
-Variant variant_from(std::string const& name);  ///< throws InternalError on an unknown name
+/// These throw InternalError on an unknown name.
+ModelKind model_kind_from(std::string const& name);
+Variant variant_from(std::string const& name);
 Scope scope_from(std::string const& name);
 
 /// Hyper-parameters that fix every shape.
 struct SimShape {
+    ModelKind kind = ModelKind::sim;
     std::uint32_t feature_dim = 16;    ///< width of one feature's embedding; d_e = F * feature_dim
     std::uint32_t attention_dim = 64;  ///< d
     std::uint32_t heads = 2;           ///< H, divides d
     std::uint32_t short_tokens = 49;
-    std::uint32_t search_dim = 16;  ///< d_s
+    std::uint32_t search_dim = 16;  ///< d_s; means nothing to TWIN
     std::uint32_t top_k = 20;
     std::uint32_t max_tokens = 200;  ///< longest history a request sees
     std::uint32_t context_dim = 4;
     std::vector<std::uint32_t> tower = {64, 32};
 
+    /// Width of the keys that a search of its own needs: 0 where it reads the long branch's K.
+    [[nodiscard]] std::uint32_t search_width() const {
+        return kind == ModelKind::sim ? search_dim : 0;
+    }
     bool operator==(SimShape const&) const = default;
 };
 
@@ -121,7 +133,7 @@ struct SimWeights {
     std::uint32_t context_vocabulary = 1;
     SiteWeights short_site;
     SiteWeights long_site;
-    std::vector<float> search_wq;  ///< [search_dim, d_e]
+    std::vector<float> search_wq;  ///< [search_width, d_e]
     std::vector<float> search_wk;
     struct Layer {
         std::uint32_t out = 0;

@@ -57,6 +57,7 @@ class Reader {
     }
 
     std::string const& text(std::string const& key) const { return file_.text(key); }
+    bool has(std::string const& key) const { return file_.attributes.contains(key); }
 
   private:
     TensorFile const& file_;
@@ -78,13 +79,25 @@ std::vector<std::uint32_t> parse_widths(Reader const& reader, std::string const&
     return widths;
 }
 
+/// Files from before there were two models name none.
+ModelKind read_kind(Reader const& reader) {
+    if (!reader.has("model")) return ModelKind::sim;
+    try {
+        return model_kind_from(reader.text("model"));
+    } catch (InternalError const&) {
+        reader.fail("attribute 'model' is '" + reader.text("model") +
+                    "' (known: sim, twin). read it with the version of ckvsim that wrote it");
+    }
+}
+
 SimShape read_shape(Reader const& reader) {
     SimShape shape;
+    shape.kind = read_kind(reader);
     shape.feature_dim = reader.count("feature_dim", 1);
     shape.attention_dim = reader.count("attention_dim", 1);
     shape.heads = reader.count("heads", 1);
     shape.short_tokens = reader.count("short_tokens", 1);
-    shape.search_dim = reader.count("search_dim", 1);
+    if (shape.kind == ModelKind::sim) shape.search_dim = reader.count("search_dim", 1);
     shape.top_k = reader.count("top_k", 1);
     shape.max_tokens = reader.count("max_tokens", 1);
     shape.context_dim = reader.count("context_dim", 1);
@@ -211,9 +224,10 @@ SimWeights sim_weights_from(TensorFile const& file, workload::Catalogue const& c
         weights.short_site = read_site(reader, "short", weights, collective);
         weights.long_site =
             read_site(reader, "long", weights, long_site_is_collective(weights.variant));
-        std::int64_t const d_s = weights.shape.search_dim;
-        weights.search_wq = reader.floats("search.wq", {d_s, weights.d_e});
-        weights.search_wk = reader.floats("search.wk", {d_s, weights.d_e});
+        if (std::int64_t const d_s = weights.shape.search_width(); d_s > 0) {
+            weights.search_wq = reader.floats("search.wq", {d_s, weights.d_e});
+            weights.search_wk = reader.floats("search.wk", {d_s, weights.d_e});
+        }
     }
     read_tower(reader, weights);
     return weights;

@@ -29,11 +29,13 @@ class Writer {
 
 void write_attributes(Writer& writer, SimWeights const& weights) {
     SimShape const& shape = weights.shape;
+    // SIM's files stay as they were before there was another model.
+    if (shape.kind != ModelKind::sim) writer.text("model", to_string(shape.kind));
     writer.count("feature_dim", shape.feature_dim);
     writer.count("attention_dim", shape.attention_dim);
     writer.count("heads", shape.heads);
     writer.count("short_tokens", shape.short_tokens);
-    writer.count("search_dim", shape.search_dim);
+    if (shape.search_width() > 0) writer.count("search_dim", shape.search_dim);
     writer.count("top_k", shape.top_k);
     writer.count("max_tokens", shape.max_tokens);
     writer.count("context_dim", shape.context_dim);
@@ -93,9 +95,10 @@ TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue cons
     if (has_attention(weights.variant.variant)) {
         write_site(writer, "short", weights.short_site, weights);
         write_site(writer, "long", weights.long_site, weights);
-        std::vector<std::int64_t> const search = {weights.shape.search_dim, weights.d_e};
-        writer.array("search.wq", weights.search_wq, search);
-        writer.array("search.wk", weights.search_wk, search);
+        if (std::uint32_t const d_s = weights.shape.search_width(); d_s > 0) {
+            writer.array("search.wq", weights.search_wq, {d_s, weights.d_e});
+            writer.array("search.wk", weights.search_wk, {d_s, weights.d_e});
+        }
     }
     for (std::size_t l = 0; l < weights.tower.size(); ++l) {
         SimWeights::Layer const& layer = weights.tower[l];

@@ -74,6 +74,13 @@ inline model::SimShape odd_shape() {
     return shape;
 }
 
+/// The same for TWIN.
+inline model::SimShape twin_of(model::SimShape shape) {
+    shape.kind = model::ModelKind::twin;
+    return shape;
+}
+
+/// Of SIM, then of TWIN.
 inline std::vector<model::SimShape> test_shapes() {
     model::SimShape one_head = tiny_shape();
     one_head.heads = 1;
@@ -81,8 +88,11 @@ inline std::vector<model::SimShape> test_shapes() {
     one_head.search_dim = 1;
     one_head.top_k = 1;
     one_head.short_tokens = 1;
-    return {tiny_shape(), even_shape(), odd_shape(), one_head};
+    std::vector<model::SimShape> shapes = {tiny_shape(), even_shape(), odd_shape(), one_head};
+    for (std::size_t i = 0; i < 4; ++i) shapes.push_back(twin_of(shapes[i]));
+    return shapes;
 }
+inline constexpr std::size_t kTestShapes = 8;
 
 /// Every (variant, strategy) pair that applies, over value types, index widths and key places.
 inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
@@ -90,7 +100,7 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
     using model::Variant;
     std::vector<BackendCase> cases;
     auto const add = [&](model::VariantParams const& variant, kv::StrategyParams const& strategy) {
-        std::string name = model::weights_stem(variant) + "/" + kv::to_string(strategy.kind) + "/" +
+        std::string name = model::to_string(shape.kind) + "/" + model::weights_stem(variant) + "/" + kv::to_string(strategy.kind) + "/" +
                            kv::to_string(strategy.value_type);
         if (strategy.kind == StrategyKind::collective) {
             name += "/" + kv::to_string(strategy.keying) + "/idx" +
@@ -126,6 +136,8 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
             for (auto const scope : {model::Scope::released, model::Scope::all}) {
                 for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
                     for (auto const keys : {kv::SearchKeys::stored, kv::SearchKeys::item_table}) {
+                        bool const has_keys = shape.search_width() > 0;
+                        if (!has_keys && keys == kv::SearchKeys::item_table) continue;
                         strategy.index_bytes = index_bytes;
                         strategy.keying = keying;
                         strategy.search_keys = keys;

@@ -82,6 +82,12 @@ Row ReferenceModel::side_row(model::SiteWeights const& site, model::SideWeights 
     return stored(std::move(row));
 }
 
+Row ReferenceModel::query(model::SiteWeights const& site, Row const& candidate) const {
+    Row q = multiply(site.wq, candidate);
+    if (site.silu) std::transform(q.begin(), q.end(), q.begin(), silu);
+    return q;
+}
+
 Row ReferenceModel::attention(model::SiteWeights const& site,
                               std::vector<std::uint32_t> const& k_indices,
                               std::vector<std::uint32_t> const& v_indices, Row const& candidate,
@@ -89,8 +95,7 @@ Row ReferenceModel::attention(model::SiteWeights const& site,
     if (tokens.empty()) return Row(weights_.d_e, 0.0);
     std::size_t const d = weights_.shape.attention_dim;
     std::size_t const head_dim = d / weights_.shape.heads;
-    Row q = multiply(site.wq, candidate);
-    if (site.silu) std::transform(q.begin(), q.end(), q.begin(), silu);
+    Row const q = query(site, candidate);
     std::vector<Row> k;
     std::vector<Row> v;
     for (ItemId const item : tokens) {
@@ -116,11 +121,15 @@ Row ReferenceModel::attention(model::SiteWeights const& site,
 
 void ReferenceModel::search(std::span<ItemId const> tokens, Row const& candidate,
                             ReferenceResult& result) const {
-    Row const query = multiply(weights_.search_wq, candidate);
+    bool const twin = weights_.shape.kind == model::ModelKind::twin;
+    model::SiteWeights const& site = weights_.long_site;
+    Row const q = twin ? query(site, candidate) : multiply(weights_.search_wq, candidate);
     Row scores;
     for (ItemId const item : tokens) {
-        Row const key = stored(multiply(weights_.search_wk, embedding(item)));
-        scores.push_back(dot(query.data(), key.data(), key.size()));
+        Row const key = twin ? side_row(site, site.k, options_.indices.long_k, item)
+                             : stored(multiply(weights_.search_wk, embedding(item)));
+        scores.push_back(dot(q.data(), key.data(), key.size()));
+        result.largest_score = std::max(result.largest_score, std::abs(scores.back()));
     }
     std::vector<std::uint32_t> order(tokens.size());
     std::iota(order.begin(), order.end(), 0U);

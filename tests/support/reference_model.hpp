@@ -19,6 +19,7 @@ struct ReferenceResult {
     std::vector<std::uint32_t> top_k;  ///< positions in the token list, ascending
     double top_k_gap = 0.0;  ///< lowest chosen minus highest other search score; infinite when all
                              ///< are chosen
+    double largest_score = 0.0;  ///< magnitude of the search scores, to judge the gap by
 };
 
 /// Pool rows chosen instead of the router's, per item [V+1]; empty = the router's arg-max.
@@ -59,6 +60,7 @@ class ReferenceModel {
                                 std::vector<ItemId> const& tokens) const;
     void search(std::span<ItemId const> tokens, Row const& candidate,
                 ReferenceResult& result) const;
+    [[nodiscard]] Row query(model::SiteWeights const& site, Row const& candidate) const;
     [[nodiscard]] Row mean(std::span<ItemId const> tokens) const;
     [[nodiscard]] double tower(Row row) const;
 

@@ -28,14 +28,14 @@ HWY_INLINE void search_queries(SearchCall const& call, std::size_t c) {
         Key const* rows[kTokenBlock];
         for (std::size_t t = 0; t < kTokenBlock; ++t) {
             std::size_t const token = std::min(first + t, call.tokens - 1);
-            rows[t] = keys + (call.ids != nullptr ? call.ids[token] : token) * call.width;
+            rows[t] = keys + (call.ids != nullptr ? call.ids[token] : token) * call.key_step;
         }
         if (call.ids != nullptr) {
             // Far enough ahead to hide the memory latency of keys that lie scattered in a table.
             constexpr std::size_t kAhead = 32;
             std::size_t const end = std::min(first + kAhead + kTokenBlock, call.tokens);
             for (std::size_t t = first + kAhead; t < end; ++t) {
-                auto const* key = reinterpret_cast<char const*>(keys + call.ids[t] * call.width);
+                auto const* key = reinterpret_cast<char const*>(keys + call.ids[t] * call.key_step);
                 for (std::size_t b = 0; b < call.width * sizeof(Key); b += kLineBytes)
                     hwy::Prefetch(key + b);
             }

@@ -73,12 +73,13 @@ void attend_values(AttentionCall const& call, float* weights);
 void softmax_in_place(float* scores, std::size_t tokens, float scale);
 
 /// Scores of `count` queries [width] against the search keys of all tokens. Key t starts at element
-/// ids[t] * width of `keys`, or t * width when ids is null.
+/// ids[t] * key_step of `keys`, or t * key_step when ids is null.
 struct SearchCall {
     float const* q = nullptr;
     std::size_t q_step = 0;
     std::size_t count = 0;
     std::size_t width = 0;
+    std::size_t key_step = 0;
     kv::ValueType key_type = kv::ValueType::fp32;
     void const* keys = nullptr;
     std::uint32_t const* ids = nullptr;

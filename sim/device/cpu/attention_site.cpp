@@ -117,9 +117,10 @@ std::byte const* AttentionSite::row(SideTables const& side, SiteScratch const& s
     return scratch.view->section(side.values) + position * row_bytes_;
 }
 
-void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch) const {
+void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch,
+                              std::size_t sides) const {
     if (!scratch.made) return;
-    for (std::size_t which = 0; which < 2; ++which) {
+    for (std::size_t which = 0; which < sides; ++which) {
         SideTables const& tables = side(which);
         std::uint32_t const first = scratch.used[which];
         scratch.missing.clear();

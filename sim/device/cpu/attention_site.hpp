@@ -31,6 +31,18 @@ struct TokenList {
     }
 };
 
+/// Memory of a search over a site's K, reused from request to request.
+struct KeySearchScratch {
+    SearchCall call;  ///< keys, key_type, ids, tokens of the request; of codes: distinct pool rows
+    std::size_t tokens = 0;
+    // Codes only.
+    std::vector<std::uint32_t> places;  ///< by pool row: its place in `rows`, or none
+    AlignedVector<std::uint32_t> rows;  ///< distinct pool rows of the tokens
+    AlignedVector<std::uint32_t> token_places;  ///< [padded(tokens)] into `rows`
+    AlignedVector<float> users;                 ///< [d_u, padded(tokens)]
+    AlignedVector<float> row_scores;
+};
+
 /// Memory of one site, reused from request to request.
 struct SiteScratch {
     EntryView const* view = nullptr;
@@ -54,6 +66,7 @@ struct SiteScratch {
     AlignedVector<float> out;
     AlignedVector<float> output;
     CellScratch cells;
+    KeySearchScratch searched;
 };
 
 /// Token lists of a request: one for all candidates, or one each.
@@ -76,7 +89,8 @@ class AttentionSite {
                  SiteScratch& scratch) const;
     /// Makes rows that the strategy does not keep as they are used (conversion from fp16,
     /// projection). Call for every token that attend() will see, best for many candidates at once.
-    void make_rows(TokenList const& list, SiteScratch& scratch) const;
+    /// `sides` = 1 makes K alone.
+    void make_rows(TokenList const& list, SiteScratch& scratch, std::size_t sides = 2) const;
     /// Queries [first, first + count) of scratch.q over the listed tokens, to scratch.out.
     void attend_to(TokenList const& list, std::size_t first, std::size_t count,
                    SiteScratch& scratch) const;
@@ -84,6 +98,12 @@ class AttentionSite {
     /// requests before V of any: each pool then stays in a cache. The same bits.
     void read_keys(TokenList const& list, std::size_t count, SiteScratch& scratch) const;
     void read_values(SiteScratch& scratch) const;
+    /// Makes K of the first `tokens` tokens ready to be searched; after begin().
+    void begin_search(std::uint32_t tokens, SiteScratch& scratch) const;
+    /// q . k summed over heads, queries [first, first + count) of scratch.q against all tokens of
+    /// the search: scores [count, step], step >= padded(tokens).
+    void score_keys(std::size_t first, std::size_t count, float* scores, std::size_t step,
+                    SiteScratch& scratch) const;
     /// wo: scratch.out of `count` candidates -> features [d_e], row step in floats.
     void write(std::size_t count, float* features, std::size_t step, SiteScratch& scratch) const;
     /// Bytes of wq and wo.
@@ -105,6 +125,7 @@ class AttentionSite {
                                       SiteScratch& scratch) const;
     [[nodiscard]] AttentionCall make_call(TokenList const& list, std::size_t first,
                                           std::size_t count, SiteScratch& scratch) const;
+    void find_distinct_rows(std::uint32_t tokens, SiteScratch& scratch) const;
     void find_users(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
     [[nodiscard]] SideTables const& side(std::size_t which) const {
         return which == 0 ? tables_.k : tables_.v;

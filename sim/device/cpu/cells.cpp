@@ -42,7 +42,7 @@ CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
              Section::long_k_user, 2, list(&ForcedIndices::long_k));
     add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
              Section::long_v_user, 3, list(&ForcedIndices::long_v));
-    map(Section::search).matrix = PackedMatrix(w.search_wk, w.shape.search_dim, w.d_e);
+    map(Section::search).matrix = PackedMatrix(w.search_wk, w.shape.search_width(), w.d_e);
 }
 
 void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights const& side,

@@ -31,7 +31,7 @@ std::shared_ptr<model::SimWeights const> checked(std::shared_ptr<model::SimWeigh
     validate(weights != nullptr, "device/cpu: no weights");
     validate(weights->items == catalogue.items,
              "device/cpu: weights and catalogue have different numbers of items");
-    if (auto const reason = kv::refusal(strategy, weights->variant))
+    if (auto const reason = kv::refusal(strategy, weights->variant, weights->shape.kind))
         throw InternalError("device/cpu: " + *reason);
     return weights;
 }

@@ -27,7 +27,7 @@ HistoryReader::HistoryReader(model::SimWeights const& weights, kv::EntryLayout c
       layout_(layout),
       short_site_(weights, weights.short_site, tables.short_site, maker, strategy),
       long_site_(weights, weights.long_site, tables.long_site, maker, strategy),
-      search_(weights, tables, maker, strategy) {}
+      search_(weights, tables, maker, strategy, long_site_) {}
 
 void HistoryReader::read(decode::ScoreRequest const& request, float* features, std::size_t step,
                          HistoryScratch& scratch) const {
@@ -38,7 +38,8 @@ void HistoryReader::read(decode::ScoreRequest const& request, float* features, s
     short_site_.make_rows(recent_tokens, scratch.short_site);
     bool const one_list = request.count <= 1 || chooses_all(request);
     long_site_.begin(view, 0, view.tokens, one_list ? Lists::one : Lists::many, scratch.long_site);
-    if (request.forced_top_k == nullptr) search_.begin(view, request.count, scratch.search);
+    if (request.forced_top_k == nullptr)
+        search_.begin(view, request.count, scratch.search, scratch.long_site);
     for (std::size_t first = 0; first < request.count; first += kCandidateBlock) {
         std::size_t const count = std::min<std::size_t>(kCandidateBlock, request.count - first);
         float* rows = features + first * step;
@@ -57,7 +58,7 @@ void HistoryReader::choose(decode::ScoreRequest const& request, std::size_t firs
     scratch.sizes.resize(kCandidateBlock);
     if (request.forced_top_k == nullptr) {
         search_.search(embeddings, step, count, scratch.chosen.data(), scratch.sizes.data(),
-                       scratch.search);
+                       scratch.search, scratch.long_site);
         return;
     }
     for (std::size_t c = 0; c < count; ++c) {
@@ -141,7 +142,8 @@ void HistoryReader::read_batch(std::span<decode::ScoreRequest const> requests,
         decode::ScoreRequest const& request = requests[i];
         HistoryScratch& own = scratch.requests[i];
         long_site_.begin(scratch.views[i], 0, request.entry.tokens, Lists::one, own.long_site);
-        if (request.forced_top_k == nullptr) search_.begin(scratch.views[i], 1, own.search);
+        if (request.forced_top_k == nullptr)
+            search_.begin(scratch.views[i], 1, own.search, own.long_site);
         long_site_.project(features[i], step, 1, own.long_site);
         TokenList const list = choose_one(request, features[i], step, own);
         long_site_.make_rows(list, own.long_site);

@@ -24,10 +24,12 @@ struct BatchScratch {
     std::deque<HistoryScratch> requests;
 };
 
-/// Immutable after construction; thread-safe. For variants with attention. Keeps references to
-/// tables and maker.
+/// Immutable after construction and in place (its parts refer to each other); thread-safe. For
+/// variants with attention. Keeps references to tables and maker.
 class HistoryReader {
   public:
+    HistoryReader(HistoryReader const&) = delete;
+    HistoryReader& operator=(HistoryReader const&) = delete;
     HistoryReader(model::SimWeights const& weights, kv::EntryLayout const& layout,
                   SharedTables const& tables, CellMaker const& maker,
                   kv::StrategyParams const& strategy);

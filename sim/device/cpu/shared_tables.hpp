@@ -37,7 +37,8 @@ struct SharedTables {
 
     SiteTables short_site;
     SiteTables long_site;
-    AlignedVector<std::byte> search;  ///< [V+1, search_dim]; empty when entries hold the keys
+    AlignedVector<std::byte> search;  ///< [V+1, search_dim]; empty when entries hold the keys,
+                                      ///< or there are none
 
     /// Bytes allocated under the names of kv::shared_bytes ("short.k.pool",
     /// "item_table.search", ...); 0 for a name that is not a table.

@@ -12,21 +12,33 @@ constexpr std::size_t kSearchBlock = 4;
 }  // namespace
 
 TokenSearch::TokenSearch(model::SimWeights const& weights, SharedTables const& tables,
-                         CellMaker const& maker, kv::StrategyParams const& strategy)
-    : table_(tables.search),
+                         CellMaker const& maker, kv::StrategyParams const& strategy,
+                         AttentionSite const& long_site)
+    : searched_(weights.shape.search_width() == 0 ? &long_site : nullptr),
+      table_(tables.search),
       maker_(maker),
       value_type_(strategy.value_type),
       projected_(strategy.kind == kv::StrategyKind::recompute),
       top_k_(weights.shape.top_k),
-      wq_(weights.search_wq, weights.shape.search_dim, weights.d_e) {}
+      wq_(weights.search_wq, weights.shape.search_width(), weights.d_e) {}
 
-void TokenSearch::begin(EntryView const& view, std::uint32_t candidates,
-                        SearchScratch& scratch) const {
-    SearchCall& call = scratch.call;
-    call = {};
-    call.width = wq_.out;
-    call.tokens = view.tokens;
+void TokenSearch::begin(EntryView const& view, std::uint32_t candidates, SearchScratch& scratch,
+                        SiteScratch& long_site) const {
+    scratch.call = {};
+    scratch.call.tokens = view.tokens;
     if (view.tokens <= top_k_) return;  // every token is chosen
+    if (searched_ != nullptr) {
+        searched_->begin_search(view.tokens, long_site);
+    } else {
+        begin_own_keys(view, candidates, scratch);
+    }
+}
+
+void TokenSearch::begin_own_keys(EntryView const& view, std::uint32_t candidates,
+                                 SearchScratch& scratch) const {
+    SearchCall& call = scratch.call;
+    call.width = wq_.out;
+    call.key_step = wq_.out;
     call.key_type = value_type_;
     bool const by_item = !table_.empty();
     call.keys = by_item ? table_.data() : view.section(kv::Section::search);
@@ -58,20 +70,27 @@ void TokenSearch::begin(EntryView const& view, std::uint32_t candidates,
 }
 
 void TokenSearch::search(float const* embeddings, std::size_t step, std::size_t count,
-                         std::uint32_t* positions, std::uint32_t* sizes,
-                         SearchScratch& scratch) const {
+                         std::uint32_t* positions, std::uint32_t* sizes, SearchScratch& scratch,
+                         SiteScratch& long_site) const {
     SearchCall call = scratch.call;
-    float* q = reserve_elements(scratch.q, count * wq_.stride);
-    multiply(embeddings, step, count, wq_, q, wq_.stride);
-    call.q_step = wq_.stride;
+    float* q = nullptr;
+    if (searched_ == nullptr) {
+        q = reserve_elements(scratch.q, count * wq_.stride);
+        multiply(embeddings, step, count, wq_, q, wq_.stride);
+        call.q_step = wq_.stride;
+    }
     call.scores_step = padded(call.tokens);
     call.scores = reserve_elements(scratch.scores, kSearchBlock * call.scores_step);
     auto* order = reserve_elements(scratch.order, selection_scratch(call.tokens));
     auto* places = reserve_elements(scratch.places, selection_scratch(call.tokens));
     for (std::size_t first = 0; first < count; first += kSearchBlock) {
-        call.q = q + first * wq_.stride;
         call.count = std::min(kSearchBlock, count - first);
-        search_scores(call);
+        if (searched_ != nullptr) {
+            searched_->score_keys(first, call.count, call.scores, call.scores_step, long_site);
+        } else {
+            call.q = q + first * wq_.stride;
+            search_scores(call);
+        }
         for (std::size_t c = 0; c < call.count; ++c) {
             sizes[first + c] = select_top(call.scores + c * call.scores_step, call.tokens, top_k_,
                                           order, places, positions + (first + c) * top_k_);

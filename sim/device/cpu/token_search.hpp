@@ -18,22 +18,31 @@ struct SearchScratch {
     CellScratch cells;
 };
 
-/// Immutable after construction; thread-safe. Keeps references to tables and maker.
+/// SIM searches keys of their own, TWIN the K of the long site with the site's queries. Immutable
+/// after construction; thread-safe. Keeps references to tables, maker and site.
 class TokenSearch {
   public:
     TokenSearch(model::SimWeights const& weights, SharedTables const& tables,
-                CellMaker const& maker, kv::StrategyParams const& strategy);
+                CellMaker const& maker, kv::StrategyParams const& strategy,
+                AttentionSite const& long_site);
 
-    /// Starts a request: makes the keys ready for `candidates` candidates.
-    void begin(EntryView const& view, std::uint32_t candidates, SearchScratch& scratch) const;
-    /// Top k of `count` candidates given by their embeddings [d_e] (row step in floats): positions
-    /// [count, top_k] ascending, sizes [count].
+    /// Starts a request, after the long site's begin(): makes the keys ready for `candidates`
+    /// candidates.
+    void begin(EntryView const& view, std::uint32_t candidates, SearchScratch& scratch,
+               SiteScratch& long_site) const;
+    /// Top k of `count` candidates given by their embeddings [d_e] (row step in floats), which the
+    /// long site has projected: positions [count, top_k] ascending, sizes [count].
     void search(float const* embeddings, std::size_t step, std::size_t count,
-                std::uint32_t* positions, std::uint32_t* sizes, SearchScratch& scratch) const;
+                std::uint32_t* positions, std::uint32_t* sizes, SearchScratch& scratch,
+                SiteScratch& long_site) const;
     /// Bytes of the candidates' search projection.
     [[nodiscard]] std::size_t bytes() const { return wq_.bytes(); }
 
   private:
+    void begin_own_keys(EntryView const& view, std::uint32_t candidates,
+                        SearchScratch& scratch) const;
+
+    AttentionSite const* searched_ = nullptr;  ///< TWIN: the site whose K is searched
     AlignedVector<std::byte> const& table_;
     CellMaker const& maker_;
     kv::ValueType value_type_;

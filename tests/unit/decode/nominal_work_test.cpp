@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "decode/cost_key.hpp"
+
 namespace ckvsim::decode {
 namespace {
 
@@ -92,6 +94,49 @@ TEST(NominalWork, WhoStoresIdsReadsIdsAndRecomputeProjectsAgain) {
     EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
     EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - full.decode(1000, 1).flops,
                      1000.0 * 2 * 32 * 192 + (49 + 50) * 4.0 * 256 * 192);
+}
+
+model::SimShape twin_shape() {
+    auto shape = paper_shape();
+    shape.kind = model::ModelKind::twin;
+    return shape;
+}
+
+TEST(NominalWork, TwinReadsTheKeysOfAllTokensAndTheValuesOfTheChosen) {
+    using kv::StrategyKind;
+    auto const full = nominal_work(twin_shape(), {}, strategy(StrategyKind::full), kFeatures);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).bytes, 4.0 * 256 * (49 * 2 + 1000 + 50));
+    EXPECT_DOUBLE_EQ(full.decode(1000, 512).bytes, 4.0 * 256 * (49 * 2 + 1000 + 1000));
+    // Not more than top_k tokens: nothing is read twice, nothing left out.
+    EXPECT_DOUBLE_EQ(full.decode(50, 1).bytes, 4.0 * 256 * 2 * (49 + 50));
+    double const attention = 4.0 * 256 * (49 + 50);
+    double const projections = 2.0 * (2 * 2 * 256 * 192);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).flops, attention + 2.0 * 256 * 1000 + projections);
+    EXPECT_DOUBLE_EQ(full.prefill(1000).flops, (49 + 1000) * 4.0 * 256 * 192);
+    auto const again = nominal_work(twin_shape(), {}, strategy(StrategyKind::recompute), kFeatures);
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
+    // K and V of the short branch, K of all tokens, V of the chosen.
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - full.decode(1000, 1).flops,
+                     (49 * 2 + 1000 + 50) * 2.0 * 256 * 192);
+}
+
+TEST(NominalWork, TwinSearchesCodesAndTheirPoolRows) {
+    auto const work =
+        nominal_work(twin_shape(), collective(1, 500, model::Scope::all),
+                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), kFeatures);
+    double const side = (2 + 1 * 2) + 255 * 2;
+    EXPECT_DOUBLE_EQ(work.decode(1000, 1).bytes, side * (49 * 2 + 1000 + 50));
+}
+
+TEST(CostKey, NamesTheModelAndNoSearchOfTwin) {
+    auto const arm = strategy(kv::StrategyKind::collective, kv::ValueType::fp16);
+    auto const variant = collective(1, 512, model::Scope::all);
+    EXPECT_EQ(cost_key(paper_shape(), variant, arm, kFeatures),
+              "collective/user_token/fp16/idx2/search=stored/scope=all/du1/m512/d256/h1/de192/s49/"
+              "ds32/k50/c4/t128");
+    EXPECT_EQ(cost_key(twin_shape(), variant, arm, kFeatures),
+              "twin/collective/user_token/fp16/idx2/scope=all/du1/m512/d256/h1/de192/s49/k50/c4/"
+              "t128");
 }
 
 TEST(NominalWork, ControlsWithoutAttentionReadEmbeddingsOrNothing) {

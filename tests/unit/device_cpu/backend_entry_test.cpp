@@ -36,7 +36,8 @@ class GuardedEntry {
 
 std::vector<BackendCase> all_cases() {
     std::vector<BackendCase> all;
-    for (auto const& shape : {test::tiny_shape(), test::odd_shape()}) {
+    for (auto const& shape :
+         {test::tiny_shape(), test::odd_shape(), test::twin_of(test::tiny_shape())}) {
         auto const cases = test::backend_cases(shape);
         all.insert(all.end(), cases.begin(), cases.end());
     }
@@ -133,7 +134,8 @@ TEST(Entry, EveryStrategySeesThePresentTokenOrder) {
 
 TEST(SharedBytes, NamesAreThePredictedOnesAndSizesArePredictionPlusPadding) {
     auto const catalogue = test::small_catalogue(kItems);
-    for (auto const& shape : {test::even_shape(), test::odd_shape()}) {
+    for (auto const& shape :
+         {test::even_shape(), test::odd_shape(), test::twin_of(test::odd_shape())}) {
         for (BackendCase const& c : test::backend_cases(shape)) {
             SCOPED_TRACE(c.name);
             auto const weights = test::case_weights(c, catalogue);

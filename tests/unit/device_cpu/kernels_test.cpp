@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "device/cpu/attention.hpp"
+#include "device/cpu/code_scores.hpp"
 #include "every_target.hpp"
 #include "reference_model.hpp"
 
@@ -163,7 +164,8 @@ TEST_P(Kernels, SearchScoresMatchDoublePrecision) {
             for (bool const halves : {false, true}) {
                 for (bool const by_id : {false, true}) {
                     std::size_t const table = by_id ? 30 : tokens;
-                    auto const keys = random_floats(table * width, width);
+                    std::size_t const key_step = width + (tokens % 2) * 3;
+                    auto const keys = random_floats(table * key_step, width);
                     std::vector<std::uint16_t> bits(keys.size());
                     to_half(keys.data(), keys.size(), bits.data());
                     std::vector<std::uint32_t> ids(tokens);
@@ -177,6 +179,7 @@ TEST_P(Kernels, SearchScoresMatchDoublePrecision) {
                     call.q_step = width;
                     call.count = count;
                     call.width = width;
+                    call.key_step = key_step;
                     call.key_type = halves ? kv::ValueType::fp16 : kv::ValueType::fp32;
                     call.keys = halves ? static_cast<void const*>(bits.data())
                                        : static_cast<void const*>(keys.data());
@@ -191,13 +194,45 @@ TEST_P(Kernels, SearchScoresMatchDoublePrecision) {
                             std::size_t const row = by_id ? ids[t] : t;
                             double sum = 0.0;
                             for (std::size_t i = 0; i < width; ++i) {
-                                double const key = keys[row * width + i];
+                                double const key = keys[row * key_step + i];
                                 sum += q[c * width + i] * (halves ? test::round_to_half(key) : key);
                             }
                             EXPECT_NEAR(scores[c * padded(tokens) + t], sum, 1e-5);
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+TEST_P(Kernels, CodeScoresAddTheTokensOwnPart) {
+    for (std::size_t const tokens : {1U, 15U, 16U, 17U, 100U}) {
+        for (std::size_t const user_dims : {0U, 1U, 3U}) {
+            std::size_t const rows = 5;
+            std::size_t const step = padded(tokens);
+            auto const row_scores = random_floats(rows, 1);
+            auto const q = random_floats(user_dims, 2);
+            auto const user = random_floats(user_dims * step, 3);
+            std::vector<std::uint32_t> places(step, 0);
+            for (std::size_t t = 0; t < tokens; ++t)
+                places[t] = static_cast<std::uint32_t>((t * 7) % rows);
+            std::vector<float> scores(step + 1, kPoison);
+            CodeScores call;
+            call.row_scores = row_scores.data();
+            call.places = places.data();
+            call.tokens = tokens;
+            call.q = q.data();
+            call.user = user.data();
+            call.user_dims = user_dims;
+            call.scores = scores.data();
+            code_scores(call);
+            EXPECT_EQ(scores.back(), kPoison);
+            for (std::size_t t = 0; t < tokens; ++t) {
+                double sum = row_scores[places[t]];
+                for (std::size_t u = 0; u < user_dims; ++u)
+                    sum += double{q[u]} * user[u * step + t];
+                EXPECT_NEAR(scores[t], sum, 1e-5) << t << " of " << tokens;
             }
         }
     }

@@ -89,6 +89,25 @@ TEST(EntryLayout, CollectivePerUserToken) {
         << "no user part at d_u = 0";
 }
 
+TEST(EntryLayout, TwinKeepsNoSearchKeys) {
+    model::SimShape twin = shape();
+    twin.kind = model::ModelKind::twin;
+    auto const bytes = [&](VariantParams const& v, StrategyParams const& s) {
+        EntryLayout const layout(twin, v, s);
+        EXPECT_FALSE(layout.has(Section::search));
+        return layout.payload_bytes(kLong);
+    };
+    EXPECT_EQ(bytes({}, strategy(StrategyKind::full)), (kShort + kLong) * 2 * 256 * 4);
+    EXPECT_EQ(bytes({}, strategy(StrategyKind::item_table)), 4 * kLong);
+    auto const pooled = strategy(StrategyKind::collective);
+    EXPECT_EQ(bytes(collective(1, 1000, Scope::all), pooled), (kShort + kLong) * 2 * (2 + 4));
+    EXPECT_EQ(bytes(collective(1, 1000, Scope::released), pooled),
+              kShort * 2 * (2 + 4) + kLong * 2 * 256 * 4);
+    auto table = pooled;
+    table.search_keys = SearchKeys::item_table;
+    EXPECT_THROW(EntryLayout(twin, collective(1, 1000, Scope::all), table), InternalError);
+}
+
 /// Every layout the strategies can make.
 std::vector<std::pair<VariantParams, StrategyParams>> all_layouts() {
     std::vector<std::pair<VariantParams, StrategyParams>> layouts;

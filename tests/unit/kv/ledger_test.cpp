@@ -10,6 +10,7 @@
 namespace ckvsim::kv {
 namespace {
 
+using model::ModelKind;
 using model::Scope;
 using model::Variant;
 using model::VariantParams;
@@ -44,9 +45,12 @@ VariantParams collective(Scope scope, std::uint32_t d_u = 2, std::uint32_t m = 5
     return v;
 }
 
-std::map<std::string, std::size_t> shared(VariantParams const& v, StrategyParams const& s) {
+std::map<std::string, std::size_t> shared(VariantParams const& v, StrategyParams const& s,
+                                          ModelKind model = ModelKind::sim) {
     std::map<std::string, std::size_t> parts;
-    for (auto const& part : shared_bytes(shape(), v, s, catalogue(), 5)) {
+    model::SimShape of_model = shape();
+    of_model.kind = model;
+    for (auto const& part : shared_bytes(of_model, v, s, catalogue(), 5)) {
         EXPECT_TRUE(parts.emplace(part.what, part.bytes).second) << part.what << " twice";
         EXPECT_GT(part.bytes, 0U);
     }
@@ -120,6 +124,20 @@ TEST(SharedBytes, CollectivePerItemMovesTheCodesIntoATable) {
     EXPECT_EQ(parts.at("item_table.search"), 100U * 4 * 2);
 }
 
+TEST(SharedBytes, TwinHasNothingOfASearch) {
+    std::map<std::string, std::size_t> const expected = {
+        {"embeddings", kEmbeddings},         {"tower", kTower},
+        {"projections", 2 * 4 * 32 * 16 * 4}, {"item_table.short.k", 100 * 32 * 4},
+        {"item_table.short.v", 100 * 32 * 4}, {"item_table.long.k", 100 * 32 * 4},
+        {"item_table.long.v", 100 * 32 * 4}};
+    EXPECT_EQ(shared({}, of(StrategyKind::item_table), ModelKind::twin), expected);
+    auto by_item = of(StrategyKind::collective);
+    by_item.keying = Keying::item;
+    auto const parts = shared(collective(Scope::all), by_item, ModelKind::twin);
+    EXPECT_FALSE(parts.contains("item_table.search"));
+    EXPECT_EQ(parts.at("projections"), (2U * 2 * 32 * 16 + 2 * 2 * 2 * 16) * 4);
+}
+
 TEST(SharedBytes, ControlsWithoutAttentionHaveNoProjections) {
     VariantParams none;
     none.variant = Variant::no_history;
@@ -152,6 +170,17 @@ TEST(Ratios, TheRealOneCountsEveryStoredByte) {
     EXPECT_DOUBLE_EQ(ratios_at(1).real, mine / full);
     EXPECT_GT(ratios_at(1).real, ratios_at(1).paper) << "search keys are not compressed";
     EXPECT_LT(ratios_at(1, ValueType::fp16).real, ratios_at(1).real);
+}
+
+TEST(Ratios, OfTwinHaveNoSearchKeysLeft) {
+    model::SimShape s = shape();
+    s.kind = ModelKind::twin;
+    s.attention_dim = 256;
+    auto const twin = ratios(s, collective(Scope::all, 1, 100), of(StrategyKind::collective),
+                             catalogue(), 1, 1000, 1e6);
+    // Every K and V becomes 2 + 4 bytes: 6 of 1,024, beside the paper's 2 of 256.
+    EXPECT_DOUBLE_EQ(twin.real, 6.0 / 1024);
+    EXPECT_EQ(twin.paper, 2.0 / 256);
 }
 
 TEST(Ratios, SharedBytesAreSpreadOverTheUsers) {
@@ -192,24 +221,29 @@ TEST(Refusal, Table) {
     auto const wide = [](std::uint32_t m, std::uint32_t width) {
         auto s = of(StrategyKind::collective);
         s.index_bytes = width;
-        return refusal(s, collective(Scope::all, 1, m));
+        return refusal(s, collective(Scope::all, 1, m), ModelKind::sim);
     };
     for (auto const& v : {full, silu}) {
         for (auto const kind :
              {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
-            EXPECT_FALSE(refusal(of(kind), v)) << to_string(kind);
-        EXPECT_THAT(refusal(of(StrategyKind::collective), v).value(), HasSubstr("without a pool"));
+            EXPECT_FALSE(refusal(of(kind), v, ModelKind::sim)) << to_string(kind);
+        EXPECT_THAT(refusal(of(StrategyKind::collective), v, ModelKind::sim).value(), HasSubstr("without a pool"));
     }
     for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
-        EXPECT_THAT(refusal(of(kind), collective(Scope::all)).value(),
+        EXPECT_THAT(refusal(of(kind), collective(Scope::all), ModelKind::sim).value(),
                     HasSubstr("use strategy 'collective'"));
-    EXPECT_FALSE(refusal(of(StrategyKind::collective), collective(Scope::released)));
+    EXPECT_FALSE(refusal(of(StrategyKind::collective), collective(Scope::released), ModelKind::sim));
     for (auto const& v : {pooled, none}) {
-        EXPECT_FALSE(refusal(of(StrategyKind::recompute), v));
+        EXPECT_FALSE(refusal(of(StrategyKind::recompute), v, ModelKind::sim));
         for (auto const kind :
              {StrategyKind::full, StrategyKind::item_table, StrategyKind::collective})
-            EXPECT_THAT(refusal(of(kind), v).value(), HasSubstr("no keys and values"));
+            EXPECT_THAT(refusal(of(kind), v, ModelKind::sim).value(), HasSubstr("no keys and values"));
     }
+    auto table = of(StrategyKind::collective);
+    table.search_keys = SearchKeys::item_table;
+    EXPECT_FALSE(refusal(table, collective(Scope::all), ModelKind::sim));
+    EXPECT_THAT(refusal(table, collective(Scope::all), ModelKind::twin).value(),
+                HasSubstr("there are no search keys"));
     EXPECT_FALSE(wide(256, 1));
     EXPECT_THAT(wide(257, 1).value(), HasSubstr("cannot hold pool index 256"));
     EXPECT_FALSE(wide(65536, 2));

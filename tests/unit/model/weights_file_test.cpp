@@ -68,10 +68,21 @@ std::string refusal_of(TensorFile const& file) {
     return {};
 }
 
-TEST(WeightsFile, WrittenWeightsReadBackUnchanged) {
+class EveryModel : public testing::TestWithParam<ModelKind> {
+  protected:
+    static SimShape model_shape() {
+        SimShape result = shape();
+        result.kind = GetParam();
+        return result;
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Models, EveryModel, testing::Values(ModelKind::sim, ModelKind::twin),
+                         [](auto const& of) { return to_string(of.param); });
+
+TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
     for (VariantParams const& variant : variants()) {
         SCOPED_TRACE(weights_stem(variant));
-        SimWeights written = random_sim_weights(shape(), variant, catalogue(), 4, 11);
+        SimWeights written = random_sim_weights(model_shape(), variant, catalogue(), 4, 11);
         written.training_seed = 42;
         TensorFile const file = weights_file_from(written, catalogue());
         SimWeights const read = sim_weights_from(file, catalogue(), "weights.ckvt");
@@ -81,6 +92,7 @@ TEST(WeightsFile, WrittenWeightsReadBackUnchanged) {
         if (variant.variant == Variant::collective) {
             EXPECT_EQ(weights_stem(read.variant), weights_stem(variant));
         }
+        EXPECT_EQ(read.shape.kind, GetParam());
         EXPECT_EQ(read.shape.tower, written.shape.tower);
         EXPECT_EQ(read.shape.top_k, written.shape.top_k);
         EXPECT_EQ(read.shape.max_tokens, written.shape.max_tokens);
@@ -97,6 +109,28 @@ TEST(WeightsFile, WrittenWeightsReadBackUnchanged) {
             EXPECT_EQ(read.tower[l].b, written.tower[l].b);
         }
     }
+}
+
+TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
+    SimShape twin = shape();
+    twin.kind = ModelKind::twin;
+    auto const of_sim = weights_file_from(random_sim_weights(shape(), {}, catalogue(), 4, 1),
+                                          catalogue());
+    auto of_twin = weights_file_from(random_sim_weights(twin, {}, catalogue(), 4, 1), catalogue());
+    EXPECT_TRUE(of_sim.has("search.wq"));
+    EXPECT_FALSE(of_sim.attributes.contains("model")) << "as before there was another model";
+    EXPECT_FALSE(of_twin.has("search.wq"));
+    EXPECT_FALSE(of_twin.has("search.wk"));
+    EXPECT_FALSE(of_twin.attributes.contains("search_dim"));
+    EXPECT_EQ(of_twin.text("model"), "twin");
+    auto renamed = of_twin;
+    renamed.set("model", std::string("sim"));
+    EXPECT_NE(refusal_of(renamed).find("search_dim is missing"), std::string::npos)
+        << refusal_of(renamed);
+    renamed.set("model", std::string("sasrec"));
+    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin)"),
+              std::string::npos)
+        << refusal_of(renamed);
 }
 
 TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
@@ -120,10 +154,10 @@ TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
     EXPECT_FALSE(file.has("ref.long.k.index"));
 }
 
-TEST(WeightsFile, BrokenFilesAreRefusedWithTheTensorsName) {
+TEST_P(EveryModel, BrokenFilesAreRefusedWithTheTensorsName) {
     VariantParams const variant{Variant::collective, Scope::all, 2, 7};
-    TensorFile const good =
-        weights_file_from(random_sim_weights(shape(), variant, catalogue(), 4, 1), catalogue());
+    TensorFile const good = weights_file_from(
+        random_sim_weights(model_shape(), variant, catalogue(), 4, 1), catalogue());
     ASSERT_EQ(refusal_of(good), "");
     for (auto const& [name, tensor] : good.tensors) {
         TensorFile missing = good;
