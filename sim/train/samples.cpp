@@ -20,6 +20,8 @@ constexpr char const* kFormat = "ckvsim-samples-1";
 constexpr std::uint32_t kMaxWidth = 1U << 16;
 constexpr std::uint32_t kMaxCount = 1U << 24;
 
+constexpr std::array<std::pair<Model, char const*>, 2> kModels = {
+    {{Model::sim, "sim"}, {Model::twin, "twin"}}};
 constexpr std::array<std::pair<Kind, char const*>, 5> kKinds = {{{Kind::full, "full"},
                                                                  {Kind::full_silu, "full_silu"},
                                                                  {Kind::collective, "collective"},
@@ -50,6 +52,7 @@ class Reader {
         return value;
     }
     std::string const& text(std::string const& key) const { return file_.text(key); }
+    bool has(std::string const& key) const { return file_.attributes.contains(key); }
 
     template <class T>
     std::vector<T> values(std::string const& name, std::size_t expected, char const* extent) const {
@@ -87,14 +90,27 @@ class Reader {
     std::string const& origin_;
 };
 
+/// Files from before there were two models name none.
+Model read_model(Reader const& reader) {
+    if (!reader.has("model")) return Model::sim;
+    std::string const& name = reader.text("model");
+    for (auto const& [value, known] : kModels) {
+        if (name == known) return value;
+    }
+    reader.fail("attribute model = \"" + name +
+                "\" is not a model (known: sim, twin). Use the trainer of the ckvsim that prepared "
+                "the file");
+}
+
 Shape read_shape(Reader const& reader) {
     Shape shape;
+    shape.model = read_model(reader);
     shape.features = reader.count("features", 1, 64);
     shape.feature_dim = reader.count("feature_dim", 1, kMaxWidth);
     shape.attention_dim = reader.count("attention_dim", 1, kMaxWidth);
     shape.heads = reader.count("heads", 1, shape.attention_dim);
     shape.short_tokens = reader.count("short_tokens", 1, kMaxCount);
-    shape.search_dim = reader.count("search_dim", 1, kMaxWidth);
+    if (shape.model == Model::sim) shape.search_dim = reader.count("search_dim", 1, kMaxWidth);
     shape.top_k = reader.count("top_k", 1, kMaxCount);
     shape.max_tokens = reader.count("max_tokens", 1, kMaxCount);
     shape.context_dim = reader.count("context_dim", 1, kMaxWidth);
@@ -231,6 +247,13 @@ void require_both_labels(Reader const& reader, Split const& split, std::string c
 }
 
 }  // namespace
+
+std::string to_string(Model model) {
+    for (auto const& [value, name] : kModels) {
+        if (value == model) return name;
+    }
+    throw InternalError("train::to_string: unknown model");
+}
 
 std::string to_string(Kind kind) {
     for (auto const& [value, name] : kKinds) {

@@ -8,9 +8,11 @@
 
 namespace ckvsim::train {
 
+enum class Model : std::uint8_t { sim, twin };
 enum class Kind : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 enum class Scope : std::uint8_t { released, all };
 
+std::string to_string(Model model);
 std::string to_string(Kind kind);
 std::string to_string(Scope scope);
 
@@ -19,11 +21,12 @@ constexpr bool attends(Kind kind) { return kind != Kind::mean_pool && kind != Ki
 
 /// Hyper-parameters that fix every shape; meaning and names as in model/sim.hpp.
 struct Shape {
+    Model model = Model::sim;
     std::uint32_t feature_dim = 0;
     std::uint32_t attention_dim = 0;
     std::uint32_t heads = 0;
     std::uint32_t short_tokens = 0;
-    std::uint32_t search_dim = 0;
+    std::uint32_t search_dim = 0;  ///< SIM only
     std::uint32_t top_k = 0;
     std::uint32_t max_tokens = 0;
     std::uint32_t context_dim = 0;

@@ -7,9 +7,10 @@
 
 #include "core/hash.hpp"
 #include "core/rng.hpp"
-#include "train/adam.hpp"
 #include "train/autograd_ops.hpp"
+#include "train/parameters.hpp"
 #include "train/streams.hpp"
+#include "train/tensor_values.hpp"
 
 namespace ckvsim::train {
 
@@ -26,20 +27,6 @@ constexpr double kRouterLogitDeviation = 0.3;
 // Width of the training-only head on the search branch.
 constexpr std::int64_t kSearchHeadWidth = 32;
 
-at::Tensor view_of(std::vector<float> const& values) {
-    return at::from_blob(const_cast<float*>(values.data()),
-                         {static_cast<std::int64_t>(values.size())}, at::kFloat);
-}
-at::Tensor view_of(std::vector<std::int64_t> const& values) {
-    return at::from_blob(const_cast<std::int64_t*>(values.data()),
-                         {static_cast<std::int64_t>(values.size())}, at::kLong);
-}
-std::vector<float> values_of(at::Tensor const& tensor) {
-    auto const flat = tensor.detach().contiguous();
-    auto const* const data = flat.data_ptr<float>();
-    return {data, data + flat.numel()};
-}
-
 void fill_normal(at::Tensor const& tensor, double deviation, std::uint64_t seed,
                  std::string const& name) {
     CounterRng rng(seed, Purpose::training, hash_bytes(name.data(), name.size()),
@@ -47,30 +34,6 @@ void fill_normal(at::Tensor const& tensor, double deviation, std::uint64_t seed,
     auto* const data = tensor.data_ptr<float>();
     for (std::int64_t i = 0; i < tensor.numel(); ++i)
         data[i] = static_cast<float>(deviation * rng.normal());
-}
-
-struct Parameter {
-    at::Tensor value;
-    AdamState adam;
-};
-
-/// An embedding table: only the rows that a batch touches enter the graph and are updated.
-struct Table {
-    std::string name;
-    at::Tensor value;
-    AdamState adam;
-    std::int64_t frozen_row = -1;  ///< padding
-};
-
-/// Values and moments of a Parameter or a Table.
-template <class Archive, class Owner>
-void archive_tensor(Archive& ar, Owner& owner) {
-    auto const count = static_cast<std::uint64_t>(owner.value.numel());
-    for (auto* values : {owner.value.template data_ptr<float>(), owner.adam.first.data(),
-                         owner.adam.second.data()}) {
-        ar.fixed_size(count);
-        ar.raw(values, count * sizeof(float));
-    }
 }
 
 }  // namespace
@@ -94,6 +57,7 @@ struct SimNetwork::Parts {
     void add(std::string const& name, std::int64_t out, std::int64_t in, double deviation);
     void add_zeros(std::string const& name, std::int64_t size);
     void add_site(std::string const& site, bool collective);
+    void add_search();
     void add_table(std::string const& name, std::int64_t rows, std::int64_t width, bool padding);
     at::Tensor const& parameter(std::string const& name) const { return parameters.at(name).value; }
     at::Tensor linear(at::Tensor const& input, std::string const& name) const {
@@ -107,7 +71,9 @@ struct SimNetwork::Parts {
                     at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass) const;
     at::Tensor attend(std::string const& site, bool collective, at::Tensor const& candidates,
                       at::Tensor const& embeddings, std::vector<float> const& counts,
-                      Ragged const& tokens, Pass& pass) const;
+                      Ragged const& tokens, bool search_first, Pass& pass) const;
+    void select(Ragged const& tokens, at::Tensor const& queries, at::Tensor const& keys,
+                Pass& pass) const;
     at::Tensor search(Batch const& batch, at::Tensor const& candidates,
                       at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor tower(at::Tensor x, Pass const& pass) const;
@@ -150,14 +116,7 @@ SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, st
     if (attends(variant.kind)) {
         add_site("short", variant.collective_short());
         add_site("long", variant.collective_long());
-        double const deviation = std::sqrt(2.0 / static_cast<double>(d_e + shape.search_dim));
-        add("search.wq", shape.search_dim, d_e, deviation);
-        add("search.wk", shape.search_dim, d_e, deviation);
-        add("search_head.0.w", kSearchHeadWidth, 3 * d_e,
-            std::sqrt(2.0 / static_cast<double>(3 * d_e)));
-        add_zeros("search_head.0.b", kSearchHeadWidth);
-        add("search_head.1.w", 1, kSearchHeadWidth, std::sqrt(1.0 / kSearchHeadWidth));
-        add_zeros("search_head.1.b", 1);
+        if (shape.model == Model::sim) add_search();
     }
     std::int64_t in = 3 * d_e + shape.context_dim;
     for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
@@ -201,6 +160,18 @@ void SimNetwork::Parts::add_site(std::string const& site, bool collective) {
         if (variant.d_u > 0) add(prefix + "wu", variant.d_u, d_e, deviation);
         add(prefix + "pool", variant.m, d - variant.d_u, kPoolDeviation);
     }
+}
+
+void SimNetwork::Parts::add_search() {
+    std::int64_t const d_e = shape.d_e();
+    double const deviation = std::sqrt(2.0 / static_cast<double>(d_e + shape.search_dim));
+    add("search.wq", shape.search_dim, d_e, deviation);
+    add("search.wk", shape.search_dim, d_e, deviation);
+    add("search_head.0.w", kSearchHeadWidth, 3 * d_e,
+        std::sqrt(2.0 / static_cast<double>(3 * d_e)));
+    add_zeros("search_head.0.b", kSearchHeadWidth);
+    add("search_head.1.w", 1, kSearchHeadWidth, std::sqrt(1.0 / kSearchHeadWidth));
+    add_zeros("search_head.1.b", 1);
 }
 
 void SimNetwork::Parts::add_table(std::string const& name, std::int64_t rows, std::int64_t width,
@@ -258,10 +229,21 @@ at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& n
     return at::silu(at::cat({shared, linear(embeddings, prefix + "wu")}, 1));
 }
 
+/// Chooses pass.selected: of each list the top k by q . k. No gradient.
+void SimNetwork::Parts::select(Ragged const& tokens, at::Tensor const& queries,
+                               at::Tensor const& keys, Pass& pass) const {
+    auto const q = queries.detach().contiguous();
+    auto const k = keys.detach().contiguous();
+    pass.selected = select_top_k(static_cast<std::size_t>(q.size(1)), tokens, q.data_ptr<float>(),
+                                 k.data_ptr<float>(), shape.top_k, &pass.positions);
+}
+
+/// `search_first`: `tokens` are searched with the site's own queries and keys (TWIN) and those
+/// chosen attended to, so that the gradient reaches wq and wk through them.
 at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
                                      at::Tensor const& candidates, at::Tensor const& embeddings,
                                      std::vector<float> const& counts, Ragged const& tokens,
-                                     Pass& pass) const {
+                                     bool search_first, Pass& pass) const {
     auto const rows = static_cast<std::int64_t>(counts.size());
     if (rows == 0) return at::zeros_like(candidates);
     auto const tokens_embedded = embeddings.narrow(0, 0, rows);
@@ -270,24 +252,25 @@ at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
     auto const queries = activate(linear(candidates, site + ".wq"), silu);
     auto const keys = side(site, "k", collective, tokens_embedded, weights, pass);
     auto const values = side(site, "v", collective, tokens_embedded, weights, pass);
+    if (search_first) select(tokens, queries, keys, pass);
     double const head = static_cast<double>(shape.attention_dim) / shape.heads;
     auto const mixed =
-        ragged_attention(queries, keys, values, tokens, shape.heads, 1.0 / std::sqrt(head));
+        ragged_attention(queries, keys, values, search_first ? pass.selected : tokens, shape.heads,
+                         1.0 / std::sqrt(head));
     return linear(mixed, site + ".wo");
 }
 
-/// Chooses pass.selected from the scores. In training the scores are trained by a head of their own
-/// (README.md, "The search"): it sees detached embeddings, so that nothing but the search learns
-/// from it.
+/// SIM: chooses pass.selected by scores of the search's own. In training the scores are trained by
+/// a head of their own (README.md, "The search"): it sees detached embeddings, so that nothing but
+/// the search learns from it.
 at::Tensor SimNetwork::Parts::search(Batch const& batch, at::Tensor const& candidates,
                                      at::Tensor const& embeddings, Pass& pass) const {
     auto const target = candidates.detach();
     auto const history =
         embeddings.detach().narrow(0, 0, static_cast<std::int64_t>(batch.long_items));
-    auto const queries = linear(target, "search.wq").contiguous();
-    auto const keys = linear(history, "search.wk").contiguous();
-    pass.selected = select_top_k(shape.search_dim, batch.long_tokens, queries.data_ptr<float>(),
-                                 keys.data_ptr<float>(), shape.top_k, &pass.positions);
+    auto const queries = linear(target, "search.wq");
+    auto const keys = linear(history, "search.wk");
+    select(batch.long_tokens, queries, keys, pass);
     if (!pass.training) return {};
     double const scale = 1.0 / std::sqrt(static_cast<double>(shape.search_dim));
     auto const mixed = ragged_attention(queries, keys, history, batch.long_tokens, 1, scale);
@@ -327,10 +310,11 @@ void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
     at::Tensor older = recent;
     if (attends(variant.kind)) {
         recent = attend("short", variant.collective_short(), candidates, embeddings,
-                        batch.short_counts, batch.short_tokens, pass);
-        pass.search_logits = search(batch, candidates, embeddings, pass);
+                        batch.short_counts, batch.short_tokens, false, pass);
+        bool const twin = shape.model == Model::twin;
+        if (!twin) pass.search_logits = search(batch, candidates, embeddings, pass);
         older = attend("long", variant.collective_long(), candidates, embeddings, batch.long_counts,
-                       pass.selected, pass);
+                       twin ? batch.long_tokens : pass.selected, twin, pass);
     } else if (variant.kind == Kind::mean_pool) {
         // Equal scores are equal weights: attention with a zero query is the mean.
         auto const nothing = at::zeros({static_cast<std::int64_t>(batch.size()), 1}, at::kFloat);

@@ -1,6 +1,6 @@
-// SIM with full KV, full KV + SiLU, CollectiveKV, and its controls: parameters, training step and
-// evaluation. The forward pass in evaluation is the contract of model/sim.hpp. libtorch stays
-// behind this interface.
+// SIM and TWIN with full KV, full KV + SiLU, CollectiveKV, and its controls: parameters, training
+// step and evaluation. The forward pass in evaluation is the contract of model/sim.hpp. libtorch
+// stays behind this interface.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ namespace ckvsim::train {
 /// click + search + peak_weight * peak + balance_weight * balance.
 struct StepLosses {
     double click = 0;    ///< mean binary cross-entropy
-    double search = 0;   ///< the same for the training-only head that trains the search (README.md)
+    double search = 0;   ///< SIM: the same for the head that trains the search (README.md)
     double peak = 0;     ///< summed over collective K and V
     double balance = 0;  ///< likewise
 };

@@ -47,6 +47,8 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     TensorFile file;
     auto const& shape = samples.shape;
     file.set("format", std::string(kFormat));
+    // SIM's files stay as they were before there was another model.
+    if (shape.model != Model::sim) file.set("model", to_string(shape.model));
     file.set("variant", to_string(run.variant.kind));
     file.set("scope", to_string(run.variant.scope));
     file.set("d_u", std::int64_t{run.variant.d_u});
@@ -56,7 +58,7 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set("attention_dim", std::int64_t{shape.attention_dim});
     file.set("heads", std::int64_t{shape.heads});
     file.set("short_tokens", std::int64_t{shape.short_tokens});
-    file.set("search_dim", std::int64_t{shape.search_dim});
+    if (shape.model == Model::sim) file.set("search_dim", std::int64_t{shape.search_dim});
     file.set("top_k", std::int64_t{shape.top_k});
     file.set("max_tokens", std::int64_t{shape.max_tokens});
     file.set("context_dim", std::int64_t{shape.context_dim});

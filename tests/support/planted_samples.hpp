@@ -76,6 +76,11 @@ class PlantedSamples {
             file_.set(prefix + "stem", variants[i].kind + "_" + variants[i].scope);
         }
     }
+    /// Of the planted file SIM is the model.
+    void set_twin() {
+        file_.set("model", std::string("twin"));
+        file_.attributes.erase("search_dim");
+    }
     [[nodiscard]] TensorFile& file() { return file_; }
 
   private:

@@ -30,6 +30,17 @@ TEST(Samples, ReadsWhatWasWritten) {
     EXPECT_EQ(weights_path(samples, samples.variants[0], 3), "weights/full_released_seed3.ckvt");
 }
 
+TEST(Samples, NameTheirModelUnlessItIsSim) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.file().write(folder.path("sim.ckvt"));
+    EXPECT_EQ(read_samples(folder.path("sim.ckvt")).shape.model, Model::sim);
+    planted.set_twin();
+    planted.file().write(folder.path("twin.ckvt"));
+    EXPECT_EQ(read_samples(folder.path("twin.ckvt")).shape.model, Model::twin);
+    EXPECT_EQ(to_string(Model::twin), "twin");
+}
+
 struct BrokenCase {
     char const* name;
     std::function<void(TensorFile&)> damage;
@@ -71,6 +82,10 @@ INSTANTIATE_TEST_SUITE_P(
                    "attribute top_k is missing"},
         BrokenCase{"no_tensor", [](TensorFile& f) { f.tensors.erase("tune.label"); },
                    "tensor tune.label is missing"},
+        BrokenCase{"model", [](TensorFile& f) { f.set("model", std::string("din")); },
+                   "\"din\" is not a model (known: sim, twin)"},
+        BrokenCase{"no_search_dim", [](TensorFile& f) { f.attributes.erase("search_dim"); },
+                   "attribute search_dim is missing"},
         BrokenCase{"heads", [](TensorFile& f) { f.set("heads", std::int64_t{3}); },
                    "does not divide attention_dim"},
         BrokenCase{"tower", [](TensorFile& f) { f.set("tower", std::string("8,x")); },

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "planted_samples.hpp"
 #include "temporary_folder.hpp"
@@ -13,9 +15,10 @@
 namespace ckvsim::train {
 namespace {
 
-Samples planted_samples(bool straight_through = false) {
+Samples planted_samples(bool straight_through = false, Model model = Model::sim) {
     test::TemporaryFolder const folder;
     test::PlantedSamples planted;
+    if (model == Model::twin) planted.set_twin();
     planted.file().set("straight_through", std::int64_t{straight_through ? 1 : 0});
     planted.file().write(folder.path("a.ckvt"));
     return read_samples(folder.path("a.ckvt"));
@@ -50,13 +53,14 @@ double total_of(StepLosses const& losses, Schedule const& schedule) {
            schedule.balance_weight * losses.balance;
 }
 
-class EveryVariant : public testing::TestWithParam<VariantSpec> {};
+class EveryVariant : public testing::TestWithParam<std::tuple<Model, VariantSpec>> {};
 
 // K, V, search keys and router once per unique item against once per token: the same objective and
 // the same gradients, because the losses are weighted by counts.
 TEST_P(EveryVariant, UniqueItemsGiveThePerTokenObjective) {
-    auto const samples = planted_samples();
-    SimNetwork network(samples, GetParam(), 1);
+    auto const& [model, variant] = GetParam();
+    auto const samples = planted_samples(false, model);
+    SimNetwork network(samples, variant, 1);
     warm_up(network, samples);
     auto const unique = batch_of(samples, BatchBuilder::Mode::unique_items, 64);
     auto const tokens = batch_of(samples, BatchBuilder::Mode::per_token, 64);
@@ -78,22 +82,29 @@ TEST_P(EveryVariant, UniqueItemsGiveThePerTokenObjective) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, EveryVariant,
-                         testing::Values(variant_of(Kind::full), variant_of(Kind::full_silu),
-                                         variant_of(Kind::collective, Scope::released, 1, 16),
-                                         variant_of(Kind::collective, Scope::all, 0, 7),
-                                         variant_of(Kind::collective, Scope::all, 3, 1),
-                                         variant_of(Kind::mean_pool), variant_of(Kind::no_history)),
-                         [](auto const& param_info) {
-                             return to_string(param_info.param.kind) + "_" +
-                                    to_string(param_info.param.scope) + "_du" +
-                                    std::to_string(param_info.param.d_u) + "_m" +
-                                    std::to_string(param_info.param.m);
-                         });
+std::string case_name(testing::TestParamInfo<std::tuple<Model, VariantSpec>> const& of) {
+    auto const& [model, variant] = of.param;
+    return to_string(model) + "_" + to_string(variant.kind) + "_" + to_string(variant.scope) +
+           "_du" + std::to_string(variant.d_u) + "_m" + std::to_string(variant.m);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Variants, EveryVariant,
+    testing::Combine(testing::Values(Model::sim, Model::twin),
+                     testing::Values(variant_of(Kind::full), variant_of(Kind::full_silu),
+                                     variant_of(Kind::collective, Scope::released, 1, 16),
+                                     variant_of(Kind::collective, Scope::all, 0, 7),
+                                     variant_of(Kind::collective, Scope::all, 3, 1),
+                                     variant_of(Kind::mean_pool), variant_of(Kind::no_history))),
+    case_name);
+
+class EveryModel : public testing::TestWithParam<Model> {};
+INSTANTIATE_TEST_SUITE_P(Models, EveryModel, testing::Values(Model::sim, Model::twin),
+                         [](auto const& of) { return to_string(of.param); });
 
 // Everything differentiable: with one pool row no arg-max can flip between the two evaluations.
-TEST(SimNetwork, GradientsAreDifferenceQuotients) {
-    auto samples = planted_samples();
+TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
+    auto samples = planted_samples(false, GetParam());
     samples.schedule.dropout = 0;
     samples.shape.top_k = 16;  // all tokens: the search cannot flip either
     SimNetwork network(samples, variant_of(Kind::collective, Scope::all, 2, 1), 1);
@@ -126,8 +137,9 @@ TEST(SimNetwork, GradientsAreDifferenceQuotients) {
             return total_of(network.gradients(batch, ignored), samples.schedule);
         };
         double const slope = (shifted(1) - shifted(-1)) / (2 * step);
-        // The search head sees detached embeddings: the click loss alone moves them.
-        bool const stopped = names[p] == "embed.0" || names[p] == "embed.1";
+        // SIM's search head sees detached embeddings: the click loss alone moves them.
+        bool const stopped =
+            GetParam() == Model::sim && (names[p] == "embed.0" || names[p] == "embed.1");
         if (!stopped) {
             EXPECT_NEAR(slope, norm, 0.03 * norm + 3e-4) << names[p];
         }
@@ -215,6 +227,36 @@ TEST(SimNetwork, TheSearchLearnsOnlyFromItsHead) {
         EXPECT_FALSE(name.starts_with("search_head")) << name;
 }
 
+TEST(SimNetwork, TwinTrainsItsSearchThroughTheAttentionAlone) {
+    auto const samples = planted_samples(false, Model::twin);
+    SimNetwork network(samples, variant_of(Kind::full), 1);
+    warm_up(network, samples);
+    auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    std::map<std::string, std::vector<float>> gradients;
+    EXPECT_EQ(network.gradients(batch, gradients).search, 0.0);
+    for (auto const& [name, gradient] : gradients) EXPECT_FALSE(name.starts_with("search")) << name;
+    for (char const* const name : {"long.wq", "long.wk"}) {
+        double size = 0;
+        for (auto const g : gradients.at(name)) size += std::abs(g);
+        EXPECT_GT(size, 1e-6) << name;
+    }
+    // Another wk chooses other tokens: the search has no keys of its own.
+    Ragged before;
+    network.predict(batch, &before);
+    auto values = network.snapshot();
+    std::vector<std::string> names;
+    for (auto const& [name, gradient] : gradients) {
+        if (!name.starts_with("embed.")) names.push_back(name);
+    }
+    auto const at = std::find(names.begin(), names.end(), "long.wk") - names.begin();
+    for (float& w : values[static_cast<std::size_t>(at)]) w = -w;
+    network.restore(values);
+    Ragged after;
+    network.predict(batch, &after);
+    EXPECT_EQ(before.offsets, after.offsets);
+    EXPECT_NE(before.rows, after.rows);
+}
+
 TEST(SimNetwork, PaddingStaysZero) {
     auto const samples = planted_samples();
     SimNetwork network(samples, variant_of(Kind::full), 1);
@@ -227,8 +269,8 @@ TEST(SimNetwork, PaddingStaysZero) {
     }
 }
 
-TEST(SimNetwork, ABatchWithoutAnyHistoryTrains) {
-    auto const samples = planted_samples();
+TEST_P(EveryModel, ABatchWithoutAnyHistoryTrains) {
+    auto const samples = planted_samples(false, GetParam());
     Batch batch;
     std::vector<std::uint32_t> const rows = {0, 1, 2, 3};  // the user without a history
     BatchBuilder(samples).build(samples.train, rows, batch);
