@@ -232,7 +232,7 @@ void describe(KeyVisitor& v, Spec& spec) {
     describe_identity(v, spec);
     v.object({.name = "workload", .meaning = "users, histories, labels", .required = true},
              [&](KeyVisitor& inner) { describe_workload(inner, spec.workload); });
-    v.object({.name = "model", .meaning = "SIM: the shapes of the model (sim/model/sim.hpp)"},
+    v.object({.name = "model", .meaning = "the model and its shapes (sim/model/sim.hpp)"},
              [&](KeyVisitor& inner) { describe_model(inner, spec.model); });
     v.object({.name = "training", .meaning = "what `ckvsim prepare` and ckvsim-train do"},
              [&](KeyVisitor& inner) { describe_training(inner, spec.training); });

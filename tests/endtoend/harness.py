@@ -2,6 +2,7 @@
 
 Environment, set by CTest: CKVSIM_BIN, CKVSIM_TEST_WEIGHTS (programs), CKVSIM_SOURCE_DIR (project root).
 """
+import json
 import os
 import pathlib
 import shutil
@@ -16,6 +17,9 @@ SPEC = SOURCE / "workloads/specs/ci.json"
 PLATFORM = SOURCE / "workloads/platforms/h100-node.json"
 CALIBRATION = SOURCE / "workloads/calibration/ci.json"
 TIMEOUT_S = 180
+# The CI spec's model as TWIN: a whole object, because search_dim has no effect there and must go.
+TWIN = json.dumps({**{key: value for key, value in json.loads(SPEC.read_text())["model"].items() if key != "search_dim"},
+                   "kind": "twin"})
 
 ENVIRONMENT = dict(
     os.environ,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import CALIBRATION, CKVSIM, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, Scratch, launch, settings
+from harness import CALIBRATION, CKVSIM, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
 
 SCRIPT = SOURCE / "workloads/examples/export_weights.py"
 try:
@@ -24,6 +24,8 @@ def load_script():
 
 @unittest.skipIf(np is None, "needs python3-numpy and python3-xxhash")
 class ExportWeights(Scratch):
+    MODEL = {}
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -32,7 +34,7 @@ class ExportWeights(Scratch):
                 for variant, kind in (("full", "full"), ("full", "item_table"), ("full_silu", "full"))]
         cls.base = settings(files__platform=PLATFORM, files__calibration=CALIBRATION, training__seeds="[3]",
                             measurements__executed__enabled="false", measurements__simulated__enabled="false",
-                            arms=json.dumps(arms), files__weights_dir=cls.folder / "exported")
+                            arms=json.dumps(arms), files__weights_dir=cls.folder / "exported", **cls.MODEL)
         # The controls (no history, mean pool) are ckvsim's own; exported files replace those of their variant.
         for command in ([TEST_WEIGHTS, SPEC, *cls.base], [CKVSIM, "prepare", SPEC, *cls.base, "-o", "s.ckvt", "-q"]):
             made = launch(command, cls.folder)
@@ -42,8 +44,7 @@ class ExportWeights(Scratch):
 
     def state(self):
         """A random model under the names that the script expects."""
-        shape = {key: int(self.attributes[key]) for key in self.script.SHAPE_KEYS}
-        shape["tower"] = [int(width) for width in self.attributes["tower"].split(",")]
+        shape = self.script.shape_of(self.attributes)
         random = np.random.default_rng(5)
         state = {}
         for name, (own, extent) in self.script.wanted_shapes(
@@ -97,12 +98,15 @@ class ExportWeights(Scratch):
         self.assertIn(f"has no {key}", self.export(state, "-o", "x.ckvt")[2])
 
     def logits(self, state):
-        shape = {key: int(self.attributes[key]) for key in self.script.SHAPE_KEYS}
-        shape["tower"] = [int(width) for width in self.attributes["tower"].split(",")]
+        shape = self.script.shape_of(self.attributes)
         wanted = self.script.wanted_shapes(shape, self.samples["feature_vocabularies"],
                                            int(self.attributes["context_vocabulary"]))
         forward = self.script.Forward(self.script.collect(state, wanted), shape, self.samples["item_features"], False)
         return [forward.score(*request) for request in self.script.reference_requests(self.attributes, self.samples)]
+
+
+class ExportTwin(ExportWeights):
+    MODEL = {"model": TWIN}
 
 
 if __name__ == "__main__":

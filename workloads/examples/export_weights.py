@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Writes weights that were trained elsewhere as a weight file of ckvsim (sim/docs/tensor_file.md), for a model with SIM's forward pass
-(header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
+"""Writes weights that were trained elsewhere as a weight file of ckvsim (sim/docs/tensor_file.md), for a model with the forward
+pass of SIM or TWIN (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
 
 usage: export_weights.py SAMPLES WEIGHTS [--seed 1] [--variant full|full_silu] [-o FILE]
   SAMPLES  what `ckvsim prepare SPEC` wrote: shapes, catalogue and the reference requests
@@ -37,7 +37,7 @@ NAMES = {
 TYPES = {"float32": 1, "uint32": 6, "uint64": 8}
 KINDS = dict(enumerate("f4 f2 i1 u1 i4 u4 i8 u8 f8".split(), 1))
 NONE = 0xFFFFFFFF
-SHAPE_KEYS = "feature_dim attention_dim heads short_tokens search_dim top_k max_tokens context_dim".split()
+SHAPE_KEYS = "feature_dim attention_dim heads short_tokens top_k max_tokens context_dim".split()
 
 
 class Unfit(Exception):
@@ -109,16 +109,25 @@ def load_state(path):
     return {name: tensor.detach().to(torch.float32).numpy() for name, tensor in state.items()}
 
 
+def shape_of(attributes):
+    """Widths and counts of a sample file; search_dim is SIM's alone."""
+    shape = {key: int(attributes[key]) for key in [*SHAPE_KEYS, "search_dim"] if key in attributes}
+    shape["tower"] = [int(width) for width in attributes["tower"].split(",")]
+    shape["twin"] = attributes.get("model") == "twin"
+    return shape
+
+
 def wanted_shapes(shape, vocabularies, context_vocabulary):
     """ckvsim's tensor -> (its name in the state dict, its shape)."""
-    d, wide, search = shape["attention_dim"], len(vocabularies) * shape["feature_dim"], shape["search_dim"]
+    d, wide = shape["attention_dim"], len(vocabularies) * shape["feature_dim"]
     wanted = {f"embed.{f}": (("f", f), (int(rows), shape["feature_dim"])) for f, rows in enumerate(vocabularies)}
     wanted["embed.context"] = (None, (context_vocabulary, shape["context_dim"]))
     for site in ("short", "long"):
         for side in ("wq", "wk", "wv"):
             wanted[f"{site}.{side}"] = (("site", site), (d, wide))
         wanted[f"{site}.wo"] = (("site", site), (wide, d))
-    wanted["search.wq"] = wanted["search.wk"] = (None, (search, wide))
+    if not shape["twin"]:
+        wanted["search.wq"] = wanted["search.wk"] = (None, (shape["search_dim"], wide))
     into = 3 * wide + shape["context_dim"]
     for layer, out in enumerate([*shape["tower"], 1]):
         wanted[f"tower.{layer}.w"] = (("l", layer), (out, into))
@@ -153,7 +162,7 @@ def collect(state, wanted):
 
 
 class Forward:
-    """SIM's forward pass in double precision; replace it by your model to test another."""
+    """The forward pass in double precision; replace it by your model to test another."""
 
     def __init__(self, tensors, shape, features, silu):
         self.w = {name: values.astype(np.float64) for name, values in tensors.items()}
@@ -173,10 +182,15 @@ class Forward:
         weights /= weights.sum(axis=1, keepdims=True)
         return self.w[f"{site}.wo"] @ np.einsum("ht,thd->hd", weights, v).reshape(d)
 
+    def search(self, candidate, tokens):
+        if self.shape["twin"]:
+            return self.act(self.items[tokens] @ self.w["long.wk"].T) @ self.act(self.w["long.wq"] @ candidate)
+        return (self.items[tokens] @ self.w["search.wk"].T) @ (self.w["search.wq"] @ candidate)
+
     def score(self, tokens, item, context):
         """(logit, positions of the top k tokens, ascending)."""
         candidate = self.items[item]
-        search = (self.items[tokens] @ self.w["search.wk"].T) @ (self.w["search.wq"] @ candidate)
+        search = self.search(candidate, tokens)
         # Highest first; of equal scores the newer token.
         ranked = sorted(range(len(tokens)), key=lambda j: (search[j], j), reverse=True)
         top = sorted(ranked[:self.shape["top_k"]])
@@ -211,7 +225,7 @@ def reference_block(forward, attributes, samples, own_logits):
             raise Unfit(f"reference_logits has {own_logits.size} values, there are {logits.size} reference requests")
         worst = int(np.argmax(np.abs(own_logits - logits)))
         if abs(own_logits[worst] - logits[worst]) > 1e-4 * (1 + abs(logits[worst])):
-            raise Unfit(f"reference request {worst}: your model says {own_logits[worst]:.6g}, SIM's forward pass with these weights "
+            raise Unfit(f"reference request {worst}: your model says {own_logits[worst]:.6g}, this forward pass with these weights "
                         f"{logits[worst]:.6g}; compare NAMES and the contract in sim/model/sim.hpp")
         logits = own_logits
     top_k = forward.shape["top_k"]
@@ -227,15 +241,15 @@ def reference_block(forward, attributes, samples, own_logits):
 
 def export(samples_path, state, variant, seed, output):
     attributes, samples = read_ckvt(samples_path)
-    shape = {key: int(attributes[key]) for key in SHAPE_KEYS}
-    shape["tower"] = [int(width) for width in attributes["tower"].split(",")]
+    shape = shape_of(attributes)
     state = dict(state)
     own_logits = state.pop("reference_logits", None)
     tensors = collect(state, wanted_shapes(shape, samples["feature_vocabularies"], int(attributes["context_vocabulary"])))
     forward = Forward(tensors, shape, samples["item_features"], variant == "full_silu")
     tensors.update(reference_block(forward, attributes, samples, own_logits))
     output = output or os.path.join(attributes["weights_dir"], f"{variant}_seed{seed}.ckvt")
-    facts = {key: attributes[key] for key in [*SHAPE_KEYS, "tower", "catalogue_digest"]}
+    keys = [*SHAPE_KEYS, "search_dim", "model", "tower", "catalogue_digest"]
+    facts = {key: attributes[key] for key in keys if key in attributes}
     facts.update({"format": "ckvsim-sim-1", "variant": variant, "seed": str(seed), "train.method": "exported"})
     write_ckvt(output, facts, tensors)
     return output

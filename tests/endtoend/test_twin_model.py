@@ -1,0 +1,57 @@
+"""TWIN in whole runs on the CI spec: served as trained, nothing stored for the search, equal for any number of ranks, and
+weights of one model refused under the other's spec."""
+import unittest
+
+from harness import CKVSIM, SPEC, TEST_WEIGHTS, TWIN, Scratch, hashes, launch, settings
+
+MODEL = settings(model=TWIN)
+NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
+
+
+class Twin(Scratch):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.sim = cls.base
+        cls.base = [*cls.sim, *settings(files__weights_dir=cls.folder / "twin", files__calibration=cls.folder / "own.json"),
+                    *MODEL]
+        for command in ([TEST_WEIGHTS, SPEC, *cls.base],
+                        [CKVSIM, "calibrate", SPEC, *cls.base, "--seconds", "1", "-q"]):
+            made = launch(command, cls.folder)
+            if made.code != 0:
+                raise AssertionError(str(made))
+
+    def shown(self, report, table):
+        outcome = launch([CKVSIM, "show", report, table], self.folder)
+        self.assertEqual(outcome.code, 0, str(outcome))
+        return outcome.out
+
+    def test_a_whole_run_serves_it(self):
+        outcome = self.must_run("whole.h5")
+        self.assertIn("model TWIN", launch([CKVSIM, "show", "whole.h5"], self.folder).out)
+        self.assertNotIn("search", self.shown("whole.h5", "memory_sections"))
+        self.assertIn("long_k_index", self.shown("whole.h5", "memory_sections"))
+        self.assertIn("full_silu", self.shown("whole.h5", "serving_check"))
+        self.assertIn("scores", hashes(outcome))
+
+    def test_three_ranks_give_the_hashes_of_one(self):
+        one = hashes(self.must_run("one.h5", 1, NO_WALL_CLOCK))
+        three = hashes(self.must_run("three.h5", 3, NO_WALL_CLOCK))
+        self.assertIn("logical", one)
+        self.assertEqual(one, three)
+
+    def test_the_other_models_weights_and_keys_are_refused(self):
+        foreign = settings(files__weights_dir=self.folder / "weights")
+        outcome = self.run_spec("x.h5", extra=[*NO_WALL_CLOCK, *foreign])
+        self.assertEqual(outcome.code, 4, str(outcome))
+        self.assertIn("holds weights of model 'sim', the spec's /model/kind is 'twin'", outcome.err)
+        for change, words in (({"model__search_dim": 8}, "/model/search_dim: 8 has no effect here (it applies when kind = sim)"),
+                              ({"arms__5__strategy__search_keys": "item_table"}, "there are no search keys")):
+            with self.subTest(words):
+                outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
+                self.assertEqual(outcome.code, 3, str(outcome))
+                self.assertIn(words, outcome.err)
+
+
+if __name__ == "__main__":
+    unittest.main()
