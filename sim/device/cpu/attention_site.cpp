@@ -178,7 +178,7 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
     std::size_t const slots = row_slots(list.count);
     auto& rows = scratch.rows[which];
     if (rows.size() < slots) rows.resize(slots);
-    find_users(which, list, scratch);
+    find_users(which, list, scratch.users[which], scratch);
     TokenRows result{rows.data(), scratch.users[which].data(), nullptr, list.count};
     bool const keyed = find_keys(which, list, scratch);
     std::uint32_t const* keys = scratch.keys[which].data();
@@ -219,11 +219,11 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
 }
 
 void AttentionSite::find_users(std::size_t which, TokenList const& list,
-                               SiteScratch& scratch) const {
+                               AlignedVector<float>& users, SiteScratch& scratch) const {
     if (d_u_ == 0) return;
     SideTables const& tables = side(which);
     std::size_t const step = padded(list.count);
-    float* planes = reserve_elements(scratch.users[which], d_u_ * step);
+    float* planes = reserve_elements(users, d_u_ * step);
     std::byte const* cells =
         tables.by_item ? tables.users.data() : scratch.view->section(tables.user_section);
     bool const halves = value_type_ == kv::ValueType::fp16;

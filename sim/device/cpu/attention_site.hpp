@@ -36,8 +36,8 @@ struct KeySearchScratch {
     SearchCall call;  ///< keys, key_type, ids, tokens of the request; of codes: distinct pool rows
     std::size_t tokens = 0;
     // Codes only.
-    std::vector<std::uint32_t> places;  ///< by pool row: its place in `rows`, or none
-    AlignedVector<std::uint32_t> rows;  ///< distinct pool rows of the tokens
+    std::vector<std::uint32_t> places;          ///< by pool row: its place in `rows`, or none
+    AlignedVector<std::uint32_t> rows;          ///< distinct pool rows of the tokens
     AlignedVector<std::uint32_t> token_places;  ///< [padded(tokens)] into `rows`
     AlignedVector<float> users;                 ///< [d_u, padded(tokens)]
     AlignedVector<float> row_scores;
@@ -126,7 +126,8 @@ class AttentionSite {
     [[nodiscard]] AttentionCall make_call(TokenList const& list, std::size_t first,
                                           std::size_t count, SiteScratch& scratch) const;
     void find_distinct_rows(std::uint32_t tokens, SiteScratch& scratch) const;
-    void find_users(std::size_t which, TokenList const& list, SiteScratch& scratch) const;
+    void find_users(std::size_t which, TokenList const& list, AlignedVector<float>& users,
+                    SiteScratch& scratch) const;
     [[nodiscard]] SideTables const& side(std::size_t which) const {
         return which == 0 ? tables_.k : tables_.v;
     }

@@ -19,8 +19,7 @@ void code_scores(CodeScores const& call) {
     hn::RebindToSigned<decltype(d)> const di;
     std::size_t const end = padded(call.tokens);
     for (std::size_t t = 0; t < end; t += hn::Lanes(d)) {
-        auto const places =
-            hn::LoadU(di, reinterpret_cast<std::int32_t const*>(call.places + t));
+        auto const places = hn::LoadU(di, reinterpret_cast<std::int32_t const*>(call.places + t));
         auto sum = hn::GatherIndex(d, call.row_scores, places);
         for (std::size_t u = 0; u < call.user_dims; ++u)
             sum = hn::MulAdd(hn::Set(d, call.q[u]), hn::LoadU(d, call.user + u * end + t), sum);

@@ -51,8 +51,7 @@ void AttentionSite::begin_search(std::uint32_t tokens, SiteScratch& scratch) con
     call.ids = nullptr;
     if (side.codes) {
         find_distinct_rows(tokens, scratch);
-        find_users(0, all, scratch);
-        std::swap(keys.users, scratch.users[0]);  // attend_to() needs its own
+        find_users(0, all, keys.users, scratch);
     } else {
         call.tokens = tokens;
     }
