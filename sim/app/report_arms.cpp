@@ -26,9 +26,8 @@ void report_arms(RunContext& context) {
             .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
             .set("value_type", kv::to_string(arm.strategy.value_type))
             .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
-            .set("search_keys", shape.search_width() == 0
-                                    ? std::string("-")
-                                    : kv::to_string(arm.strategy.search_keys))
+            .set("search_keys", shape.search_width() == 0 ? std::string("-")
+                                                          : kv::to_string(arm.strategy.search_keys))
             .set("scope", collective ? model::to_string(arm.weights.scope) : std::string("all"))
             .set("d_u", collective ? arm.weights.d_u : 0)
             .set("m", collective ? arm.weights.m : 0)

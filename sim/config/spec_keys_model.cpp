@@ -123,8 +123,9 @@ void describe_measure(KeyVisitor& v, ArmSpec& arm) {
 void describe_model(KeyVisitor& v, model::SimShape& shape) {
     bool const known = v.choice<ModelKind>(
         {.name = "kind",
-         .meaning = "the model (sim/model/sim.hpp): sim searches keys of their own, twin those that "
-                    "its long branch attends to"},
+         .meaning =
+             "the model (sim/model/sim.hpp): sim searches keys of their own, twin those that "
+             "its long branch attends to"},
         shape.kind, kModels);
     v.integer({.name = "feature_dim",
                .meaning = "width of one feature's embedding; d_e = features x feature_dim",

@@ -2,8 +2,8 @@
 // costs is charged for.
 //
 // Symbols: n tokens of the request, C candidates, d attention width, d_e embedding width, d_s
-// search width (SIM), b bytes of a stored value, s = min(n, short_tokens), l = min(n, top_k) rows that
-// one candidate's long branch attends to, r = min(n, C l) distinct rows that a request's long
+// search width (SIM), b bytes of a stored value, s = min(n, short_tokens), l = min(n, top_k) rows
+// that one candidate's long branch attends to, r = min(n, C l) distinct rows that a request's long
 // branch reads at most (candidates of a request share rows, and a row is read from memory once). A
 // multiply-add is two flops; exponentials, SiLU and comparisons are not counted.
 //
@@ -52,7 +52,8 @@ struct NominalWork {
     double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch (TWIN: V)
     double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
     // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN: 2 d) per
-    // (token, candidate); projections q, wo, search.wq per candidate; recompute's K, V and search keys.
+    // (token, candidate); projections q, wo, search.wq per candidate; recompute's K, V and search
+    // keys.
     double flops_per_token_candidate = 0.0;
     double flops_per_short_token_candidate = 0.0;
     double flops_per_long_row_candidate = 0.0;

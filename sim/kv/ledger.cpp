@@ -41,8 +41,8 @@ class Ledger {
         add("tower", (floats + in + 1) * sizeof(float));
     }
 
-    /// wq and wo of both sites, SIM's two search maps, and per K/V side either w [d, d_e] or the user
-    /// part [d_u, d_e].
+    /// wq and wo of both sites, SIM's two search maps, and per K/V side either w [d, d_e] or the
+    /// user part [d_u, d_e].
     void add_projections() {
         if (!model::has_attention(variant_.variant)) return;
         std::size_t const d = shape_.attention_dim;

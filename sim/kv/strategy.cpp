@@ -67,7 +67,8 @@ std::optional<std::string> refusal(StrategyParams const& params,
                " rows). use a wider index";
     }
     if (model == model::ModelKind::twin && params.search_keys == SearchKeys::item_table) {
-        return "strategy 'collective': search_keys 'item_table' means nothing to model 'twin' (its search reads the keys "
+        return "strategy 'collective': search_keys 'item_table' means nothing to model 'twin' (its "
+               "search reads the keys "
                "of the long branch, there are no search keys). use 'stored'";
     }
     return std::nullopt;

@@ -36,8 +36,7 @@ struct StrategyParams {
     Keying keying = Keying::user_token;      ///< collective only
     ValueType value_type = ValueType::fp32;  ///< stored K/V, search keys and user part; pools too
     std::uint32_t index_bytes = 2;           ///< collective: 1, 2 or 4; must hold m - 1
-    SearchKeys search_keys =
-        SearchKeys::stored;       ///< collective: where the search keys of SIM live
+    SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the search keys of SIM live
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
 
     bool operator==(StrategyParams const&) const = default;

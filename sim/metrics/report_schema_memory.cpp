@@ -19,7 +19,8 @@ TableSchema arms() {
          {"value_type", text, "text", input, "stored type of K, V, search keys and pools"},
          {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
          {"search_keys", text, "text", input,
-          "where the long branch's search keys live: stored or item_table; - for TWIN, whose search "
+          "where the long branch's search keys live: stored or item_table; - for TWIN, whose "
+          "search "
           "reads the long branch's K"},
          {"scope", text, "text", input, "released = short branch only, all = every branch"},
          {"d_u", integer, "values", input,

@@ -10,9 +10,9 @@
 //   long      = search over all tokens, target attention with the long.* projections over the top_k
 //               highest scores (ties: the newer token first)
 //   score_j   = SIM: (search.wq e_c) . (search.wk e_j), projections of the search's own
-//               TWIN: q . k_j = sum over heads of q_h . k_jh with the q and k of the long site: what
-//               is searched is what is attended to. One set of tokens for all heads, so that both
-//               models attend to equally many rows
+//               TWIN: q . k_j = sum over heads of q_h . k_jh with the q and k of the long site:
+//               what is searched is what is attended to. One set of tokens for all heads, so that
+//               both models attend to equally many rows
 //   attention = per head h: softmax_j( q_h . k_jh / sqrt(d / H) ) v_jh, heads concatenated, then
 //   wo: [d] -> [d_e];
 //               no tokens -> zeros
@@ -31,13 +31,13 @@
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
 //   context_dim], short.{wq,wk,wv} [d, d_e], short.wo [d_e, d], long.{wq,wk,wv,wo} likewise,
-//   search.{wq,wk} [search_dim, d_e] (SIM only), <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]}
-//   for collective sites (then no <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w [out, in],
-//   tower.<l>.b [out], the last with out = 1.
+//   search.{wq,wk} [search_dim, d_e] (SIM only), <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m,
+//   d - d_u]} for collective sites (then no <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w
+//   [out, in], tower.<l>.b [out], the last with out = 1.
 // Attributes: format = "ckvsim-sim-1", model ("sim" or "twin"; absent = sim), variant, scope, seed,
-//   feature_dim, attention_dim, heads, short_tokens, search_dim (SIM only), top_k, max_tokens, context_dim, d_u, m, tower (comma-separated hidden widths),
-//   catalogue_digest (hex), and free training facts with the prefix "train." (epochs, tune_auc,
-//   wall_s, ...).
+//   feature_dim, attention_dim, heads, short_tokens, search_dim (SIM only), top_k, max_tokens,
+//   context_dim, d_u, m, tower (comma-separated hidden widths), catalogue_digest (hex), and free
+//   training facts with the prefix "train." (epochs, tune_auc, wall_s, ...).
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
 //   ref.offsets [R+1] u64 and ref.tokens u32 (CSR, already cut to max_tokens, oldest first),
 //   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32, ref.topk [R, top_k] u32

@@ -100,8 +100,8 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
     using model::Variant;
     std::vector<BackendCase> cases;
     auto const add = [&](model::VariantParams const& variant, kv::StrategyParams const& strategy) {
-        std::string name = model::to_string(shape.kind) + "/" + model::weights_stem(variant) + "/" + kv::to_string(strategy.kind) + "/" +
-                           kv::to_string(strategy.value_type);
+        std::string name = model::to_string(shape.kind) + "/" + model::weights_stem(variant) + "/" +
+                           kv::to_string(strategy.kind) + "/" + kv::to_string(strategy.value_type);
         if (strategy.kind == StrategyKind::collective) {
             name += "/" + kv::to_string(strategy.keying) + "/idx" +
                     std::to_string(strategy.index_bytes) + "/" +

@@ -223,8 +223,10 @@ TEST_P(EveryModel, HugeAttentionLogitsMatchTheReference) {
 
 TEST_P(EveryModel, RandomIndicesChooseOtherRowsThanTheRouter) {
     auto const catalogue = test::small_catalogue(kItems);
-    BackendCase c{
-        "", of_model(test::even_shape()), {model::Variant::collective, model::Scope::all, 1, 40}, {}};
+    BackendCase c{"",
+                  of_model(test::even_shape()),
+                  {model::Variant::collective, model::Scope::all, 1, 40},
+                  {}};
     c.strategy.kind = kv::StrategyKind::collective;
     auto const own = fixed_logits(c);
     c.strategy.random_indices = true;
@@ -235,8 +237,10 @@ TEST_P(EveryModel, RandomIndicesChooseOtherRowsThanTheRouter) {
 
 TEST_P(EveryModel, ForcedIndicesReplaceTheRouter) {
     auto const catalogue = test::small_catalogue(kItems);
-    BackendCase c{
-        "", of_model(test::even_shape()), {model::Variant::collective, model::Scope::all, 2, 40}, {}};
+    BackendCase c{"",
+                  of_model(test::even_shape()),
+                  {model::Variant::collective, model::Scope::all, 2, 40},
+                  {}};
     c.strategy.kind = kv::StrategyKind::collective;
     auto const weights = test::case_weights(c, catalogue);
     ForcedIndices forced;
@@ -304,11 +308,11 @@ TEST(Backend, TwinChoosesByTheKeysItAttendsTo) {
         BackendCase c{"", test::even_shape(), {}, {}};
         c.shape.kind = kind;
         auto weights = *test::case_weights(c, catalogue);
-        auto const plain = make_backend(std::make_shared<model::SimWeights const>(weights),
-                                        c.strategy, catalogue);
+        auto const plain =
+            make_backend(std::make_shared<model::SimWeights const>(weights), c.strategy, catalogue);
         for (float& w : weights.long_site.k.w) w = -w;
-        auto const turned = make_backend(std::make_shared<model::SimWeights const>(weights),
-                                         c.strategy, catalogue);
+        auto const turned =
+            make_backend(std::make_shared<model::SimWeights const>(weights), c.strategy, catalogue);
         Served first(*plain, history, 60);
         Served second(*turned, history, 60);
         first.logits({9}, {});

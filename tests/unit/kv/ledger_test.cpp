@@ -126,7 +126,7 @@ TEST(SharedBytes, CollectivePerItemMovesTheCodesIntoATable) {
 
 TEST(SharedBytes, TwinHasNothingOfASearch) {
     std::map<std::string, std::size_t> const expected = {
-        {"embeddings", kEmbeddings},         {"tower", kTower},
+        {"embeddings", kEmbeddings},          {"tower", kTower},
         {"projections", 2 * 4 * 32 * 16 * 4}, {"item_table.short.k", 100 * 32 * 4},
         {"item_table.short.v", 100 * 32 * 4}, {"item_table.long.k", 100 * 32 * 4},
         {"item_table.long.v", 100 * 32 * 4}};
@@ -227,17 +227,20 @@ TEST(Refusal, Table) {
         for (auto const kind :
              {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
             EXPECT_FALSE(refusal(of(kind), v, ModelKind::sim)) << to_string(kind);
-        EXPECT_THAT(refusal(of(StrategyKind::collective), v, ModelKind::sim).value(), HasSubstr("without a pool"));
+        EXPECT_THAT(refusal(of(StrategyKind::collective), v, ModelKind::sim).value(),
+                    HasSubstr("without a pool"));
     }
     for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
         EXPECT_THAT(refusal(of(kind), collective(Scope::all), ModelKind::sim).value(),
                     HasSubstr("use strategy 'collective'"));
-    EXPECT_FALSE(refusal(of(StrategyKind::collective), collective(Scope::released), ModelKind::sim));
+    EXPECT_FALSE(
+        refusal(of(StrategyKind::collective), collective(Scope::released), ModelKind::sim));
     for (auto const& v : {pooled, none}) {
         EXPECT_FALSE(refusal(of(StrategyKind::recompute), v, ModelKind::sim));
         for (auto const kind :
              {StrategyKind::full, StrategyKind::item_table, StrategyKind::collective})
-            EXPECT_THAT(refusal(of(kind), v, ModelKind::sim).value(), HasSubstr("no keys and values"));
+            EXPECT_THAT(refusal(of(kind), v, ModelKind::sim).value(),
+                        HasSubstr("no keys and values"));
     }
     auto table = of(StrategyKind::collective);
     table.search_keys = SearchKeys::item_table;

@@ -114,8 +114,8 @@ TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
 TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
     SimShape twin = shape();
     twin.kind = ModelKind::twin;
-    auto const of_sim = weights_file_from(random_sim_weights(shape(), {}, catalogue(), 4, 1),
-                                          catalogue());
+    auto const of_sim =
+        weights_file_from(random_sim_weights(shape(), {}, catalogue(), 4, 1), catalogue());
     auto of_twin = weights_file_from(random_sim_weights(twin, {}, catalogue(), 4, 1), catalogue());
     EXPECT_TRUE(of_sim.has("search.wq"));
     EXPECT_FALSE(of_sim.attributes.contains("model")) << "as before there was another model";
@@ -128,8 +128,7 @@ TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
     EXPECT_NE(refusal_of(renamed).find("search_dim is missing"), std::string::npos)
         << refusal_of(renamed);
     renamed.set("model", std::string("sasrec"));
-    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin)"),
-              std::string::npos)
+    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin)"), std::string::npos)
         << refusal_of(renamed);
 }
 
