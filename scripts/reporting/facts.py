@@ -77,6 +77,11 @@ def describe_arm(row):
         words = "history ids only, recomputed at each request"
     elif strategy == "item_table":
         words = f"history ids plus one table of all items, {kind}"
+    elif strategy == "low_rank":
+        words = f"{number(row, 'rank'):.0f} principal coefficients of each K and V, {kind}"
+    elif strategy == "vq":
+        words = (f"{number(row, 'subspaces'):.0f} product codes of each K and V, "
+                 f"{2 ** number(row, 'code_bits'):.0f} codewords each")
     elif strategy == "collective":
         share = number(row, "pool_share_of_catalogue")
         words = (f"CollectiveKV, {kind}, d_u = {number(row, 'd_u'):.0f}, "

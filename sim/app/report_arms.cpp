@@ -17,6 +17,8 @@ void report_arms(RunContext& context) {
     auto const& shape = context.spec.model;
     for (auto const& arm : context.spec.arms) {
         bool const collective = arm.strategy.kind == kv::StrategyKind::collective;
+        bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
+        bool const vq = arm.strategy.kind == kv::StrategyKind::vq;
         auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
         Row(context.report.table("arms"))
             .set("arm", arm.name)
@@ -28,6 +30,9 @@ void report_arms(RunContext& context) {
             .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
             .set("search_keys", shape.search_width() == 0 ? std::string("-")
                                                           : kv::to_string(arm.strategy.search_keys))
+            .set("rank", low_rank ? arm.strategy.rank : 0)
+            .set("subspaces", vq ? arm.strategy.subspaces : 0)
+            .set("code_bits", vq ? arm.strategy.code_bits : 0)
             .set("scope", collective ? model::to_string(arm.weights.scope) : std::string("all"))
             .set("d_u", collective ? arm.weights.d_u : 0)
             .set("m", collective ? arm.weights.m : 0)

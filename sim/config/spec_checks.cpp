@@ -86,6 +86,35 @@ void check_model(Checker& checker, model::SimShape const& shape) {
                     "allowed: 1 .. " + text(shape.max_tokens));
 }
 
+/// The key that a refusal or a misfit is about.
+std::string culprit(kv::StrategyParams const& strategy, model::VariantParams const& weights,
+                    model::ModelKind model) {
+    auto other_type = strategy;
+    other_type.value_type = kv::ValueType::fp32;
+    if (kv::refusal(strategy, weights, model) && !kv::refusal(other_type, weights, model))
+        return "value_type";
+    if (model == model::ModelKind::twin && strategy.search_keys == kv::SearchKeys::item_table)
+        return "search_keys";
+    bool const pools = weights.variant == model::Variant::collective;
+    return pools && strategy.kind == kv::StrategyKind::collective ? "index_bytes" : "kind";
+}
+
+void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec const& arm,
+                    std::string const& at) {
+    auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
+    checker.require(
+        !refused,
+        {at + "/strategy/" + culprit(arm.strategy, arm.weights, shape.kind), at + "/strategy/kind",
+         at + "/weights/variant", at + "/weights/m", "/model/kind"},
+        refused.value_or(""), "");
+    auto const misfit = kv::misfit(arm.strategy, shape);
+    bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
+    checker.require(!misfit,
+                    {at + "/strategy/" + (low_rank ? "rank" : "subspaces"), at + "/strategy/kind",
+                     "/model/attention_dim"},
+                    misfit.value_or(""), "");
+}
+
 void check_arm(Checker& checker, Spec const& spec, std::size_t index) {
     auto const& arm = spec.arms[index];
     std::string const at = "/arms/" + std::to_string(index);
@@ -104,16 +133,7 @@ void check_arm(Checker& checker, Spec const& spec, std::size_t index) {
                         "\"" + arm.name + "\" already names arm " + std::to_string(other),
                         "arm names must differ");
     }
-    auto const refused = kv::refusal(arm.strategy, arm.weights, spec.model.kind);
-    bool const keys = spec.model.kind == model::ModelKind::twin &&
-                      arm.strategy.search_keys == kv::SearchKeys::item_table;
-    bool const width = collective && arm.strategy.kind == kv::StrategyKind::collective;
-    checker.require(!refused,
-                    {at + (keys    ? "/strategy/search_keys"
-                           : width ? "/strategy/index_bytes"
-                                   : "/strategy/kind"),
-                     at + "/weights/variant", at + "/weights/m", "/model/kind"},
-                    refused.value_or(""), "");
+    check_strategy(checker, spec.model, arm, at);
 }
 
 void check_shape(Checker& checker, std::string const& traffic,

@@ -25,14 +25,15 @@ constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"}
 constexpr std::pair<Scope, char const*> kScopes[] = {{Scope::released, "released"},
                                                      {Scope::all, "all"}};
 constexpr std::pair<StrategyKind, char const*> kStrategies[] = {
-    {StrategyKind::recompute, "recompute"},
-    {StrategyKind::full, "full"},
-    {StrategyKind::item_table, "item_table"},
-    {StrategyKind::collective, "collective"}};
+    {StrategyKind::recompute, "recompute"},   {StrategyKind::full, "full"},
+    {StrategyKind::item_table, "item_table"}, {StrategyKind::collective, "collective"},
+    {StrategyKind::low_rank, "low_rank"},     {StrategyKind::vq, "vq"}};
 constexpr std::pair<Keying, char const*> kKeyings[] = {{Keying::user_token, "user_token"},
                                                        {Keying::item, "item"}};
 constexpr std::pair<ValueType, char const*> kValueTypes[] = {{ValueType::fp32, "fp32"},
-                                                             {ValueType::fp16, "fp16"}};
+                                                             {ValueType::fp16, "fp16"},
+                                                             {ValueType::int8, "int8"},
+                                                             {ValueType::int4, "int4"}};
 constexpr std::pair<SearchKeys, char const*> kSearchKeys[] = {
     {SearchKeys::stored, "stored"}, {SearchKeys::item_table, "item_table"}};
 
@@ -81,8 +82,11 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                       .only_if = condition},
                      strategy.keying, kKeyings);
     v.choice<ValueType>({.name = "value_type",
-                         .meaning = "type of stored keys, values, search keys, user parts and "
-                                    "pools",
+                         .meaning = "type of stored keys, values (low_rank: their coefficients; "
+                                    "vq keeps codes), search keys, user parts and pools; int8 "
+                                    "and int4 rows keep an fp16 scale and zero per row (int4: per "
+                                    "64 values). Beside int4, search keys are int8; beside int8, "
+                                    "user parts are fp16",
                          .applies = !known || strategy.kind != StrategyKind::recompute,
                          .only_if = "kind is not recompute"},
                         strategy.value_type, kValueTypes);
@@ -98,6 +102,28 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                           .applies = collective,
                           .only_if = condition},
                          strategy.search_keys, kSearchKeys);
+    bool const low_rank = !known || strategy.kind == StrategyKind::low_rank;
+    v.integer({.name = "rank",
+               .meaning = "principal axes kept of the catalogue's rows; at most "
+                          "model.attention_dim",
+               .unit = "values",
+               .applies = low_rank,
+               .only_if = "kind = low_rank"},
+              strategy.rank, {.low = 1, .high = 8192});
+    bool const vq = !known || strategy.kind == StrategyKind::vq;
+    v.integer({.name = "subspaces",
+               .meaning = "equal parts of a row, one code each; divides model.attention_dim",
+               .unit = "bytes",
+               .applies = vq,
+               .only_if = "kind = vq"},
+              strategy.subspaces, {.low = 1, .high = 8192});
+    v.integer({.name = "code_bits",
+               .meaning = "2^code_bits codewords per subspace, at most one per item; a code is "
+                          "stored as one byte",
+               .unit = "bits",
+               .applies = vq,
+               .only_if = "kind = vq"},
+              strategy.code_bits, {.low = 1, .high = 8});
 }
 
 void describe_measure(KeyVisitor& v, ArmSpec& arm) {

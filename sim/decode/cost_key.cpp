@@ -16,6 +16,9 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         key << '/' << to_string(variant.variant);
     if (collective) key << '/' << to_string(strategy.keying);
     if (strategy.kind != StrategyKind::recompute) key << '/' << to_string(strategy.value_type);
+    if (strategy.kind == StrategyKind::low_rank) key << "/r" << strategy.rank;
+    if (strategy.kind == StrategyKind::vq)
+        key << "/sub" << strategy.subspaces << "x" << strategy.code_bits << "bit";
     if (collective) {
         // Under keying item the search keys are always in the item table, whatever search_keys
         // says.

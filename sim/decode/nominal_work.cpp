@@ -24,7 +24,6 @@ class Formulas {
           d_(shape.attention_dim),
           d_e_(static_cast<double>(features) * shape.feature_dim),
           d_s_(shape.search_width()),
-          b_(kv::value_bytes(strategy.value_type)),
           recompute_(strategy.kind == StrategyKind::recompute) {
         work_.short_tokens = shape.short_tokens;
         work_.top_k = shape.top_k;
@@ -78,14 +77,20 @@ class Formulas {
         double const products = 2.0 * 2.0 * d_ * d_e_ + d_s_ * d_e_;
         work_.flops_per_candidate = 2.0 * products;
         work_.decode_batch_bytes = kFloat * products;
-        work_.flops_per_short_token_candidate = 4.0 * d_;
-        work_.flops_per_long_row_candidate = 4.0 * d_;
+        double width = d_;
+        if (strategy_.kind == StrategyKind::low_rank) {
+            width = static_cast<double>(shape_.heads) * strategy_.rank;
+            work_.flops_per_candidate += 2.0 * 2.0 * fitted_values();
+        }
+        work_.flops_per_short_token_candidate = 4.0 * width;
+        work_.flops_per_long_row_candidate = 4.0 * width;
     }
 
     void add_search() {
         work_.flops_per_token_candidate = 2.0 * (shape_.search_width() == 0 ? d_ : d_s_);
         if (!recompute_) {
-            work_.decode_bytes_per_token += d_s_ * b_;
+            work_.decode_bytes_per_token +=
+                kv::row_bytes(kv::search_type(strategy_.value_type), shape_.search_width());
             return;
         }
         work_.decode_bytes_per_token += kFloat * d_e_;
@@ -98,11 +103,20 @@ class Formulas {
             flops_per_row = make_flops(false);
             work_.decode_batch_bytes += make_weight_bytes(false);
         } else if (collective) {
-            double const codes = 2.0 * (strategy_.index_bytes + variant_.d_u * b_);
-            bytes_per_row = codes + 2.0 * (d_ - variant_.d_u) * b_;
+            auto const type = strategy_.value_type;
+            double const codes =
+                2.0 * (strategy_.index_bytes + kv::row_bytes(kv::user_type(type), variant_.d_u));
+            bytes_per_row = codes + 2.0 * kv::row_bytes(type, shape_.attention_dim - variant_.d_u);
         } else {
-            bytes_per_row = 2.0 * d_ * b_;
+            bytes_per_row = 2.0 * kv::stored_row_bytes(shape_, strategy_);
+            work_.decode_batch_bytes += kFloat * fitted_values();
         }
+    }
+    /// Values of one site that low_rank (bases of K and V) and vq (codebooks) keep for all items.
+    [[nodiscard]] double fitted_values() const {
+        if (strategy_.kind == StrategyKind::low_rank) return 2.0 * d_ * strategy_.rank;
+        if (strategy_.kind == StrategyKind::vq) return 2.0 * d_ * (1U << strategy_.code_bits);
+        return 0.0;
     }
 
     /// TWIN: K, one half of what a row of the long branch costs, moves from the rows to the tokens.
@@ -136,10 +150,11 @@ class Formulas {
         work_.prefill_bytes_per_token += kFloat * d_e_;
         bool const short_collective = variant_.variant == model::Variant::collective;
         bool const long_collective = model::long_site_is_collective(variant_);
-        work_.prefill_flops_per_short_token = make_flops(short_collective);
-        work_.prefill_flops_per_token = make_flops(long_collective);
-        work_.prefill_batch_bytes =
-            make_weight_bytes(short_collective) + make_weight_bytes(long_collective);
+        double const fitted = fitted_values();
+        work_.prefill_flops_per_short_token = make_flops(short_collective) + 2.0 * fitted;
+        work_.prefill_flops_per_token = make_flops(long_collective) + 2.0 * fitted;
+        work_.prefill_batch_bytes = make_weight_bytes(short_collective) +
+                                    make_weight_bytes(long_collective) + 2.0 * kFloat * fitted;
         if (layout_.has(Section::search)) {
             work_.prefill_flops_per_token += 2.0 * d_s_ * d_e_;
             work_.prefill_batch_bytes += kFloat * d_s_ * d_e_;
@@ -153,7 +168,6 @@ class Formulas {
     double d_;
     double d_e_;
     double d_s_;
-    double b_;
     bool recompute_;
     NominalWork work_;
 };

@@ -15,6 +15,11 @@
 //     wider than a memory sector.
 //   - Ids and candidates of a request travel with its launch (Platform::batch_overhead_ns).
 //   - Weights (projections, router, tower) are read once per batch.
+//   - int8 and int4: the bytes as stored, scales and zeros included; turning codes into values is
+//     not counted, like other conversions.
+//   - low_rank: every head scores a row's r coefficients (2 H r flops a side instead of 2 d); bases
+//     are read once per batch, q and the output go through them per candidate.
+//   - vq: a row's codes are read; its codewords come from codebooks on chip, read once per batch.
 //   - recompute gathers a token's embedding once per request and keeps K and V on chip.
 //   - TWIN searches the long branch's K: K is read (recompute: made) for all n tokens and counted
 //     there, V for the r rows alone; a search costs 2 d flops per token and candidate, also where
@@ -45,7 +50,7 @@ struct NominalWork {
     std::uint32_t top_k = 0;
 
     // Decode, bytes: ids 4; search key d_s b or its embedding 4 d_e; K and V of a row as stored:
-    // 2 d b, or codes 2 (index + d_u b) and two pool rows 2 (d - d_u) b.
+    // 2 d b (kv::stored_row_bytes), or codes 2 (index + d_u b) and two pool rows 2 (d - d_u) b.
     double decode_bytes_per_token = 0.0;  ///< n: ids, search keys (TWIN: K of the long branch),
                                           ///< embeddings of recompute
     double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch

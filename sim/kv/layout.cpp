@@ -17,26 +17,33 @@ constexpr std::size_t align_up(std::size_t bytes) {
 
 }  // namespace
 
+std::uint32_t stored_row_bytes(model::SimShape const& shape, StrategyParams const& strategy) {
+    if (strategy.kind == StrategyKind::vq) return strategy.subspaces;
+    bool const low_rank = strategy.kind == StrategyKind::low_rank;
+    return row_bytes(strategy.value_type, low_rank ? strategy.rank : shape.attention_dim);
+}
+
 EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams const& variant,
                          StrategyParams const& strategy)
     : short_tokens_(shape.short_tokens) {
     if (auto const reason = refusal(strategy, variant, shape.kind))
         throw InternalError("kv::EntryLayout: " + *reason);
+    if (auto const reason = misfit(strategy, shape))
+        throw InternalError("kv::EntryLayout: " + *reason);
     auto const set = [this](Section section, std::uint32_t bytes) {
         bytes_per_token_[index(section)] = bytes;
     };
-    std::uint32_t const value = value_bytes(strategy.value_type);
-    std::uint32_t const row = shape.attention_dim * value;
-    bool const per_user_values =
-        strategy.kind == StrategyKind::full ||
-        (strategy.kind == StrategyKind::collective && strategy.keying == Keying::user_token);
-    if (!per_user_values) {
+    std::uint32_t const row = stored_row_bytes(shape, strategy);
+    std::uint32_t const user = row_bytes(user_type(strategy.value_type), variant.d_u);
+    bool const ids_only =
+        strategy.kind == StrategyKind::recompute || strategy.kind == StrategyKind::item_table ||
+        (strategy.kind == StrategyKind::collective && strategy.keying == Keying::item);
+    if (ids_only) {
         set(Section::ids, sizeof(ItemId));
         return;
     }
     bool const collective = strategy.kind == StrategyKind::collective;
     if (collective) {
-        std::uint32_t const user = variant.d_u * value;
         for (Section const s : {Section::short_k_index, Section::short_v_index})
             set(s, strategy.index_bytes);
         for (Section const s : {Section::short_k_user, Section::short_v_user}) set(s, user);
@@ -44,7 +51,6 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
         for (Section const s : {Section::short_k, Section::short_v}) set(s, row);
     }
     if (collective && model::long_site_is_collective(variant)) {
-        std::uint32_t const user = variant.d_u * value;
         for (Section const s : {Section::long_k_index, Section::long_v_index})
             set(s, strategy.index_bytes);
         for (Section const s : {Section::long_k_user, Section::long_v_user}) set(s, user);
@@ -54,7 +60,7 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
     if (collective && strategy.search_keys == SearchKeys::item_table) {
         set(Section::ids, sizeof(ItemId));
     } else {
-        set(Section::search, shape.search_width() * value);
+        set(Section::search, row_bytes(search_type(strategy.value_type), shape.search_width()));
     }
 }
 

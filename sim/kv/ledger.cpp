@@ -17,8 +17,7 @@ class Ledger {
           variant_(variant),
           strategy_(strategy),
           rows_(std::size_t{catalogue.items} + 1),
-          d_e_(catalogue.features.size() * shape.feature_dim),
-          value_(value_bytes(strategy.value_type)) {}
+          d_e_(catalogue.features.size() * shape.feature_dim) {}
 
     void add(std::string what, std::size_t bytes) {
         if (bytes != 0) result_.push_back({std::move(what), bytes});
@@ -68,14 +67,31 @@ class Ledger {
         for (char const* side : {".k", ".v"}) {
             if (collective) {
                 add(site + side + ".pool",
-                    std::size_t{variant_.m} * (shape_.attention_dim - variant_.d_u) * value_);
+                    std::size_t{variant_.m} *
+                        row_bytes(strategy_.value_type, shape_.attention_dim - variant_.d_u));
                 if (by_item)
                     add("item_table." + site + side + ".index", rows_ * strategy_.index_bytes);
                 if (by_item)
-                    add("item_table." + site + side + ".user", rows_ * variant_.d_u * value_);
+                    add("item_table." + site + side + ".user",
+                        rows_ * row_bytes(user_type(strategy_.value_type), variant_.d_u));
             } else if (by_item) {
-                add("item_table." + site + side, rows_ * shape_.attention_dim * value_);
+                add("item_table." + site + side, rows_ * stored_row_bytes(shape_, strategy_));
             }
+            add_fitted(site + side, side);
+        }
+    }
+
+    /// What low_rank and vq learn of the catalogue's rows, fp32. low_rank: mean and basis, of V a
+    /// second time in the order that outputs are made in. vq: codewords in two orders (to score and
+    /// choose, to read) and half their squared lengths.
+    void add_fitted(std::string const& name, std::string const& side) {
+        std::size_t const d = shape_.attention_dim;
+        if (strategy_.kind == StrategyKind::low_rank) {
+            std::size_t const copies = side == ".v" ? 2 : 1;
+            add(name + ".basis", (copies * d * strategy_.rank + d) * sizeof(float));
+        } else if (strategy_.kind == StrategyKind::vq) {
+            std::size_t const words = codewords(strategy_, static_cast<std::uint32_t>(rows_ - 1));
+            add(name + ".codebook", words * (2 * d + strategy_.subspaces) * sizeof(float));
         }
     }
 
@@ -84,7 +100,9 @@ class Ledger {
             strategy_.kind == StrategyKind::item_table ||
             (strategy_.kind == StrategyKind::collective &&
              (strategy_.keying == Keying::item || strategy_.search_keys == SearchKeys::item_table));
-        if (by_item) add("item_table.search", rows_ * shape_.search_width() * value_);
+        if (by_item)
+            add("item_table.search",
+                rows_ * row_bytes(search_type(strategy_.value_type), shape_.search_width()));
     }
 
     [[nodiscard]] bool short_collective() const { return variant_.variant == Variant::collective; }
@@ -96,7 +114,6 @@ class Ledger {
     StrategyParams const& strategy_;
     std::size_t rows_;
     std::size_t d_e_;
-    std::size_t value_;
     std::vector<SharedBytes> result_;
 };
 
@@ -114,6 +131,8 @@ std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
                                       workload::Catalogue const& catalogue,
                                       std::uint32_t context_vocabulary) {
     if (auto const reason = refusal(strategy, variant, shape.kind))
+        throw InternalError("kv::shared_bytes: " + *reason);
+    if (auto const reason = misfit(strategy, shape))
         throw InternalError("kv::shared_bytes: " + *reason);
     Ledger ledger(shape, variant, strategy, catalogue);
     ledger.add_embeddings(catalogue, context_vocabulary);

@@ -8,6 +8,41 @@ namespace {
 
 using model::Variant;
 
+/// Value types that a kind of strategy cannot store, and why.
+std::optional<std::string> type_refusal(StrategyParams const& params) {
+    std::string const what = "value_type '" + to_string(params.value_type) + "' ";
+    bool const packed =
+        params.value_type == ValueType::int8 || params.value_type == ValueType::int4;
+    if (params.kind == StrategyKind::low_rank && packed) {
+        return what + "cannot store the few coefficients of 'low_rank' (a scale and a zero would " +
+               "take the bytes that it saves). use fp16";
+    }
+    if (params.kind == StrategyKind::vq && params.value_type == ValueType::int4) {
+        return what +
+               "has no use in 'vq' (K and V are codes, and search keys keep 8 bits). use int8";
+    }
+    if (params.kind == StrategyKind::collective && params.value_type == ValueType::int4) {
+        return what + "is not kept by 'collective' (the pools that it would shrink are shared by " +
+               "all users). use int8";
+    }
+    return std::nullopt;
+}
+
+/// Encodings of K that the search of TWIN cannot read.
+std::optional<std::string> search_refusal(StrategyParams const& params, model::ModelKind model) {
+    if (model != model::ModelKind::twin || params.kind == StrategyKind::recompute)
+        return std::nullopt;
+    std::string const why =
+        " for model 'twin': its search reads K rows; not written for this encoding yet. use ";
+    if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq)
+        return "strategy '" + to_string(params.kind) + "' is not served" + why + "'full'";
+    if (params.value_type == ValueType::int8 || params.value_type == ValueType::int4) {
+        return "value_type '" + to_string(params.value_type) + "' is not served" + why +
+               "fp32 or fp16";
+    }
+    return std::nullopt;
+}
+
 /// True when `value` fits an unsigned integer of `bytes` bytes.
 bool fits(std::uint32_t value, std::uint32_t bytes) {
     return bytes >= 4 || value < (1U << (8 * bytes));
@@ -25,6 +60,10 @@ std::string to_string(StrategyKind kind) {
             return "item_table";
         case StrategyKind::collective:
             return "collective";
+        case StrategyKind::low_rank:
+            return "low_rank";
+        case StrategyKind::vq:
+            return "vq";
     }
     throw InternalError("kv::to_string: unknown strategy kind");
 }
@@ -32,9 +71,37 @@ std::string to_string(StrategyKind kind) {
 std::string to_string(Keying keying) {
     return keying == Keying::user_token ? "user_token" : "item";
 }
-std::string to_string(ValueType type) { return type == ValueType::fp32 ? "fp32" : "fp16"; }
+std::string to_string(ValueType type) {
+    switch (type) {
+        case ValueType::fp32:
+            return "fp32";
+        case ValueType::fp16:
+            return "fp16";
+        case ValueType::int8:
+            return "int8";
+        case ValueType::int4:
+            return "int4";
+    }
+    throw InternalError("kv::to_string: unknown value type");
+}
 std::string to_string(SearchKeys keys) {
     return keys == SearchKeys::stored ? "stored" : "item_table";
+}
+
+std::uint32_t row_bytes(ValueType type, std::uint32_t width) {
+    constexpr std::uint32_t kScaleAndZero = 4;
+    if (width == 0) return 0;
+    switch (type) {
+        case ValueType::fp32:
+            return 4 * width;
+        case ValueType::fp16:
+            return 2 * width;
+        case ValueType::int8:
+            return kScaleAndZero + width;
+        case ValueType::int4:
+            return kScaleAndZero * ((width + kInt4Group - 1) / kInt4Group) + (width + 1) / 2;
+    }
+    throw InternalError("kv::row_bytes: unknown value type");
 }
 
 std::optional<std::string> refusal(StrategyParams const& params,
@@ -46,9 +113,10 @@ std::optional<std::string> refusal(StrategyParams const& params,
         return "strategy '" + strategy + "' cannot serve '" + trained +
                "' weights (they have no keys and values to keep). use strategy 'recompute'";
     }
+    if (auto const reason = type_refusal(params)) return reason;
     bool const collective_weights = weights.variant == Variant::collective;
     if (params.kind != StrategyKind::collective) {
-        if (!collective_weights) return std::nullopt;
+        if (!collective_weights) return search_refusal(params, model);
         return "strategy '" + strategy +
                "' cannot serve 'collective' weights (their keys and values come from a "
                "pool). use strategy 'collective'";
@@ -71,11 +139,31 @@ std::optional<std::string> refusal(StrategyParams const& params,
                "search reads the keys "
                "of the long branch, there are no search keys). use 'stored'";
     }
+    return search_refusal(params, model);
+}
+
+std::optional<std::string> misfit(StrategyParams const& params, model::SimShape const& shape) {
+    std::uint32_t const d = shape.attention_dim;
+    if (params.kind == StrategyKind::low_rank && (params.rank == 0 || params.rank > d)) {
+        return "rank " + std::to_string(params.rank) + " does not fit rows of attention_dim " +
+               std::to_string(d) + " values. allowed: 1 .. " + std::to_string(d);
+    }
+    if (params.kind != StrategyKind::vq) return std::nullopt;
+    if (params.subspaces == 0 || d % params.subspaces != 0) {
+        return std::to_string(params.subspaces) + " subspaces do not divide attention_dim " +
+               std::to_string(d) + ". choose a divisor of it";
+    }
+    if (params.code_bits == 0 || params.code_bits > 8) {
+        return "code_bits " + std::to_string(params.code_bits) +
+               " does not fit a code of one byte. allowed: 1 .. 8";
+    }
     return std::nullopt;
 }
 
 bool is_exact(StrategyParams const& params) {
     if (params.kind == StrategyKind::recompute) return true;
+    // A rank that spans all rows would be exact; the parameters alone cannot tell.
+    if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq) return false;
     bool const random = params.kind == StrategyKind::collective && params.random_indices;
     return params.value_type == ValueType::fp32 && !random;
 }

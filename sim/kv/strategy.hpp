@@ -19,25 +19,48 @@ enum class StrategyKind : std::uint8_t {
     full,        ///< K and V of every token, per user
     item_table,  ///< ids per user; K, V and search keys once per catalogue item (exact where they
                  ///< depend on the item)
-    collective   ///< CollectiveKV: pool index and d_u scalars, per user token or per item
+    collective,  ///< CollectiveKV: pool index and d_u scalars, per user token or per item
+    low_rank,  ///< per token, coefficients of K and V in the principal axes of the catalogue's rows
+    vq         ///< per token, product codes of K and V: one codeword per subspace
 };
 enum class Keying : std::uint8_t { user_token, item };
-enum class ValueType : std::uint8_t { fp32, fp16 };
+/// Type of stored values. int8 and int4 rows are asymmetric: value = zero + scale * code, codes
+/// rounded to nearest between the least and the largest value of the row (int8) or of each
+/// kInt4Group of its values (int4); scale and zero are stored as fp16 with the row.
+enum class ValueType : std::uint8_t { fp32, fp16, int8, int4 };
+inline constexpr std::uint32_t kInt4Group = 64;
 enum class SearchKeys : std::uint8_t { stored, item_table };
 
 std::string to_string(StrategyKind kind);
 std::string to_string(Keying keying);
 std::string to_string(ValueType type);
 std::string to_string(SearchKeys keys);
+/// Bytes of one value of fp32 or fp16; rows of int8 and int4 hold steps, too: row_bytes().
 constexpr std::uint32_t value_bytes(ValueType type) { return type == ValueType::fp32 ? 4 : 2; }
+/// Bytes of a row of `width` values as stored: scale and zero of int8 and int4 included.
+std::uint32_t row_bytes(ValueType type, std::uint32_t width);
+/// Type of search keys beside K and V of a type. int4 keeps int8 keys: which tokens are attended to
+/// is a hard choice, and a key is narrow, so that 4 bits would save little.
+constexpr ValueType search_type(ValueType type) {
+    return type == ValueType::int4 ? ValueType::int8 : type;
+}
+/// Type of CollectiveKV's d_u user values: fp16 where the pools are int8, because a scale and a
+/// zero would be wider than the values.
+constexpr ValueType user_type(ValueType type) {
+    return type == ValueType::int8 ? ValueType::fp16 : type;
+}
 
 struct StrategyParams {
     StrategyKind kind = StrategyKind::full;
-    Keying keying = Keying::user_token;      ///< collective only
-    ValueType value_type = ValueType::fp32;  ///< stored K/V, search keys and user part; pools too
-    std::uint32_t index_bytes = 2;           ///< collective: 1, 2 or 4; must hold m - 1
+    Keying keying = Keying::user_token;  ///< collective only
+    /// Stored K/V or coefficients, search keys and user part; pools too. vq: search keys only.
+    ValueType value_type = ValueType::fp32;
+    std::uint32_t index_bytes = 2;                ///< collective: 1, 2 or 4; must hold m - 1
     SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the search keys of SIM live
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
+    std::uint32_t rank = 8;       ///< low_rank: r coefficients per row; at most d
+    std::uint32_t subspaces = 8;  ///< vq: equal parts of a row, one code byte each; divides d
+    std::uint32_t code_bits = 8;  ///< vq: 2^code_bits codewords per subspace, 1 to 8
 
     bool operator==(StrategyParams const&) const = default;
 };
@@ -46,6 +69,15 @@ struct StrategyParams {
 /// `full` weights.
 std::optional<std::string> refusal(StrategyParams const& params,
                                    model::VariantParams const& weights, model::ModelKind model);
+
+/// Why a strategy does not fit a model's shape; nullopt = it does. Example: a rank above d.
+std::optional<std::string> misfit(StrategyParams const& params, model::SimShape const& shape);
+
+/// Codewords per subspace of `vq` over a catalogue: 2^code_bits, at most one per item.
+constexpr std::uint32_t codewords(StrategyParams const& params, std::uint32_t items) {
+    std::uint32_t const wanted = 1U << params.code_bits;
+    return wanted < items ? wanted : (items == 0 ? 1 : items);
+}
 
 /// True when the strategy's scores equal full KV fp32 of the same weights (up to rounding).
 bool is_exact(StrategyParams const& params);
@@ -57,7 +89,7 @@ enum class Section : std::uint8_t {
     short_v,
     search,  ///< SIM only: TWIN searches long_k
     long_k,
-    long_v,  ///< value type; [d] or [search_dim] per token
+    long_v,  ///< value type; [d] or [search_dim] per token; low_rank [r], vq [subspaces] codes
     short_k_index,
     short_k_user,
     short_v_index,
@@ -72,6 +104,9 @@ inline constexpr std::size_t kSections = static_cast<std::size_t>(Section::count
 std::string to_string(Section section);
 /// "short", "long" or "search": the attention site a section belongs to; ids belong to "all".
 std::string site_of(Section section);
+
+/// Bytes of one K or V row outside pools, as the strategy stores it.
+std::uint32_t stored_row_bytes(model::SimShape const& shape, StrategyParams const& strategy);
 
 /// Byte layout of one user's entry for a given capacity in tokens. Sections start 16-byte aligned,
 /// in enum order; short-branch sections hold at most short_tokens tokens (the newest), the others

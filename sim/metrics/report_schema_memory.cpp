@@ -14,14 +14,19 @@ TableSchema arms() {
         {arm_key(),
          {"model", text, "text", input, "model whose attention sites the bytes are summed over"},
          {"weights", text, "text", input, "variant of the model whose weights are served"},
-         {"strategy", text, "text", input, "recompute, full, item_table or collective"},
+         {"strategy", text, "text", input,
+          "recompute, full, item_table, collective, low_rank or vq"},
          {"keying", text, "text", input, "what a stored value belongs to: user_token or item"},
-         {"value_type", text, "text", input, "stored type of K, V, search keys and pools"},
+         {"value_type", text, "text", input,
+          "stored type of K and V (low_rank: coefficients), search keys and pools; vq: of search "
+          "keys"},
          {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
          {"search_keys", text, "text", input,
           "where the long branch's search keys live: stored or item_table; - for TWIN, whose "
-          "search "
-          "reads the long branch's K"},
+          "search reads the long branch's K"},
+         {"rank", integer, "values", input, "coefficients of a K or V row; 0 unless low_rank"},
+         {"subspaces", integer, "bytes", input, "codes of a K or V row, a byte each; 0 unless vq"},
+         {"code_bits", integer, "bits", input, "2^code_bits codewords per subspace; 0 unless vq"},
          {"scope", text, "text", input, "released = short branch only, all = every branch"},
          {"d_u", integer, "values", input,
           "user-specific values per K or V; 0 when not collective"},

@@ -11,6 +11,7 @@
 
 #include "core/rng.hpp"
 #include "device/cpu/attention_site.hpp"
+#include "device/cpu/quantised_rows.hpp"
 #include "device/cpu/shared_tables.hpp"
 #include "workload/zipf_sampler.hpp"
 
@@ -44,9 +45,10 @@ class Arm {
         : key_(key),
           strategy_(strategy(key)),
           weights_(make_weights(key)),
-          maker_(weights_, strategy_, made_type(), nullptr),
+          codes_(weights_, strategy_),
+          maker_(weights_, strategy_, made_type(), nullptr, &codes_),
           tables_(*weights_, strategy_, maker_),
-          site_(*weights_, weights_->long_site, tables_.long_site, maker_, strategy_),
+          site_(*weights_, weights_->long_site, tables_.long_site, maker_, codes_, strategy_),
           layout_(weights_->shape, weights_->variant, strategy_) {}
 
     [[nodiscard]] ArmKey const& key() const { return key_; }
@@ -96,6 +98,7 @@ class Arm {
     ArmKey key_;
     kv::StrategyParams strategy_;
     std::shared_ptr<model::SimWeights const> weights_;
+    device::cpu::RowCodes codes_;
     device::cpu::CellMaker maker_;
     device::cpu::SharedTables tables_;
     device::cpu::AttentionSite site_;
@@ -104,31 +107,27 @@ class Arm {
 
 inline std::vector<double> values_of(std::byte const* from, kv::ValueType type, std::size_t count) {
     std::vector<float> floats(count);
-    if (type == kv::ValueType::fp32) {
-        std::memcpy(floats.data(), from, count * sizeof(float));
-    } else {
-        device::cpu::from_half(reinterpret_cast<std::uint16_t const*>(from), count, floats.data());
-    }
+    device::cpu::load_row(type, from, count, floats.data());
     return {floats.begin(), floats.end()};
 }
 
 inline std::vector<double> Arm::row(std::size_t side, device::cpu::EntryView const& view,
                                     std::uint32_t token) const {
     device::cpu::SideTables const& t = side == 0 ? tables_.long_site.k : tables_.long_site.v;
-    std::size_t const value = kv::value_bytes(key_.type);
     if (t.codes) {
         std::uint16_t index = 0;
         std::memcpy(&index, view.section(t.index_section) + token * sizeof index, sizeof index);
         auto result = values_of(t.pool.data() + index * t.pool_step_bytes, key_.type, kDim);
         auto const user =
-            values_of(view.section(t.user_section) + token * key_.d_u * value, key_.type, key_.d_u);
+            values_of(view.section(t.user_section) + token * key_.d_u * kv::value_bytes(key_.type),
+                      key_.type, key_.d_u);
         for (std::size_t u = 0; u < key_.d_u; ++u) result[kDim - key_.d_u + u] = user[u];
         return result;
     }
-    if (t.by_item)
-        return values_of(t.rows.data() + view.ids[token] * kDim * value, key_.type, kDim);
+    std::size_t const bytes = kv::row_bytes(key_.type, kDim);
+    if (t.by_item) return values_of(t.rows.data() + view.ids[token] * bytes, key_.type, kDim);
     if (key_.kind == kv::StrategyKind::full)
-        return values_of(view.section(t.values) + token * kDim * value, key_.type, kDim);
+        return values_of(view.section(t.values) + token * bytes, key_.type, kDim);
     std::vector<std::byte> made(kDim * sizeof(float));
     device::cpu::CellScratch scratch;
     maker_.make(t.values, view.ids + token, 1, made.data(), scratch);

@@ -76,7 +76,7 @@ void attend_one(Arm const& arm, decode::EntryRef const& entry, std::uint32_t can
                 device::cpu::SiteScratch& scratch) {
     device::cpu::EntryView const view(arm.layout(), entry);
     device::cpu::TokenList const all{nullptr, entry.tokens};
-    arm.site().begin(view, 0, entry.tokens, device::cpu::Lists::one, scratch);
+    arm.site().begin(view, 0, entry.tokens, device::cpu::Lists::one, candidates, scratch);
     arm.site().make_rows(all, scratch);
     arm.site().attend_to(all, 0, candidates, scratch);
 }
@@ -87,7 +87,7 @@ void attend_phases(Arm const& arm, Users const& users, std::size_t first, std::u
     device::cpu::TokenList const all{nullptr, users.tokens()};
     for (std::size_t i = 0; i < scratch.size(); ++i) {
         device::cpu::EntryView const view(arm.layout(), users.entry(first + i));
-        arm.site().begin(view, 0, users.tokens(), device::cpu::Lists::one, scratch[i]);
+        arm.site().begin(view, 0, users.tokens(), device::cpu::Lists::one, 1, scratch[i]);
         arm.site().make_rows(all, scratch[i]);
         arm.site().read_keys(all, candidates, scratch[i]);
     }
@@ -155,6 +155,9 @@ void count_work(Row const& row, Users const& users, benchmark::State& state) {
             entry += n * bench::kEmbedding * sizeof(float);
             flops += 4.0 * n * d * bench::kEmbedding;
             break;
+        case StrategyKind::low_rank:
+        case StrategyKind::vq:
+            break;  // no arms here: bench_decode has them
     }
     state.counters["entry_B"] = entry;
     state.counters["table_B"] = table > 0.0 ? rows : 0.0;

@@ -53,10 +53,18 @@ std::vector<Case> cases() {
     add("recompute", full, StrategyKind::recompute, ValueType::fp32);
     add("full_fp32", full, StrategyKind::full, ValueType::fp32);
     add("full_fp16", full, StrategyKind::full, ValueType::fp16);
+    add("full_int8", full, StrategyKind::full, ValueType::int8);
+    add("full_int4", full, StrategyKind::full, ValueType::int4);
     add("item_table_fp32", full, StrategyKind::item_table, ValueType::fp32);
     add("item_table_fp16", full, StrategyKind::item_table, ValueType::fp16);
+    add("item_table_int8", full, StrategyKind::item_table, ValueType::int8);
+    add("low_rank_r8_fp16", full, StrategyKind::low_rank, ValueType::fp16);
+    add("vq_8x8bit", full, StrategyKind::vq, ValueType::int8);
+    add("vq_8x4bit", full, StrategyKind::vq, ValueType::int8);
+    all.back().strategy.code_bits = 4;
     add("collective_m500_fp32", collective, StrategyKind::collective, ValueType::fp32);
     add("collective_m500_fp16", collective, StrategyKind::collective, ValueType::fp16);
+    add("collective_m500_int8", collective, StrategyKind::collective, ValueType::int8);
     add("collective_m500_item_fp32", collective, StrategyKind::collective, ValueType::fp32,
         Keying::item);
     return all;
@@ -133,14 +141,16 @@ struct Fixture {
         }
         bool const item_codes =
             strategy.kind == kv::StrategyKind::collective && strategy.keying == kv::Keying::item;
-        double const value = kv::value_bytes(strategy.value_type);
+        auto const type = strategy.value_type;
         if (strategy.kind == kv::StrategyKind::item_table)
-            bytes += 2.0 * (recent + found) * model.attention_dim * value;
+            bytes += 2.0 * (recent + found) * kv::stored_row_bytes(model, strategy);
         if (item_codes)
             bytes += 2.0 * (recent + found) *
-                     (strategy.index_bytes + backend->weights().variant.d_u * value);
+                     (strategy.index_bytes +
+                      kv::row_bytes(kv::user_type(type), backend->weights().variant.d_u));
         if (searches && (strategy.kind == kv::StrategyKind::item_table || item_codes))
-            bytes += static_cast<double>(tokens) * model.search_dim * value;
+            bytes += static_cast<double>(tokens) *
+                     kv::row_bytes(kv::search_type(type), model.search_dim);
         return bytes;
     }
 

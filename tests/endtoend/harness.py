@@ -18,8 +18,11 @@ PLATFORM = SOURCE / "workloads/platforms/h100-node.json"
 CALIBRATION = SOURCE / "workloads/calibration/ci.json"
 TIMEOUT_S = 180
 # The CI spec's model as TWIN: a whole object, because search_dim has no effect there and must go.
-TWIN = json.dumps({**{key: value for key, value in json.loads(SPEC.read_text())["model"].items() if key != "search_dim"},
-                   "kind": "twin"})
+CI = json.loads(SPEC.read_text())
+TWIN = json.dumps({**{key: value for key, value in CI["model"].items() if key != "search_dim"}, "kind": "twin"})
+# ... and the arms that it has: its search reads K rows in fp32 and fp16 alone.
+TWIN_ARMS = json.dumps([arm for arm in CI["arms"] if arm["strategy"]["kind"] not in ("low_rank", "vq")
+                        and arm["strategy"].get("value_type") not in ("int8", "int4")])
 
 ENVIRONMENT = dict(
     os.environ,

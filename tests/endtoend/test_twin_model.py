@@ -2,9 +2,9 @@
 weights of one model refused under the other's spec."""
 import unittest
 
-from harness import CKVSIM, SPEC, TEST_WEIGHTS, TWIN, Scratch, hashes, launch, settings
+from harness import CKVSIM, SPEC, TEST_WEIGHTS, TWIN, TWIN_ARMS, Scratch, hashes, launch, settings
 
-MODEL = settings(model=TWIN)
+MODEL = settings(model=TWIN, arms=TWIN_ARMS)
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
 
 
@@ -46,7 +46,8 @@ class Twin(Scratch):
         self.assertEqual(outcome.code, 4, str(outcome))
         self.assertIn("holds weights of model 'sim', the spec's /model/kind is 'twin'", outcome.err)
         for change, words in (({"model__search_dim": 8}, "/model/search_dim: 8 has no effect here (it applies when kind = sim)"),
-                              ({"arms__5__strategy__search_keys": "item_table"}, "there are no search keys")):
+                              ({"arms__5__strategy__search_keys": "item_table"}, "there are no search keys"),
+                              ({"arms__1__strategy__value_type": "int8"}, "its search reads K rows")):
             with self.subTest(words):
                 outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
                 self.assertEqual(outcome.code, 3, str(outcome))

@@ -94,6 +94,80 @@ inline std::vector<model::SimShape> test_shapes() {
 }
 inline constexpr std::size_t kTestShapes = 8;
 
+/// Calls add(variant, strategy) for the strategies of weights without pools.
+template <class Add>
+void add_full_weights(model::SimShape const& shape, Add const& add) {
+    using kv::StrategyKind;
+    using kv::ValueType;
+    // The search of TWIN reads no other rows than fp32 and fp16.
+    bool const twin = shape.kind == model::ModelKind::twin;
+    kv::StrategyParams strategy;
+    std::uint32_t const d = shape.attention_dim;
+    for (auto const variant : {model::Variant::full, model::Variant::full_silu}) {
+        bool const plain = variant == model::Variant::full;
+        for (auto const type :
+             {ValueType::fp32, ValueType::fp16, ValueType::int8, ValueType::int4}) {
+            strategy.value_type = type;
+            for (auto const kind :
+                 {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table}) {
+                bool const packed = type == ValueType::int8 || type == ValueType::int4;
+                if (packed && (twin || kind == StrategyKind::recompute || !plain)) continue;
+                strategy.kind = kind;
+                add({variant, {}, 0, 1}, strategy);
+            }
+        }
+        if (twin) continue;
+        strategy.kind = StrategyKind::low_rank;
+        for (std::uint32_t const rank : {1U, (d + 1) / 2, d}) {
+            if (!plain && rank != d) continue;
+            strategy.value_type = rank == 1 ? ValueType::fp32 : ValueType::fp16;
+            strategy.rank = rank;
+            add({variant, {}, 0, 1}, strategy);
+        }
+        // Few words make look-ups cheaper than rows; one subspace lies in several heads.
+        strategy.kind = StrategyKind::vq;
+        for (auto const& [subspaces, bits] : {std::pair{1U, 4U}, {3U, 1U}, {4U, 4U}, {4U, 8U}}) {
+            if (d % subspaces != 0 || (!plain && bits == 8)) continue;
+            strategy.value_type = bits == 4 ? ValueType::int8 : ValueType::fp16;
+            strategy.subspaces = subspaces;
+            strategy.code_bits = bits;
+            add({variant, {}, 0, 1}, strategy);
+        }
+    }
+}
+
+/// Calls add(variant, strategy) for pools of several sizes, index widths and key places.
+template <class Add>
+void add_collective(model::SimShape const& shape, Add const& add) {
+    struct Pool {
+        std::uint32_t d_u, m, index_bytes;
+    };
+    bool const twin = shape.kind == model::ModelKind::twin;
+    kv::StrategyParams strategy;
+    strategy.kind = kv::StrategyKind::collective;
+    std::uint32_t const d = shape.attention_dim;
+    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16, kv::ValueType::int8}) {
+        strategy.value_type = type;
+        for (auto const& [d_u, m, index_bytes] :
+             {Pool{0, 1, 1}, Pool{1, 17, 1}, Pool{3, 300, 2}, Pool{d - 1, 6, 4}}) {
+            if (d_u >= d) continue;
+            for (auto const scope : {model::Scope::released, model::Scope::all}) {
+                for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
+                    for (auto const keys : {kv::SearchKeys::stored, kv::SearchKeys::item_table}) {
+                        bool const packed = type == kv::ValueType::int8;
+                        if (twin && (packed || keys == kv::SearchKeys::item_table)) continue;
+                        if (packed && (d_u != 1 || keys != kv::SearchKeys::stored)) continue;
+                        strategy.index_bytes = index_bytes;
+                        strategy.keying = keying;
+                        strategy.search_keys = keys;
+                        add({model::Variant::collective, scope, d_u, m}, strategy);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Every (variant, strategy) pair that applies, over value types, index widths and key places.
 inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
     using kv::StrategyKind;
@@ -106,6 +180,11 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
             name += "/" + kv::to_string(strategy.keying) + "/idx" +
                     std::to_string(strategy.index_bytes) + "/" +
                     kv::to_string(strategy.search_keys);
+        } else if (strategy.kind == StrategyKind::low_rank) {
+            name += "/r" + std::to_string(strategy.rank);
+        } else if (strategy.kind == StrategyKind::vq) {
+            name +=
+                "/" + std::to_string(strategy.subspaces) + "x" + std::to_string(strategy.code_bits);
         }
         cases.push_back(
             {name + "/d" + std::to_string(shape.attention_dim), shape, variant, strategy});
@@ -115,38 +194,8 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
         strategy.kind = StrategyKind::recompute;
         add({variant, {}, 0, 1}, strategy);
     }
-    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
-        kv::StrategyParams strategy;
-        strategy.value_type = type;
-        for (auto const variant : {Variant::full, Variant::full_silu}) {
-            for (auto const kind :
-                 {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table}) {
-                strategy.kind = kind;
-                add({variant, {}, 0, 1}, strategy);
-            }
-        }
-        strategy.kind = StrategyKind::collective;
-        struct Pool {
-            std::uint32_t d_u, m, index_bytes;
-        };
-        std::uint32_t const d = shape.attention_dim;
-        for (auto const& [d_u, m, index_bytes] :
-             {Pool{0, 1, 1}, Pool{1, 17, 1}, Pool{3, 300, 2}, Pool{d - 1, 6, 4}}) {
-            if (d_u >= d) continue;
-            for (auto const scope : {model::Scope::released, model::Scope::all}) {
-                for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
-                    for (auto const keys : {kv::SearchKeys::stored, kv::SearchKeys::item_table}) {
-                        bool const has_keys = shape.search_width() > 0;
-                        if (!has_keys && keys == kv::SearchKeys::item_table) continue;
-                        strategy.index_bytes = index_bytes;
-                        strategy.keying = keying;
-                        strategy.search_keys = keys;
-                        add({Variant::collective, scope, d_u, m}, strategy);
-                    }
-                }
-            }
-        }
-    }
+    add_full_weights(shape, add);
+    add_collective(shape, add);
     return cases;
 }
 

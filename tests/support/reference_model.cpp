@@ -66,7 +66,9 @@ std::vector<std::uint32_t> ReferenceModel::arg_max_table(model::SideWeights cons
 }
 
 Row ReferenceModel::side_row(model::SiteWeights const& site, model::SideWeights const& side,
-                             std::vector<std::uint32_t> const& indices, ItemId item) const {
+                             std::vector<std::uint32_t> const& indices,
+                             ReferenceRows::Table const& rows, ItemId item) const {
+    if (!rows.empty()) return rows[item];
     Row row;
     if (site.collective) {
         std::size_t const shared = weights_.shape.attention_dim - weights_.variant.d_u;
@@ -90,7 +92,9 @@ Row ReferenceModel::query(model::SiteWeights const& site, Row const& candidate) 
 
 Row ReferenceModel::attention(model::SiteWeights const& site,
                               std::vector<std::uint32_t> const& k_indices,
-                              std::vector<std::uint32_t> const& v_indices, Row const& candidate,
+                              std::vector<std::uint32_t> const& v_indices,
+                              ReferenceRows::Table const& k_rows,
+                              ReferenceRows::Table const& v_rows, Row const& candidate,
                               std::vector<ItemId> const& tokens) const {
     if (tokens.empty()) return Row(weights_.d_e, 0.0);
     std::size_t const d = weights_.shape.attention_dim;
@@ -99,8 +103,8 @@ Row ReferenceModel::attention(model::SiteWeights const& site,
     std::vector<Row> k;
     std::vector<Row> v;
     for (ItemId const item : tokens) {
-        k.push_back(side_row(site, site.k, k_indices, item));
-        v.push_back(side_row(site, site.v, v_indices, item));
+        k.push_back(side_row(site, site.k, k_indices, k_rows, item));
+        v.push_back(side_row(site, site.v, v_indices, v_rows, item));
     }
     Row joined(d, 0.0);
     for (std::size_t first = 0; first < d; first += head_dim) {
@@ -126,8 +130,10 @@ void ReferenceModel::search(std::span<ItemId const> tokens, Row const& candidate
     Row const q = twin ? query(site, candidate) : multiply(weights_.search_wq, candidate);
     Row scores;
     for (ItemId const item : tokens) {
-        Row const key = twin ? side_row(site, site.k, options_.indices.long_k, item)
-                             : stored(multiply(weights_.search_wk, embedding(item)));
+        Row const key =
+            twin ? side_row(site, site.k, options_.indices.long_k, options_.rows.long_k, item)
+            : options_.rows.search.empty() ? stored(multiply(weights_.search_wk, embedding(item)))
+                                           : options_.rows.search[item];
         scores.push_back(dot(q.data(), key.data(), key.size()));
         result.largest_score = std::max(result.largest_score, std::abs(scores.back()));
     }
@@ -183,9 +189,10 @@ ReferenceResult ReferenceModel::score(std::span<ItemId const> history, ItemId ca
         std::vector<ItemId> found;
         for (std::uint32_t const position : result.top_k) found.push_back(tokens[position]);
         short_out = attention(weights_.short_site, options_.indices.short_k,
-                              options_.indices.short_v, e, {recent.begin(), recent.end()});
+                              options_.indices.short_v, options_.rows.short_k,
+                              options_.rows.short_v, e, {recent.begin(), recent.end()});
         long_out = attention(weights_.long_site, options_.indices.long_k, options_.indices.long_v,
-                             e, found);
+                             options_.rows.long_k, options_.rows.long_v, e, found);
     }
     Row input = e;
     input.insert(input.end(), short_out.begin(), short_out.end());

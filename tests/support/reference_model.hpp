@@ -27,9 +27,17 @@ struct ReferenceIndices {
     std::vector<std::uint32_t> short_k, short_v, long_k, long_v;
 };
 
+/// What is stored of every item [V+1][width], when it is not what the weights say (lossy
+/// strategies): rows of K and V as they come back, search keys.
+struct ReferenceRows {
+    using Table = std::vector<std::vector<double>>;
+    Table short_k, short_v, long_k, long_v, search;
+};
+
 struct ReferenceOptions {
     bool half_values = false;  ///< K, V, search keys, pools and user parts are rounded to fp16
     ReferenceIndices indices;
+    ReferenceRows rows;  ///< empty tables = from the weights
 };
 
 class ReferenceModel {
@@ -53,10 +61,13 @@ class ReferenceModel {
     [[nodiscard]] Row embedding(ItemId item) const;
     [[nodiscard]] Row stored(Row row) const;
     [[nodiscard]] Row side_row(model::SiteWeights const& site, model::SideWeights const& side,
-                               std::vector<std::uint32_t> const& indices, ItemId item) const;
+                               std::vector<std::uint32_t> const& indices,
+                               ReferenceRows::Table const& rows, ItemId item) const;
     [[nodiscard]] Row attention(model::SiteWeights const& site,
                                 std::vector<std::uint32_t> const& k_indices,
-                                std::vector<std::uint32_t> const& v_indices, Row const& candidate,
+                                std::vector<std::uint32_t> const& v_indices,
+                                ReferenceRows::Table const& k_rows,
+                                ReferenceRows::Table const& v_rows, Row const& candidate,
                                 std::vector<ItemId> const& tokens) const;
     void search(std::span<ItemId const> tokens, Row const& candidate,
                 ReferenceResult& result) const;

@@ -45,7 +45,7 @@ struct AttentionCall {
     std::size_t count = 0;
     std::size_t heads = 1;
     std::size_t head_dim = 0;
-    kv::ValueType row_type = kv::ValueType::fp32;
+    kv::ValueType row_type = kv::ValueType::fp32;  ///< or fp16; others: quantised_rows.hpp
     Weighting weighting = Weighting::softmax;
     float scale = 0.0F;    ///< of scores; 0 = 1 / sqrt(head_dim)
     float divisor = 1.0F;  ///< silu only
@@ -80,7 +80,7 @@ struct SearchCall {
     std::size_t count = 0;
     std::size_t width = 0;
     std::size_t key_step = 0;
-    kv::ValueType key_type = kv::ValueType::fp32;
+    kv::ValueType key_type = kv::ValueType::fp32;  ///< or fp16; others: quantised_rows.hpp
     void const* keys = nullptr;
     std::uint32_t const* ids = nullptr;
     std::size_t tokens = 0;

@@ -1,8 +1,11 @@
 #include "device/cpu/attention_site.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
+
+#include "device/cpu/quantised_rows.hpp"
 
 namespace ckvsim::device::cpu {
 namespace {
@@ -46,10 +49,12 @@ EntryView::EntryView(kv::EntryLayout const& layout, decode::EntryRef const& entr
 
 AttentionSite::AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
                              SiteTables const& tables, CellMaker const& maker,
-                             kv::StrategyParams const& strategy, bool share_item_rows)
+                             RowCodes const& codes, kv::StrategyParams const& strategy,
+                             bool share_item_rows)
     : tables_(tables),
       maker_(maker),
       value_type_(strategy.value_type),
+      codes_{&codes.side(tables.k.values), &codes.side(tables.v.values)},
       index_bytes_(strategy.index_bytes),
       projected_(strategy.kind == kv::StrategyKind::recompute),
       share_item_rows_(share_item_rows),
@@ -57,17 +62,20 @@ AttentionSite::AttentionSite(model::SimWeights const& weights, model::SiteWeight
       heads_(weights.shape.heads),
       d_(weights.shape.attention_dim),
       d_u_(site.collective ? weights.variant.d_u : 0),
-      row_bytes_(d_ * kv::value_bytes(strategy.value_type)),
+      row_bytes_(kv::stored_row_bytes(weights.shape, strategy)),
+      width_(codes_[0]->basis ? codes_[0]->basis->rank : d_),
       wq_(site.wq, d_, weights.d_e),
       wo_(site.wo, weights.d_e, d_) {}
 
 void AttentionSite::begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens,
-                          Lists lists, SiteScratch& scratch) const {
+                          Lists lists, std::uint32_t candidates, SiteScratch& scratch) const {
     scratch.view = &view;
     scratch.ids = view.ids == nullptr ? nullptr : view.ids + first;
     // The kernel reads halves and shares the conversion among the queries of a list; several lists
-    // share one conversion here.
-    scratch.made = projected_ || (value_type_ == kv::ValueType::fp16 && lists == Lists::many);
+    // share one conversion here, and of int8 and int4 several candidates.
+    scratch.made = projected_ || codes_[0]->codebook ||
+                   (value_type_ == kv::ValueType::fp16 && lists == Lists::many) ||
+                   (is_quantised(value_type_) && candidates > 1);
     if (!scratch.made) return;
     scratch.used = {};
     for (std::size_t which = 0; which < 2; ++which) {
@@ -83,6 +91,15 @@ void AttentionSite::project(float const* embeddings, std::size_t step, std::size
     float* q = reserve_elements(scratch.q, count * wq_.stride);
     multiply(embeddings, step, count, wq_, q, wq_.stride);
     if (silu_) silu(q, count * wq_.stride);
+    if (!codes_[0]->basis) return;
+    PackedMatrix const& axes = codes_[0]->basis->axes;
+    std::size_t const head_dim = d_ / heads_;
+    std::size_t const turned_step = heads_ * axes.stride;
+    float* turned = reserve_elements(scratch.turned_q, count * turned_step);
+    for (std::size_t h = 0; h < heads_; ++h) {
+        multiply(q + h * head_dim, wq_.stride, count, axes.data.data() + h * head_dim * axes.stride,
+                 head_dim, axes.stride, turned + h * axes.stride, turned_step);
+    }
 }
 
 std::uint32_t AttentionSite::pool_row(SideTables const& side, SiteScratch const& scratch,
@@ -119,7 +136,12 @@ std::byte const* AttentionSite::row(SideTables const& side, SiteScratch const& s
 
 void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch,
                               std::size_t sides) const {
-    if (!scratch.made) return;
+    // Rows of vq are put together where a list of tokens needs them: see attend_to().
+    if (scratch.made && !codes_[0]->codebook) fill_rows(list, scratch, sides);
+}
+
+void AttentionSite::fill_rows(TokenList const& list, SiteScratch& scratch,
+                              std::size_t sides) const {
     for (std::size_t which = 0; which < sides; ++which) {
         SideTables const& tables = side(which);
         std::uint32_t const first = scratch.used[which];
@@ -130,8 +152,8 @@ void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch,
             slot = scratch.used[which]++;
             scratch.missing.push_back(list.at(i));
         }
-        float* rows =
-            reserve_elements(scratch.made_rows[which], scratch.used[which] * d_) + first * d_;
+        float* rows = reserve_elements(scratch.made_rows[which], scratch.used[which] * width_) +
+                      first * width_;
         if (projected_) {
             scratch.missing_items.clear();
             for (std::uint32_t const position : scratch.missing)
@@ -142,7 +164,13 @@ void AttentionSite::make_rows(TokenList const& list, SiteScratch& scratch,
         }
         for (std::size_t i = 0; i < scratch.missing.size(); ++i) {
             std::byte const* from = row(tables, scratch, scratch.missing[i]);
-            from_half(reinterpret_cast<std::uint16_t const*>(from), d_, rows + i * d_);
+            float* to = rows + i * width_;
+            if (codes_[which]->codebook) {
+                codes_[which]->codebook->decode(reinterpret_cast<std::uint8_t const*>(from), to);
+                continue;
+            }
+            load_row(value_type_, from, width_ - d_u_, to);
+            std::fill_n(to + width_ - d_u_, d_u_, 0.0F);
         }
     }
 }
@@ -172,7 +200,7 @@ bool AttentionSite::find_keys(std::size_t which, TokenList const& list,
     return true;
 }
 
-TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
+TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, bool made,
                                    SiteScratch& scratch) const {
     SideTables const& tables = side(which);
     std::size_t const slots = row_slots(list.count);
@@ -200,11 +228,11 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list,
         for (std::size_t i = 0; i < used; ++i)
             rows[i] = address(firsts == nullptr ? i : std::size_t{firsts[i]});
     };
-    if (scratch.made) {
-        float const* made = scratch.made_rows[which].data();
+    if (made) {
+        float const* from = scratch.made_rows[which].data();
         auto const& own_slots = scratch.slots[which];
         fill([&](std::size_t i) {
-            return made + own_slots[tables.codes ? keys[i] : list.at(i)] * d_;
+            return from + own_slots[tables.codes ? keys[i] : list.at(i)] * width_;
         });
     } else if (tables.codes) {
         fill([&](std::size_t i) { return tables.pool.data() + keys[i] * tables.pool_step_bytes; });
@@ -226,7 +254,7 @@ void AttentionSite::find_users(std::size_t which, TokenList const& list,
     float* planes = reserve_elements(users, d_u_ * step);
     std::byte const* cells =
         tables.by_item ? tables.users.data() : scratch.view->section(tables.user_section);
-    bool const halves = value_type_ == kv::ValueType::fp16;
+    bool const halves = kv::user_type(value_type_) == kv::ValueType::fp16;
     if (d_u_ == 1 && !tables.by_item && list.positions == nullptr) {
         // One value for each of all tokens: a plane already.
         if (halves) {
@@ -251,38 +279,108 @@ void AttentionSite::find_users(std::size_t which, TokenList const& list,
 }
 
 AttentionCall AttentionSite::make_call(TokenList const& list, std::size_t first, std::size_t count,
-                                       SiteScratch& scratch) const {
+                                       bool made, SiteScratch& scratch) const {
     AttentionCall call;
     call.q = scratch.q.data() + first * wq_.stride;
     call.q_step = wq_.stride;
     call.count = count;
     call.heads = heads_;
     call.head_dim = d_ / heads_;
-    call.row_type = scratch.made ? kv::ValueType::fp32 : value_type_;
+    call.row_type = made ? kv::ValueType::fp32 : value_type_;
     call.tokens = list.count;
     call.user_dims = d_u_;
     call.user_step = padded(list.count);
     call.out = reserve_elements(scratch.out, (first + count) * wq_.stride) + first * wq_.stride;
     call.out_step = wq_.stride;
-    call.k = find_rows(0, list, scratch);
-    call.v = find_rows(1, list, scratch);
+    call.k = find_rows(0, list, made, scratch);
+    call.v = find_rows(1, list, made, scratch);
     return call;
 }
 
 void AttentionSite::attend_to(TokenList const& list, std::size_t first, std::size_t count,
                               SiteScratch& scratch) const {
-    AttentionCall const call = make_call(list, first, count, scratch);
+    auto const& codebook = codes_[0]->codebook;
+    bool const by_codes = codebook && codes_pay(*codebook, list.count);
+    if (codebook && !by_codes) fill_rows(list, scratch, 2);
+    AttentionCall const call = make_call(list, first, count, scratch.made && !by_codes, scratch);
+    if (codes_[0]->basis) {
+        attend_low_rank(call, first, scratch);
+    } else if (by_codes) {
+        attend_vq(call, scratch);
+    } else if (is_quantised(call.row_type)) {
+        attend_quantised(call, reserve_elements(scratch.scores, attention_weights(call)));
+    } else {
+        attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
+    }
+}
+
+/// Every head of every candidate is a query of its own over the same coefficients.
+void AttentionSite::attend_low_rank(AttentionCall call, std::size_t first,
+                                    SiteScratch& scratch) const {
+    RowBasis const& k = *codes_[0]->basis;
+    RowBasis const& v = *codes_[1]->basis;
+    std::size_t const count = call.count;
+    std::size_t const turned_step = heads_ * k.axes.stride;
+    float* out = call.out;
+    for (std::size_t c = 0; c < count; ++c) std::fill_n(out + c * call.out_step, d_, 0.0F);
+    if (call.tokens == 0) return;
+    float* sums = reserve_elements(scratch.turned_out, count * turned_step);
+    call.q = scratch.turned_q.data() + first * turned_step;
+    call.q_step = call.out_step = k.axes.stride;
+    call.count = count * heads_;
+    call.scale = 1.0F / std::sqrt(static_cast<float>(call.head_dim));
+    call.heads = 1;
+    call.head_dim = width_;
+    call.out = sums;
     attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
+    std::size_t const head_dim = d_ / heads_;
+    std::size_t const part_step = padded(head_dim);
+    float* part = reserve_elements(scratch.part, count * part_step);
+    for (std::size_t h = 0; h < heads_; ++h) {
+        multiply(sums + h * k.axes.stride, turned_step, count, v.heads[h], part, part_step);
+        for (std::size_t c = 0; c < count; ++c) {
+            for (std::size_t i = 0; i < head_dim; ++i) {
+                out[c * wq_.stride + h * head_dim + i] =
+                    v.mean[h * head_dim + i] + part[c * part_step + i];
+            }
+        }
+    }
+}
+
+void AttentionSite::attend_vq(AttentionCall const& call, SiteScratch& scratch) const {
+    CodesCall codes;
+    codes.q = call.q;
+    codes.q_step = call.q_step;
+    codes.count = call.count;
+    codes.heads = call.heads;
+    codes.head_dim = call.head_dim;
+    codes.k = &*codes_[0]->codebook;
+    codes.v = &*codes_[1]->codebook;
+    codes.k_codes = call.k.rows;
+    codes.v_codes = call.v.rows;
+    codes.tokens = call.tokens;
+    codes.out = call.out;
+    codes.out_step = call.out_step;
+    attend_codes(codes, scratch.tables);
 }
 
 void AttentionSite::read_keys(TokenList const& list, std::size_t count,
                               SiteScratch& scratch) const {
-    scratch.call = make_call(list, 0, count, scratch);
-    attend_keys(scratch.call, reserve_elements(scratch.scores, attention_weights(scratch.call)));
+    scratch.call = make_call(list, 0, count, scratch.made, scratch);
+    float* weights = reserve_elements(scratch.scores, attention_weights(scratch.call));
+    if (is_quantised(scratch.call.row_type)) {
+        attend_quantised_keys(scratch.call, weights);
+    } else {
+        attend_keys(scratch.call, weights);
+    }
 }
 
 void AttentionSite::read_values(SiteScratch& scratch) const {
-    attend_values(scratch.call, scratch.scores.data());
+    if (is_quantised(scratch.call.row_type)) {
+        attend_quantised_values(scratch.call, scratch.scores.data());
+    } else {
+        attend_values(scratch.call, scratch.scores.data());
+    }
 }
 
 void AttentionSite::write(std::size_t count, float* features, std::size_t step,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/cpu/attention.hpp"
+#include "device/cpu/row_codes.hpp"
 #include "device/cpu/row_sharing.hpp"
 #include "device/cpu/shared_tables.hpp"
 
@@ -47,7 +48,7 @@ struct KeySearchScratch {
 struct SiteScratch {
     EntryView const* view = nullptr;
     ItemId const* ids = nullptr;  ///< of the site's first token
-    bool made = false;  ///< rows are converted or projected once per request, into made_rows
+    bool made = false;  ///< rows are converted, projected or put together once, into made_rows
     /// K and V: row of made_rows, by position or (codes) by pool row; or none.
     std::array<std::vector<std::uint32_t>, 2> slots;
     std::array<std::uint32_t, 2> used{};
@@ -64,6 +65,10 @@ struct SiteScratch {
     AlignedVector<float> scores;
     AlignedVector<float> q;
     AlignedVector<float> out;
+    AlignedVector<float> turned_q;    ///< low_rank: B^T q, [candidates, heads, padded(r)]
+    AlignedVector<float> turned_out;  ///< low_rank: sum of p c likewise
+    AlignedVector<float> part;        ///< low_rank: outputs of one head
+    AlignedVector<float> tables;      ///< vq: scratch of attend_codes()
     AlignedVector<float> output;
     CellScratch cells;
     KeySearchScratch searched;
@@ -72,22 +77,22 @@ struct SiteScratch {
 /// Token lists of a request: one for all candidates, or one each.
 enum class Lists : std::uint8_t { one, many };
 
-/// Immutable after construction; thread-safe. Keeps references to tables and maker.
+/// Immutable after construction; thread-safe. Keeps references to tables, maker and codes.
 class AttentionSite {
   public:
     /// `share_item_rows`: V of items that occur again is read once, too. Faster where histories
     /// repeat items, but no longer bit-equal to full KV.
     AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
-                  SiteTables const& tables, CellMaker const& maker,
+                  SiteTables const& tables, CellMaker const& maker, RowCodes const& codes,
                   kv::StrategyParams const& strategy, bool share_item_rows = false);
 
     /// Starts a request: `tokens` of the view from `first` on belong to the site.
     void begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens, Lists lists,
-               SiteScratch& scratch) const;
+               std::uint32_t candidates, SiteScratch& scratch) const;
     /// Queries of `count` candidates from their embeddings [d_e] (row step in floats) to scratch.q.
     void project(float const* embeddings, std::size_t step, std::size_t count,
                  SiteScratch& scratch) const;
-    /// Makes rows that the strategy does not keep as they are used (conversion from fp16,
+    /// Makes rows that the strategy does not keep as they are used (conversion to fp32,
     /// projection). Call for every token that attend() will see, best for many candidates at once.
     /// `sides` = 1 makes K alone.
     void make_rows(TokenList const& list, SiteScratch& scratch, std::size_t sides = 2) const;
@@ -121,10 +126,13 @@ class AttentionSite {
                                        std::uint32_t position) const;
     [[nodiscard]] bool find_keys(std::size_t which, TokenList const& list,
                                  SiteScratch& scratch) const;
-    [[nodiscard]] TokenRows find_rows(std::size_t which, TokenList const& list,
+    void fill_rows(TokenList const& list, SiteScratch& scratch, std::size_t sides) const;
+    [[nodiscard]] TokenRows find_rows(std::size_t which, TokenList const& list, bool made,
                                       SiteScratch& scratch) const;
     [[nodiscard]] AttentionCall make_call(TokenList const& list, std::size_t first,
-                                          std::size_t count, SiteScratch& scratch) const;
+                                          std::size_t count, bool made, SiteScratch& scratch) const;
+    void attend_low_rank(AttentionCall call, std::size_t first, SiteScratch& scratch) const;
+    void attend_vq(AttentionCall const& call, SiteScratch& scratch) const;
     void find_distinct_rows(std::uint32_t tokens, SiteScratch& scratch) const;
     void find_users(std::size_t which, TokenList const& list, AlignedVector<float>& users,
                     SiteScratch& scratch) const;
@@ -135,6 +143,7 @@ class AttentionSite {
     SiteTables const& tables_;
     CellMaker const& maker_;
     kv::ValueType value_type_;
+    std::array<SideCodes const*, 2> codes_;  ///< K and V
     std::uint32_t index_bytes_;
     bool projected_;  ///< recompute: rows come from ids and projections
     bool share_item_rows_;
@@ -143,6 +152,7 @@ class AttentionSite {
     std::size_t d_;
     std::size_t d_u_;  ///< 0 unless the site keeps codes
     std::size_t row_bytes_;
+    std::size_t width_;  ///< values of a row as attention reads it: d, or low_rank's r
     PackedMatrix wq_;
     PackedMatrix wo_;
 };

@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/rng.hpp"
+#include "device/cpu/quantised_rows.hpp"
 #include "model/weight_shapes.hpp"
 
 namespace ckvsim::device::cpu {
@@ -27,8 +28,8 @@ void store_index(std::uint32_t index, std::uint32_t bytes, std::byte* out) {
 
 CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
                      kv::StrategyParams const& strategy, kv::ValueType value_type,
-                     ForcedIndices const* forced)
-    : weights_(std::move(weights)), strategy_(strategy), value_type_(value_type) {
+                     ForcedIndices const* forced, RowCodes const* codes)
+    : weights_(std::move(weights)), strategy_(strategy), value_type_(value_type), codes_(codes) {
     if (!model::has_attention(weights_->variant.variant)) return;
     model::SimWeights const& w = *weights_;
     auto const list = [&](ForcedIndexMember member) {
@@ -43,6 +44,7 @@ CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
     add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
              Section::long_v_user, 3, list(&ForcedIndices::long_v));
     map(Section::search).matrix = PackedMatrix(w.search_wk, w.shape.search_width(), w.d_e);
+    map(Section::search).type = kv::search_type(value_type_);
 }
 
 void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights const& side,
@@ -51,11 +53,16 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
     std::uint32_t const d_e = weights_->d_e;
     if (!site.collective) {
         map(values).matrix = PackedMatrix(side.w, weights_->shape.attention_dim, d_e);
+        map(values).type = value_type_;
         map(values).silu = site.silu;
+        bool const fitted =
+            strategy_.kind == kv::StrategyKind::low_rank || strategy_.kind == kv::StrategyKind::vq;
+        if (fitted && codes_ != nullptr) map(values).codes = &codes_->side(values);
         return;
     }
     model::VariantParams const& variant = weights_->variant;
     map(users).matrix = PackedMatrix(side.user, variant.d_u, d_e);
+    map(users).type = kv::user_type(value_type_);
     map(users).silu = true;
     Map& index = map(indices);
     index.index = true;
@@ -80,7 +87,12 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
 std::uint32_t CellMaker::cell_bytes(Section section) const {
     Map const& m = map(section);
     if (m.index) return strategy_.index_bytes;
-    return static_cast<std::uint32_t>(m.matrix.out) * kv::value_bytes(value_type_);
+    std::size_t width = m.matrix.out;
+    if (m.codes != nullptr) {
+        if (m.codes->codebook) return static_cast<std::uint32_t>(m.codes->codebook->subspaces());
+        width = m.codes->basis->rank;
+    }
+    return kv::row_bytes(m.type, static_cast<std::uint32_t>(width));
 }
 
 std::array<std::size_t, 2> CellMaker::matrix_bytes() const {
@@ -89,18 +101,30 @@ std::array<std::size_t, 2> CellMaker::matrix_bytes() const {
     return bytes;
 }
 
-void CellMaker::store_block(Section section, Map const& m, std::size_t count,
-                            float const* projected, std::byte* out) const {
+void CellMaker::store_block(Section section, Map const& m, std::size_t count, float* projected,
+                            std::byte* out, CellScratch& scratch) const {
     std::size_t const bytes = cell_bytes(section);
+    if (m.codes != nullptr && m.codes->codebook) {
+        m.codes->codebook->encode(projected, m.matrix.stride, count,
+                                  reinterpret_cast<std::uint8_t*>(out), scratch.fitted);
+        return;
+    }
+    std::size_t width = m.matrix.out;
+    std::size_t step = m.matrix.stride;
+    if (m.codes != nullptr) {
+        RowBasis const& basis = *m.codes->basis;
+        float* coefficients = reserve_elements(scratch.fitted, kBlockItems * basis.axes.stride);
+        basis.coefficients(projected, step, count, coefficients);
+        projected = coefficients;
+        width = basis.rank;
+        step = basis.axes.stride;
+    }
     for (std::size_t i = 0; i < count; ++i) {
-        float const* row = projected + i * m.matrix.stride;
         std::byte* cell = out + i * bytes;
         if (m.index) {
-            store_index(arg_max(row, m.matrix.out), strategy_.index_bytes, cell);
-        } else if (value_type_ == kv::ValueType::fp32) {
-            std::memcpy(cell, row, bytes);
+            store_index(arg_max(projected + i * step, width), strategy_.index_bytes, cell);
         } else {
-            to_half(row, m.matrix.out, reinterpret_cast<std::uint16_t*>(cell));
+            store_row(m.type, projected + i * step, width, cell);
         }
     }
 }
@@ -127,7 +151,7 @@ void CellMaker::make(Section section, ItemId const* items, std::size_t count, st
         }
         multiply(embeddings, d_e, rows, m.matrix, projected, m.matrix.stride);
         if (m.silu) silu(projected, rows * m.matrix.stride);
-        store_block(section, m, rows, projected, out + first * bytes);
+        store_block(section, m, rows, projected, out + first * bytes, scratch);
     }
 }
 

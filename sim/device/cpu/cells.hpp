@@ -8,6 +8,7 @@
 
 #include "device/cpu/cpu_backend.hpp"
 #include "device/cpu/kernels.hpp"
+#include "device/cpu/row_codes.hpp"
 
 namespace ckvsim::device::cpu {
 
@@ -15,14 +16,16 @@ namespace ckvsim::device::cpu {
 struct CellScratch {
     AlignedVector<float> embeddings;
     AlignedVector<float> projected;
+    AlignedVector<float> fitted;  ///< coefficients of low_rank or scores of vq
 };
 
 /// Immutable after construction; thread-safe.
 class CellMaker {
   public:
-    /// `value_type` is the type of stored values; `forced` may be null.
+    /// `value_type` is the type of stored values; `forced` may be null. `codes` is what low_rank
+    /// and vq fitted and must outlive the maker; null = rows as projected.
     CellMaker(std::shared_ptr<model::SimWeights const> weights, kv::StrategyParams const& strategy,
-              kv::ValueType value_type, ForcedIndices const* forced);
+              kv::ValueType value_type, ForcedIndices const* forced, RowCodes const* codes);
 
     /// Writes the cells of `count` items back to back; each has cell_bytes(section) bytes.
     void make(kv::Section section, ItemId const* items, std::size_t count, std::byte* out,
@@ -35,15 +38,17 @@ class CellMaker {
     /// What a section is made with: a value map (maybe with SiLU) or a router.
     struct Map {
         PackedMatrix matrix;
+        kv::ValueType type = kv::ValueType::fp32;  ///< of the stored row
         bool silu = false;
         bool index = false;
+        SideCodes const* codes = nullptr;  ///< rows are stored through these; null = as they are
         std::vector<std::uint32_t> fixed;  ///< index given per item instead of by the router
     };
     void add_side(model::SiteWeights const& site, model::SideWeights const& side,
                   kv::Section values, kv::Section indices, kv::Section users, std::uint32_t number,
                   std::vector<std::uint32_t> const* forced);
-    void store_block(kv::Section section, Map const& map, std::size_t count, float const* projected,
-                     std::byte* out) const;
+    void store_block(kv::Section section, Map const& map, std::size_t count, float* projected,
+                     std::byte* out, CellScratch& scratch) const;
     Map& map(kv::Section section) { return maps_[static_cast<std::size_t>(section)]; }
     [[nodiscard]] Map const& map(kv::Section section) const {
         return maps_[static_cast<std::size_t>(section)];
@@ -52,6 +57,7 @@ class CellMaker {
     std::shared_ptr<model::SimWeights const> weights_;
     kv::StrategyParams strategy_;
     kv::ValueType value_type_;
+    RowCodes const* codes_;
     std::array<Map, kv::kSections> maps_;
 };
 

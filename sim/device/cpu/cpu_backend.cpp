@@ -33,6 +33,8 @@ std::shared_ptr<model::SimWeights const> checked(std::shared_ptr<model::SimWeigh
              "device/cpu: weights and catalogue have different numbers of items");
     if (auto const reason = kv::refusal(strategy, weights->variant, weights->shape.kind))
         throw InternalError("device/cpu: " + *reason);
+    if (auto const reason = kv::misfit(strategy, weights->shape))
+        throw InternalError("device/cpu: " + *reason);
     return weights;
 }
 
@@ -43,14 +45,15 @@ class CpuBackend final : public decode::Backend {
         : weights_(std::move(weights)),
           strategy_(strategy),
           layout_(weights_->shape, weights_->variant, strategy),
-          maker_(weights_, strategy, made_type(strategy), options.forced),
+          codes_(weights_, strategy),
+          maker_(weights_, strategy, made_type(strategy), options.forced, &codes_),
           tables_(*weights_, strategy, maker_),
           writer_(layout_, maker_, weights_->items, options.memo_tables),
           tower_(*weights_),
           predicted_(kv::shared_bytes(weights_->shape, weights_->variant, strategy, catalogue,
                                       weights_->context_vocabulary)) {
         if (model::has_attention(weights_->variant.variant))
-            history_.emplace(*weights_, layout_, tables_, maker_, strategy);
+            history_.emplace(*weights_, layout_, tables_, maker_, codes_, strategy);
     }
 
     [[nodiscard]] kv::EntryLayout const& layout() const override { return layout_; }
@@ -91,6 +94,7 @@ class CpuBackend final : public decode::Backend {
     std::shared_ptr<model::SimWeights const> weights_;
     kv::StrategyParams strategy_;
     kv::EntryLayout layout_;
+    RowCodes codes_;
     CellMaker maker_;
     SharedTables tables_;
     EntryWriter writer_;
@@ -114,7 +118,7 @@ std::vector<kv::SharedBytes> CpuBackend::allocated_shared() const {
         } else if (part.what == "router") {
             part.bytes = matrices[1];
         } else {
-            part.bytes = tables_.bytes(part.what);
+            part.bytes = tables_.bytes(part.what) + codes_.bytes(part.what);
         }
     }
     return result;

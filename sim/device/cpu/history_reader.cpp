@@ -21,12 +21,12 @@ void report_choice(TokenList const& list, std::uint32_t top_k, std::uint32_t* ou
 
 HistoryReader::HistoryReader(model::SimWeights const& weights, kv::EntryLayout const& layout,
                              SharedTables const& tables, CellMaker const& maker,
-                             kv::StrategyParams const& strategy)
+                             RowCodes const& codes, kv::StrategyParams const& strategy)
     : shape_(weights.shape),
       d_e_(weights.d_e),
       layout_(layout),
-      short_site_(weights, weights.short_site, tables.short_site, maker, strategy),
-      long_site_(weights, weights.long_site, tables.long_site, maker, strategy),
+      short_site_(weights, weights.short_site, tables.short_site, maker, codes, strategy),
+      long_site_(weights, weights.long_site, tables.long_site, maker, codes, strategy),
       search_(weights, tables, maker, strategy, long_site_) {}
 
 void HistoryReader::read(decode::ScoreRequest const& request, float* features, std::size_t step,
@@ -34,10 +34,12 @@ void HistoryReader::read(decode::ScoreRequest const& request, float* features, s
     EntryView const view(layout_, request.entry);
     std::uint32_t const recent = std::min(view.tokens, shape_.short_tokens);
     TokenList const recent_tokens{nullptr, recent};
-    short_site_.begin(view, view.tokens - recent, recent, Lists::one, scratch.short_site);
+    short_site_.begin(view, view.tokens - recent, recent, Lists::one, request.count,
+                      scratch.short_site);
     short_site_.make_rows(recent_tokens, scratch.short_site);
     bool const one_list = request.count <= 1 || chooses_all(request);
-    long_site_.begin(view, 0, view.tokens, one_list ? Lists::one : Lists::many, scratch.long_site);
+    long_site_.begin(view, 0, view.tokens, one_list ? Lists::one : Lists::many, request.count,
+                     scratch.long_site);
     if (request.forced_top_k == nullptr)
         search_.begin(view, request.count, scratch.search, scratch.long_site);
     for (std::size_t first = 0; first < request.count; first += kCandidateBlock) {
@@ -128,7 +130,7 @@ void HistoryReader::read_batch(std::span<decode::ScoreRequest const> requests,
         SiteScratch& site = scratch.requests[i].short_site;
         std::uint32_t const recent = std::min(view.tokens, shape_.short_tokens);
         TokenList const recent_tokens{nullptr, recent};
-        short_site_.begin(view, view.tokens - recent, recent, Lists::one, site);
+        short_site_.begin(view, view.tokens - recent, recent, Lists::one, 1, site);
         short_site_.make_rows(recent_tokens, site);
         short_site_.project(features[i], step, 1, site);
         short_site_.read_keys(recent_tokens, 1, site);
@@ -141,7 +143,7 @@ void HistoryReader::read_batch(std::span<decode::ScoreRequest const> requests,
     for (std::size_t i = 0; i < requests.size(); ++i) {
         decode::ScoreRequest const& request = requests[i];
         HistoryScratch& own = scratch.requests[i];
-        long_site_.begin(scratch.views[i], 0, request.entry.tokens, Lists::one, own.long_site);
+        long_site_.begin(scratch.views[i], 0, request.entry.tokens, Lists::one, 1, own.long_site);
         if (request.forced_top_k == nullptr)
             search_.begin(scratch.views[i], 1, own.search, own.long_site);
         long_site_.project(features[i], step, 1, own.long_site);

@@ -25,13 +25,13 @@ struct BatchScratch {
 };
 
 /// Immutable after construction and in place (its parts refer to each other); thread-safe. For
-/// variants with attention. Keeps references to tables and maker.
+/// variants with attention. Keeps references to tables, maker and codes.
 class HistoryReader {
   public:
     HistoryReader(HistoryReader const&) = delete;
     HistoryReader& operator=(HistoryReader const&) = delete;
     HistoryReader(model::SimWeights const& weights, kv::EntryLayout const& layout,
-                  SharedTables const& tables, CellMaker const& maker,
+                  SharedTables const& tables, CellMaker const& maker, RowCodes const& codes,
                   kv::StrategyParams const& strategy);
 
     /// Fills the middle 2 * d_e columns of features [C, step], whose first d_e columns hold the

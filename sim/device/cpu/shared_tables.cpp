@@ -1,9 +1,9 @@
 #include "device/cpu/shared_tables.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
+#include "device/cpu/quantised_rows.hpp"
 #include "model/weight_shapes.hpp"
 
 namespace ckvsim::device::cpu {
@@ -20,12 +20,8 @@ AlignedVector<std::byte> make_pool(std::span<float const> pool, std::uint32_t ro
         std::fill(row.begin(), row.end(), 0.0F);
         std::copy_n(pool.data() + r * shared, shared, row.data());
         silu(row.data(), row.size());  // leaves the zeros alone
-        std::byte* out = result.data() + r * step_bytes;
-        if (type == kv::ValueType::fp32) {
-            std::memcpy(out, row.data(), width * sizeof(float));
-        } else {
-            to_half(row.data(), width, reinterpret_cast<std::uint16_t*>(out));
-        }
+        // What follows the shared values stays zero, which is zero in fp32 and fp16, too.
+        store_row(type, row.data(), shared, result.data() + r * step_bytes);
     }
     return result;
 }
@@ -55,8 +51,11 @@ class SideFiller {
             if (by_item_) tables.rows = make_item_table(maker_, values, weights_.items);
             return;
         }
-        std::size_t const width = weights_.shape.attention_dim;
-        std::size_t const bytes = width * kv::value_bytes(strategy_.value_type);
+        std::uint32_t const width = weights_.shape.attention_dim;
+        // The kernels of fp32 and fp16 rows read zeros in the user dimensions.
+        std::uint32_t const read =
+            is_quantised(strategy_.value_type) ? width - weights_.variant.d_u : width;
+        std::size_t const bytes = kv::row_bytes(strategy_.value_type, read);
         tables.pool_step_bytes = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
         tables.pool = make_pool(side.pool, weights_.variant.m, strategy_.value_type, width,
                                 tables.pool_step_bytes);

@@ -17,8 +17,8 @@ struct SideTables {
     AlignedVector<std::byte> rows;     ///< [V+1, row_bytes], by_item and not codes
     AlignedVector<std::byte> indices;  ///< [V+1, index_bytes], by_item and codes
     AlignedVector<std::byte> users;    ///< [V+1, d_u], by_item and codes
-    /// [m, pool_step_bytes]: SiLU applied, of the value type; zeros in the user dimensions and up
-    /// to the next cache line, so that every row starts a line and is read whole.
+    /// [m, pool_step_bytes]: SiLU applied, of the value type; zeros in the user dimensions (fp32
+    /// and fp16) and up to the next cache line, so that every row starts a line and is read whole.
     AlignedVector<std::byte> pool;
     std::size_t pool_step_bytes = 0;
 };

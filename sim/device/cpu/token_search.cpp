@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "device/cpu/quantised_rows.hpp"
+
 namespace ckvsim::device::cpu {
 namespace {
 
@@ -17,7 +19,7 @@ TokenSearch::TokenSearch(model::SimWeights const& weights, SharedTables const& t
     : searched_(weights.shape.search_width() == 0 ? &long_site : nullptr),
       table_(tables.search),
       maker_(maker),
-      value_type_(strategy.value_type),
+      key_type_(kv::search_type(strategy.value_type)),
       projected_(strategy.kind == kv::StrategyKind::recompute),
       top_k_(weights.shape.top_k),
       wq_(weights.search_wq, weights.shape.search_width(), weights.d_e) {}
@@ -39,29 +41,25 @@ void TokenSearch::begin_own_keys(EntryView const& view, std::uint32_t candidates
     SearchCall& call = scratch.call;
     call.width = wq_.out;
     call.key_step = wq_.out;
-    call.key_type = value_type_;
+    call.key_type = key_type_;
     bool const by_item = !table_.empty();
     call.keys = by_item ? table_.data() : view.section(kv::Section::search);
     call.ids = by_item ? view.ids : nullptr;
     // One candidate reads the keys where they are; several share one contiguous fp32 copy.
-    bool const copied = by_item || value_type_ == kv::ValueType::fp16;
+    bool const copied = by_item || key_type_ != kv::ValueType::fp32;
     if (!projected_ && (candidates == 1 || !copied)) return;
     float* keys = reserve_elements(scratch.keys, std::size_t{view.tokens} * call.width);
     if (projected_) {
         maker_.make(kv::Section::search, view.ids, view.tokens, reinterpret_cast<std::byte*>(keys),
                     scratch.cells);
-    } else if (!by_item) {
+    } else if (!by_item && key_type_ == kv::ValueType::fp16) {
         from_half(static_cast<std::uint16_t const*>(call.keys), view.tokens * call.width, keys);
     } else {
+        auto const* stored = static_cast<std::byte const*>(call.keys);
+        std::size_t const bytes = kv::row_bytes(key_type_, static_cast<std::uint32_t>(call.width));
         for (std::size_t t = 0; t < view.tokens; ++t) {
-            std::size_t const from = view.ids[t] * call.width;
-            if (value_type_ == kv::ValueType::fp16) {
-                from_half(static_cast<std::uint16_t const*>(call.keys) + from, call.width,
-                          keys + t * call.width);
-            } else {
-                std::copy_n(static_cast<float const*>(call.keys) + from, call.width,
-                            keys + t * call.width);
-            }
+            std::size_t const row = by_item ? view.ids[t] : t;
+            load_row(key_type_, stored + row * bytes, call.width, keys + t * call.width);
         }
     }
     call.keys = keys;
@@ -89,7 +87,11 @@ void TokenSearch::search(float const* embeddings, std::size_t step, std::size_t 
             searched_->score_keys(first, call.count, call.scores, call.scores_step, long_site);
         } else {
             call.q = q + first * wq_.stride;
-            search_scores(call);
+            if (is_quantised(call.key_type)) {
+                search_quantised(call);
+            } else {
+                search_scores(call);
+            }
         }
         for (std::size_t c = 0; c < call.count; ++c) {
             sizes[first + c] = select_top(call.scores + c * call.scores_step, call.tokens, top_k_,

@@ -45,7 +45,7 @@ class TokenSearch {
     AttentionSite const* searched_ = nullptr;  ///< TWIN: the site whose K is searched
     AlignedVector<std::byte> const& table_;
     CellMaker const& maker_;
-    kv::ValueType value_type_;
+    kv::ValueType key_type_;
     bool projected_;
     std::uint32_t top_k_;
     PackedMatrix wq_;

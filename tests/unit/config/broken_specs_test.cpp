@@ -98,6 +98,10 @@ std::vector<BrokenSpec> const kKeys = {
      "sim, twin"},
     {"index_on_full_strategy", "{\"kind\": \"full\"}", "{\"kind\": \"full\", \"index_bytes\": 2}",
      "/arms/0/strategy/index_bytes", "kind = collective"},
+    {"rank_on_full_strategy", "{\"kind\": \"full\"}", "{\"kind\": \"full\", \"rank\": 2}",
+     "/arms/0/strategy/rank", "kind = low_rank"},
+    {"subspaces_on_low_rank", "{\"kind\": \"full\"}", "{\"kind\": \"low_rank\", \"subspaces\": 2}",
+     "/arms/0/strategy/subspaces", "kind = vq"},
     {"value_type_on_recompute", "{\"kind\": \"full\"}",
      "{\"kind\": \"recompute\", \"value_type\": \"fp16\"}", "/arms/0/strategy/value_type",
      "kind is not recompute"},
@@ -159,6 +163,8 @@ std::vector<BrokenSpec> const kRanges = {
     {"negative_duration", "\"duration_s\": 2", "\"duration_s\": -2",
      "/measurements/executed/traffic/duration_s", "> 0"},
     {"empty_pool", "\"m\": 20", "\"m\": 0", "/arms/1/weights/m", "1 .. "},
+    {"code_of_nine_bits", "{\"kind\": \"full\"}", "{\"kind\": \"vq\", \"code_bits\": 9}",
+     "/arms/0/strategy/code_bits", "1 .. 8"},
     {"index_width_three", "\"index_bytes\": 1", "\"index_bytes\": 3",
      "/arms/1/strategy/index_bytes", "allowed: 1, 2, 4"},
     {"zero_batch", "\"max_batch\": 4", "\"max_batch\": 0", "/fleet/node/max_batch", "1 .. "},
@@ -191,6 +197,17 @@ std::vector<BrokenSpec> const kRules = {
     {"d_u_reaches_d", "\"d_u\": 1", "\"d_u\": 16", "/arms/1/weights/d_u", "0 .. 15"},
     {"index_too_narrow", "\"m\": 20", "\"m\": 257", "/arms/1/strategy/index_bytes",
      "cannot hold pool index 256"},
+    {"rank_above_d", "{\"kind\": \"full\"}", "{\"kind\": \"low_rank\", \"rank\": 17}",
+     "/arms/0/strategy/rank", "allowed: 1 .. 16"},
+    {"subspaces_that_do_not_divide", "{\"kind\": \"full\"}", "{\"kind\": \"vq\", \"subspaces\": 3}",
+     "/arms/0/strategy/subspaces", "do not divide attention_dim 16"},
+    {"int8_coefficients", "{\"kind\": \"full\"}",
+     "{\"kind\": \"low_rank\", \"value_type\": \"int8\"}", "/arms/0/strategy/value_type",
+     "use fp16"},
+    {"int4_pools", "\"index_bytes\": 1", "\"index_bytes\": 1, \"value_type\": \"int4\"",
+     "/arms/1/strategy/value_type", "use int8"},
+    {"low_rank_on_collective", "{\"kind\": \"collective\", \"index_bytes\": 1}",
+     "{\"kind\": \"low_rank\"}", "/arms/1/strategy/kind", "use strategy 'collective'"},
     {"collective_on_full", "{\"kind\": \"full\"}", "{\"kind\": \"collective\"}",
      "/arms/0/strategy/kind", "trained without a pool"},
     {"full_on_collective", "{\"kind\": \"collective\", \"index_bytes\": 1}", "{\"kind\": \"full\"}",
@@ -266,6 +283,17 @@ INSTANTIATE_TEST_SUITE_P(Rules, BrokenSpecTest, testing::ValuesIn(kRules), kName
 
 TEST(BrokenSpec, TheBaseItselfIsValid) {
     EXPECT_EQ(render(problems_of(test::base_spec())), render({}));
+}
+
+TEST(BrokenSpec, TwinRefusesEncodingsThatItsSearchCannotRead) {
+    auto const of_twin = [](char const* strategy) {
+        return problems_of(test::with(test::base_spec(), "{\"kind\": \"full\"}", strategy),
+                           {"/model/kind=twin"});
+    };
+    EXPECT_EQ(render(of_twin("{\"kind\": \"full\"}")), render({}));
+    EXPECT_TRUE(has(of_twin("{\"kind\": \"full\", \"value_type\": \"int8\"}"),
+                    "/arms/0/strategy/value_type", "use fp32 or fp16"));
+    EXPECT_TRUE(has(of_twin("{\"kind\": \"vq\"}"), "/arms/0/strategy/kind", "use 'full'"));
 }
 
 TEST(BrokenSpec, AllProblemsAreReportedAtOnce) {

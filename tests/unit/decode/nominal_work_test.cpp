@@ -139,6 +139,34 @@ TEST(CostKey, NamesTheModelAndNoSearchOfTwin) {
               "t128");
 }
 
+TEST(NominalWork, QuantisedRowsCountTheirSteps) {
+    auto const int8 = nominal_work(
+        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::int8), kFeatures);
+    auto const int4 = nominal_work(
+        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::int4), kFeatures);
+    EXPECT_DOUBLE_EQ(int8.decode(1000, 1).bytes, (49 + 50) * 2 * 260.0 + 1000 * 36);
+    EXPECT_DOUBLE_EQ(int4.decode(1000, 1).bytes, (49 + 50) * 2 * 144.0 + 1000 * 36);
+}
+
+TEST(NominalWork, LowRankScoresCoefficientsAndVqReadsCodes) {
+    auto const full = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto params = strategy(kv::StrategyKind::low_rank, kv::ValueType::fp16);
+    params.rank = 8;
+    auto const low = nominal_work(paper_shape(), {}, params, kFeatures);
+    EXPECT_DOUBLE_EQ(low.decode(1000, 1).bytes, (49 + 50) * 2 * 16.0 + 1000 * 64);
+    // Per row 4 r instead of 4 d flops; per candidate and site B^T q and B c.
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).flops - low.decode(1000, 1).flops,
+                     (49 + 50) * 4.0 * (256 - 8) - 2 * 2 * 2.0 * 256 * 8);
+    EXPECT_DOUBLE_EQ(low.decode_batch_bytes - full.decode_batch_bytes, 2 * 2 * 4.0 * 256 * 8);
+    params = strategy(kv::StrategyKind::vq, kv::ValueType::int8);
+    params.subspaces = 32;
+    auto const vq = nominal_work(paper_shape(), {}, params, kFeatures);
+    EXPECT_DOUBLE_EQ(vq.decode(1000, 1).bytes, (49 + 50) * 2 * 32.0 + 1000 * 36);
+    EXPECT_DOUBLE_EQ(vq.decode(1000, 1).flops, full.decode(1000, 1).flops);
+    EXPECT_DOUBLE_EQ(vq.prefill_flops_per_token - full.prefill_flops_per_token,
+                     2 * 2.0 * 256 * 256);
+}
+
 TEST(NominalWork, ControlsWithoutAttentionReadEmbeddingsOrNothing) {
     model::VariantParams variant;
     variant.variant = model::Variant::mean_pool;

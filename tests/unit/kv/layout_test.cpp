@@ -60,6 +60,56 @@ TEST(EntryLayout, FullIsTheFormulaOfTheDesign) {
     EXPECT_EQ(payload({}, strategy(StrategyKind::full), kLong), 100352U + 256000U + 2048000U);
 }
 
+TEST(EntryLayout, QuantisedRowsCarryTheirScalesAndZeros) {
+    // int8: d + 4 a row; int4: d / 2 and 4 bytes for each 64 values, search keys as int8.
+    EXPECT_EQ(payload({}, strategy(StrategyKind::full, ValueType::int8), kLong),
+              kShort * 2 * 260 + kLong * (64 + 4) + kLong * 2 * 260);
+    EXPECT_EQ(payload({}, strategy(StrategyKind::full, ValueType::int4), kLong),
+              kShort * 2 * 144 + kLong * (64 + 4) + kLong * 2 * 144);
+    // int8 pools: the d_u user values stay fp16.
+    EXPECT_EQ(payload(collective(2, 1000, Scope::released),
+                      strategy(StrategyKind::collective, ValueType::int8), kLong),
+              kShort * 2 * (2 + 2 * 2) + kLong * (64 + 4) + kLong * 2 * 260);
+    EXPECT_EQ(payload({}, strategy(StrategyKind::item_table, ValueType::int4), kLong), 4 * kLong);
+}
+
+TEST(EntryLayout, LowRankKeepsCoefficientsAndVqCodes) {
+    auto low = strategy(StrategyKind::low_rank, ValueType::fp16);
+    low.rank = 5;
+    EXPECT_EQ(payload({}, low, kLong), kShort * 2 * 10 + kLong * 64 * 2 + kLong * 2 * 10);
+    auto vq = strategy(StrategyKind::vq, ValueType::int8);
+    vq.subspaces = 32;
+    vq.code_bits = 4;  // a byte a code all the same
+    EXPECT_EQ(payload({}, vq, kLong), kShort * 2 * 32 + kLong * (64 + 4) + kLong * 2 * 32);
+}
+
+TEST(Misfit, Table) {
+    auto low = strategy(StrategyKind::low_rank);
+    low.rank = 256;
+    EXPECT_FALSE(misfit(low, shape()));
+    low.rank = 257;
+    EXPECT_THAT(misfit(low, shape()).value(), testing::HasSubstr("allowed: 1 .. 256"));
+    EXPECT_THROW(EntryLayout(shape(), {}, low), InternalError);
+    low.rank = 0;
+    EXPECT_TRUE(misfit(low, shape()));
+    low.kind = StrategyKind::full;
+    EXPECT_FALSE(misfit(low, shape())) << "no concern of others";
+    auto vq = strategy(StrategyKind::vq);
+    for (std::uint32_t const subspaces : {1U, 8U, 256U}) {
+        vq.subspaces = subspaces;
+        EXPECT_FALSE(misfit(vq, shape()));
+    }
+    for (std::uint32_t const subspaces : {0U, 3U, 512U}) {
+        vq.subspaces = subspaces;
+        EXPECT_THAT(misfit(vq, shape()).value(), testing::HasSubstr("do not divide"));
+    }
+    vq.subspaces = 8;
+    for (std::uint32_t const bits : {0U, 9U}) {
+        vq.code_bits = bits;
+        EXPECT_THAT(misfit(vq, shape()).value(), testing::HasSubstr("allowed: 1 .. 8"));
+    }
+}
+
 TEST(EntryLayout, IdsOnlyStrategies) {
     EXPECT_EQ(payload({}, strategy(StrategyKind::recompute), kLong), 4 * kLong);
     EXPECT_EQ(payload({}, strategy(StrategyKind::item_table), kLong), 4 * kLong);
@@ -111,9 +161,13 @@ TEST(EntryLayout, TwinKeepsNoSearchKeys) {
 /// Every layout the strategies can make.
 std::vector<std::pair<VariantParams, StrategyParams>> all_layouts() {
     std::vector<std::pair<VariantParams, StrategyParams>> layouts;
+    for (auto const type : {ValueType::int8, ValueType::int4}) {
+        for (auto const kind : {StrategyKind::full, StrategyKind::item_table})
+            layouts.push_back({{}, strategy(kind, type)});
+    }
     for (auto const type : {ValueType::fp32, ValueType::fp16}) {
-        for (auto const kind :
-             {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
+        for (auto const kind : {StrategyKind::recompute, StrategyKind::full,
+                                StrategyKind::item_table, StrategyKind::low_rank, StrategyKind::vq})
             layouts.push_back({{}, strategy(kind, type)});
         for (auto const scope : {Scope::released, Scope::all}) {
             for (auto const keying : {Keying::user_token, Keying::item}) {

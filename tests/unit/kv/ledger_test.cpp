@@ -138,6 +138,38 @@ TEST(SharedBytes, TwinHasNothingOfASearch) {
     EXPECT_EQ(parts.at("projections"), (2U * 2 * 32 * 16 + 2 * 2 * 2 * 16) * 4);
 }
 
+TEST(SharedBytes, TablesAndPoolsOfQuantisedRows) {
+    auto const table = shared({}, of(StrategyKind::item_table, ValueType::int4));
+    EXPECT_EQ(table.at("item_table.short.k"), 100U * (16 + 4));
+    EXPECT_EQ(table.at("item_table.search"), 100U * (4 + 4)) << "int8 keys";
+    auto by_item = of(StrategyKind::collective, ValueType::int8);
+    by_item.keying = Keying::item;
+    auto const parts = shared(collective(Scope::released), by_item);
+    EXPECT_EQ(parts.at("short.k.pool"), 50U * (30 + 4));
+    EXPECT_EQ(parts.at("item_table.short.v.user"), 100U * 2 * 2) << "fp16 user parts";
+    EXPECT_EQ(parts.at("item_table.long.k"), 100U * (32 + 4));
+}
+
+TEST(SharedBytes, LowRankKeepsBasesAndVqCodebooks) {
+    auto low = of(StrategyKind::low_rank, ValueType::fp16);
+    low.rank = 5;
+    auto const bases = shared({}, low);
+    EXPECT_EQ(bases.at("projections"), kFullProjections);
+    for (std::string const site : {"short", "long"}) {
+        EXPECT_EQ(bases.at(site + ".k.basis"), (32U * 5 + 32) * 4) << "axes and mean";
+        EXPECT_EQ(bases.at(site + ".v.basis"), (2U * 32 * 5 + 32) * 4) << "axes for outputs, too";
+    }
+    EXPECT_EQ(bases.size(), 7U);
+    auto vq = of(StrategyKind::vq);
+    vq.subspaces = 4;
+    vq.code_bits = 6;
+    EXPECT_EQ(shared({}, vq).at("long.v.codebook"), 64U * (2 * 32 + 4) * 4);
+    vq.code_bits = 8;
+    EXPECT_EQ(shared({}, vq).at("long.v.codebook"), 99U * (2 * 32 + 4) * 4) << "a word an item";
+    vq.subspaces = 5;
+    EXPECT_THROW(shared_bytes(shape(), {}, vq, catalogue(), 5), InternalError);
+}
+
 TEST(SharedBytes, ControlsWithoutAttentionHaveNoProjections) {
     VariantParams none;
     none.variant = Variant::no_history;
@@ -224,21 +256,37 @@ TEST(Refusal, Table) {
         return refusal(s, collective(Scope::all, 1, m), ModelKind::sim);
     };
     for (auto const& v : {full, silu}) {
-        for (auto const kind :
-             {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
+        for (auto const kind : {StrategyKind::recompute, StrategyKind::full,
+                                StrategyKind::item_table, StrategyKind::low_rank, StrategyKind::vq})
             EXPECT_FALSE(refusal(of(kind), v, ModelKind::sim)) << to_string(kind);
+        for (auto const type : {ValueType::int8, ValueType::int4}) {
+            EXPECT_FALSE(refusal(of(StrategyKind::full, type), v, ModelKind::sim));
+            EXPECT_FALSE(refusal(of(StrategyKind::item_table, type), v, ModelKind::sim));
+            EXPECT_THAT(refusal(of(StrategyKind::low_rank, type), v, ModelKind::sim).value(),
+                        HasSubstr("use fp16"));
+        }
+        EXPECT_FALSE(refusal(of(StrategyKind::vq, ValueType::int8), v, ModelKind::sim));
+        EXPECT_THAT(refusal(of(StrategyKind::vq, ValueType::int4), v, ModelKind::sim).value(),
+                    HasSubstr("use int8"));
         EXPECT_THAT(refusal(of(StrategyKind::collective), v, ModelKind::sim).value(),
                     HasSubstr("without a pool"));
     }
-    for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table})
+    EXPECT_FALSE(refusal(of(StrategyKind::collective, ValueType::int8), collective(Scope::all),
+                         ModelKind::sim));
+    EXPECT_THAT(refusal(of(StrategyKind::collective, ValueType::int4), collective(Scope::all),
+                        ModelKind::sim)
+                    .value(),
+                HasSubstr("is not kept by 'collective'"));
+    for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table,
+                            StrategyKind::low_rank, StrategyKind::vq})
         EXPECT_THAT(refusal(of(kind), collective(Scope::all), ModelKind::sim).value(),
                     HasSubstr("use strategy 'collective'"));
     EXPECT_FALSE(
         refusal(of(StrategyKind::collective), collective(Scope::released), ModelKind::sim));
     for (auto const& v : {pooled, none}) {
         EXPECT_FALSE(refusal(of(StrategyKind::recompute), v, ModelKind::sim));
-        for (auto const kind :
-             {StrategyKind::full, StrategyKind::item_table, StrategyKind::collective})
+        for (auto const kind : {StrategyKind::full, StrategyKind::item_table,
+                                StrategyKind::collective, StrategyKind::low_rank, StrategyKind::vq})
             EXPECT_THAT(refusal(of(kind), v, ModelKind::sim).value(),
                         HasSubstr("no keys and values"));
     }
@@ -256,12 +304,36 @@ TEST(Refusal, Table) {
     EXPECT_TRUE(wide(0, 2));
 }
 
+TEST(Refusal, TwinSearchesRowsOfFp32AndFp16Alone) {
+    auto const reason = HasSubstr("search reads K rows");
+    auto const pools = collective(Scope::all);
+    auto const pooled = StrategyKind::collective;
+    for (auto const kind : {StrategyKind::full, StrategyKind::item_table}) {
+        for (auto const type : {ValueType::int8, ValueType::int4})
+            EXPECT_THAT(refusal(of(kind, type), {}, ModelKind::twin).value(), reason);
+        for (auto const type : {ValueType::fp32, ValueType::fp16})
+            EXPECT_FALSE(refusal(of(kind, type), {}, ModelKind::twin));
+    }
+    for (auto const type : {ValueType::fp32, ValueType::fp16}) {
+        for (auto const kind : {StrategyKind::low_rank, StrategyKind::vq})
+            EXPECT_THAT(refusal(of(kind, type), {}, ModelKind::twin).value(), reason);
+        EXPECT_FALSE(refusal(of(pooled, type), pools, ModelKind::twin));
+    }
+    EXPECT_THAT(refusal(of(pooled, ValueType::int8), pools, ModelKind::twin).value(), reason);
+    EXPECT_FALSE(refusal(of(StrategyKind::recompute, ValueType::int8), {}, ModelKind::twin))
+        << "keeps no rows";
+}
+
 TEST(IsExact, OnlyUnroundedAndUnscrambledOnes) {
     EXPECT_TRUE(is_exact(of(StrategyKind::recompute, ValueType::fp16))) << "stores ids alone";
     EXPECT_TRUE(is_exact(of(StrategyKind::full)));
     EXPECT_FALSE(is_exact(of(StrategyKind::full, ValueType::fp16)));
     EXPECT_TRUE(is_exact(of(StrategyKind::item_table)));
     EXPECT_FALSE(is_exact(of(StrategyKind::item_table, ValueType::fp16)));
+    for (auto const type : {ValueType::int8, ValueType::int4})
+        EXPECT_FALSE(is_exact(of(StrategyKind::full, type)));
+    EXPECT_FALSE(is_exact(of(StrategyKind::low_rank)));
+    EXPECT_FALSE(is_exact(of(StrategyKind::vq)));
     auto random = of(StrategyKind::collective);
     EXPECT_TRUE(is_exact(random));
     random.random_indices = true;

@@ -1,0 +1,252 @@
+#include "device/cpu/product_codes.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.hpp"
+#include "core/rng.hpp"
+#include "device/cpu/attention.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+/// Rows whose codewords are chosen together.
+constexpr std::size_t kBlock = 64;
+/// Rows per codeword that a codebook is fitted to; more of them move the centres little.
+constexpr std::size_t kRowsPerWord = 128;
+constexpr int kRounds = 12;
+/// Ids of the random streams of codebooks, beyond those of samples.
+constexpr std::uint64_t kCodebookStreams = 1ULL << 48;
+
+/// Nearest codeword of each of `count` points [part] (step in floats): the highest
+/// x . c - |c|^2 / 2. `logits` has kBlock * words.stride floats.
+void nearest(PackedMatrix const& words, float const* half_squares, float const* points,
+             std::size_t step, std::size_t count, std::uint8_t* codes, std::size_t code_step,
+             float* logits) {
+    for (std::size_t first = 0; first < count; first += kBlock) {
+        std::size_t const rows = std::min(kBlock, count - first);
+        multiply(points + first * step, step, rows, words, logits, words.stride);
+        for (std::size_t r = 0; r < rows; ++r) {
+            float* own = logits + r * words.stride;
+            for (std::size_t j = 0; j < words.out; ++j) own[j] -= half_squares[j];
+            codes[(first + r) * code_step] = static_cast<std::uint8_t>(arg_max(own, words.out));
+        }
+    }
+}
+
+AlignedVector<float> half_squares_of(std::vector<float> const& centres, std::size_t part) {
+    AlignedVector<float> result(padded(centres.size() / part), 0.0F);
+    for (std::size_t i = 0; i < centres.size(); ++i)
+        result[i / part] += 0.5F * centres[i] * centres[i];
+    return result;
+}
+
+/// One subspace: points [., part] and the centres [words, part] that k-means moves.
+class Clusters {
+  public:
+    Clusters(std::vector<float> points, std::size_t part, std::size_t words)
+        : points_(std::move(points)),
+          part_(part),
+          count_(points_.size() / part),
+          words_(words),
+          codes_(count_) {}
+
+    std::vector<float> fit(CounterRng rng) {
+        seed(rng);
+        for (int round = 0; round < kRounds; ++round) move();
+        return std::move(centres_);
+    }
+
+  private:
+    /// k-means++: each further centre is a point drawn in proportion to its squared distance.
+    void seed(CounterRng& rng) {
+        std::vector<float> distances(count_, std::numeric_limits<float>::max());
+        std::size_t next = rng.below(static_cast<std::uint32_t>(count_));
+        for (std::size_t j = 0; j < words_; ++j) {
+            float const* centre = points_.data() + next * part_;
+            centres_.insert(centres_.end(), centre, centre + part_);
+            double total = 0.0;
+            for (std::size_t i = 0; i < count_; ++i) {
+                float sum = 0.0F;
+                for (std::size_t k = 0; k < part_; ++k) {
+                    float const difference = points_[i * part_ + k] - centre[k];
+                    sum += difference * difference;
+                }
+                distances[i] = std::min(distances[i], sum);
+                total += distances[i];
+            }
+            double wanted = rng.uniform() * total;
+            next = 0;
+            while (next + 1 < count_ && wanted >= distances[next]) wanted -= distances[next++];
+        }
+    }
+    /// One round: points to their nearest centres, centres to the means of their points. A centre
+    /// without points stays.
+    void move() {
+        PackedMatrix const matrix(centres_, words_, part_);
+        auto const squares = half_squares_of(centres_, part_);
+        AlignedVector<float> logits(kBlock * matrix.stride);
+        nearest(matrix, squares.data(), points_.data(), part_, count_, codes_.data(), 1,
+                logits.data());
+        std::vector<double> sums(centres_.size(), 0.0);
+        std::vector<std::size_t> sizes(words_, 0);
+        for (std::size_t i = 0; i < count_; ++i) {
+            ++sizes[codes_[i]];
+            for (std::size_t k = 0; k < part_; ++k)
+                sums[codes_[i] * part_ + k] += points_[i * part_ + k];
+        }
+        for (std::size_t j = 0; j < words_; ++j) {
+            for (std::size_t k = 0; sizes[j] > 0 && k < part_; ++k)
+                centres_[j * part_ + k] =
+                    static_cast<float>(sums[j * part_ + k] / static_cast<double>(sizes[j]));
+        }
+    }
+
+    std::vector<float> points_;
+    std::size_t part_;
+    std::size_t count_;
+    std::size_t words_;
+    std::vector<std::uint8_t> codes_;
+    std::vector<float> centres_;
+};
+
+/// Evenly spaced rows of one subspace, back to back.
+std::vector<float> sample_of(std::span<float const> rows, std::size_t width, std::size_t subspace,
+                             std::size_t part, std::size_t most) {
+    std::size_t const count = rows.size() / width;
+    std::size_t const taken = std::min(count, most);
+    std::vector<float> points;
+    points.reserve(taken * part);
+    for (std::size_t i = 0; i < taken; ++i) {
+        float const* from = rows.data() + i * count / taken * width + subspace * part;
+        points.insert(points.end(), from, from + part);
+    }
+    return points;
+}
+
+/// Values that lie in one head and one subspace: heads and subspaces need not nest.
+struct Piece {
+    std::size_t head;
+    std::size_t subspace;
+    std::size_t start;   ///< of the row
+    std::size_t offset;  ///< in the subspace
+    std::size_t length;
+};
+
+/// Calls visit(piece) for all pieces of a row.
+template <class Visit>
+void for_pieces(Codebook const& book, std::size_t head_dim, Visit const& visit) {
+    for (std::size_t start = 0; start < book.width();) {
+        std::size_t const head = start / head_dim;
+        std::size_t const subspace = start / book.part;
+        std::size_t const end = std::min((head + 1) * head_dim, (subspace + 1) * book.part);
+        visit(Piece{head, subspace, start, start - subspace * book.part, end - start});
+        start = end;
+    }
+}
+
+std::uint8_t code_at(void const* const* codes, std::size_t token, std::size_t subspace) {
+    return static_cast<std::uint8_t const*>(codes[token])[subspace];
+}
+
+/// One query. scores [heads, padded(tokens)], words [padded(k.words) or padded(v.words)], sums
+/// [padded(part)].
+void attend_one(CodesCall const& call, std::size_t c, float* scores, float* words, float* sums) {
+    std::size_t const step = padded(call.tokens);
+    float const* q = call.q + c * call.q_step;
+    float* out = call.out + c * call.out_step;
+    std::fill_n(scores, call.heads * step, 0.0F);
+    for_pieces(*call.k, call.head_dim, [&](Piece const& piece) {
+        PackedMatrix const& matrix = call.k->scores[piece.subspace];
+        multiply(q + piece.start, 0, 1, matrix.data.data() + piece.offset * matrix.stride,
+                 piece.length, matrix.stride, words, 0);
+        float* own = scores + piece.head * step;
+        for (std::size_t t = 0; t < call.tokens; ++t)
+            own[t] += words[code_at(call.k_codes, t, piece.subspace)];
+    });
+    float const scale = 1.0F / std::sqrt(static_cast<float>(call.head_dim));
+    for (std::size_t h = 0; h < call.heads; ++h)
+        softmax_in_place(scores + h * step, call.tokens, scale);
+    for_pieces(*call.v, call.head_dim, [&](Piece const& piece) {
+        std::fill_n(words, call.v->words, 0.0F);
+        float const* own = scores + piece.head * step;
+        for (std::size_t t = 0; t < call.tokens; ++t)
+            words[code_at(call.v_codes, t, piece.subspace)] += own[t];
+        multiply(words, 0, 1, call.v->rows[piece.subspace].data(), call.v->words,
+                 padded(call.v->part), sums, 0);
+        std::copy_n(sums + piece.offset, piece.length, out + piece.start);
+    });
+}
+
+}  // namespace
+
+void Codebook::encode(float const* values, std::size_t step, std::size_t count, std::uint8_t* codes,
+                      AlignedVector<float>& scratch) const {
+    float* logits = reserve_elements(scratch, kBlock * padded(words));
+    for (std::size_t s = 0; s < subspaces(); ++s) {
+        nearest(scores[s], half_squares[s].data(), values + s * part, step, count, codes + s,
+                subspaces(), logits);
+    }
+}
+
+void Codebook::decode(std::uint8_t const* codes, float* row) const {
+    for (std::size_t s = 0; s < subspaces(); ++s)
+        std::copy_n(rows[s].data() + codes[s] * padded(part), part, row + s * part);
+}
+
+std::size_t Codebook::bytes() const {
+    std::size_t floats = 0;
+    for (std::size_t s = 0; s < subspaces(); ++s)
+        floats += scores[s].data.size() + half_squares[s].size() + rows[s].size();
+    return floats * sizeof(float);
+}
+
+Codebook fit_codebook(std::span<float const> rows, std::size_t width, std::size_t subspaces,
+                      std::size_t words, std::uint64_t seed, std::uint32_t number) {
+    validate(!rows.empty() && subspaces > 0 && width % subspaces == 0 && words >= 1 && words <= 256,
+             "device/cpu: a codebook needs rows, subspaces that divide them and 1 to 256 words");
+    Codebook book;
+    book.words = words;
+    book.part = width / subspaces;
+    book.scores.resize(subspaces);
+    book.half_squares.resize(subspaces);
+    book.rows.resize(subspaces);
+    std::size_t const wide = padded(book.part);
+#pragma omp parallel for schedule(dynamic)
+    for (std::int64_t at = 0; at < static_cast<std::int64_t>(subspaces); ++at) {
+        auto const s = static_cast<std::size_t>(at);
+        Clusters clusters(sample_of(rows, width, s, book.part, kRowsPerWord * words), book.part,
+                          words);
+        auto const centres = clusters.fit(CounterRng(
+            seed, Purpose::training, kCodebookStreams + number, static_cast<std::uint32_t>(s)));
+        book.scores[s] = PackedMatrix(centres, words, book.part);
+        book.half_squares[s] = half_squares_of(centres, book.part);
+        book.rows[s].assign(words * wide, 0.0F);
+        for (std::size_t i = 0; i < centres.size(); ++i)
+            book.rows[s][i / book.part * wide + i % book.part] = centres[i];
+    }
+    return book;
+}
+
+void attend_codes(CodesCall const& call, AlignedVector<float>& scratch) {
+    if (call.tokens == 0) {
+        for (std::size_t c = 0; c < call.count; ++c)
+            std::fill_n(call.out + c * call.out_step, call.heads * call.head_dim, 0.0F);
+        return;
+    }
+    std::size_t const scores = call.heads * padded(call.tokens);
+    std::size_t const words = padded(std::max(call.k->words, call.v->words));
+    float* memory = reserve_elements(scratch, scores + words + padded(call.v->part));
+    for (std::size_t c = 0; c < call.count; ++c)
+        attend_one(call, c, memory, memory + scores, memory + scores + words);
+}
+
+bool codes_pay(Codebook const& book, std::size_t tokens) {
+    // Tables cost words x width multiply-adds in vectors, rows tokens x width, and a look-up as
+    // much as about one vector of them.
+    constexpr std::size_t kLookUp = 8;
+    return tokens * book.width() > book.words * book.width() + tokens * book.subspaces() * kLookUp;
+}
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,144 @@
+// What lossy strategies really keep of every item, read back from entries in double precision: the
+// rows that the reference model attends over.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "backend_cases.hpp"
+#include "device/cpu/quantised_rows.hpp"
+#include "device/cpu/row_codes.hpp"
+#include "reference_model.hpp"
+
+namespace ckvsim::test {
+
+/// Value of IEEE half bits.
+inline double half_value(std::uint16_t bits) {
+    int const exponent = (bits >> 10) & 31;
+    double const mantissa = (bits & 1023) + (exponent == 0 ? 0 : 1024);
+    double const value = std::ldexp(mantissa, std::max(exponent, 1) - 25);
+    return (bits & 0x8000) != 0 ? -value : value;
+}
+
+inline double half_at(std::byte const* from) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, from, sizeof bits);
+    return half_value(bits);
+}
+
+/// A stored row by the format's description, value by value.
+inline std::vector<double> row_values(kv::ValueType type, std::byte const* from,
+                                      std::size_t width) {
+    std::vector<double> row(width);
+    std::size_t const groups =
+        type == kv::ValueType::int8 ? 1 : (width + kv::kInt4Group - 1) / kv::kInt4Group;
+    for (std::size_t i = 0; i < width; ++i) {
+        if (type == kv::ValueType::fp32) {
+            float value = 0.0F;
+            std::memcpy(&value, from + 4 * i, sizeof value);
+            row[i] = value;
+            continue;
+        }
+        if (type == kv::ValueType::fp16) {
+            row[i] = half_at(from + 2 * i);
+            continue;
+        }
+        bool const bytes = type == kv::ValueType::int8;
+        std::byte const* steps = from + (bytes ? 0 : 4 * (i / kv::kInt4Group));
+        int const code = static_cast<int>(from[4 * groups + (bytes ? i : i / 2)]);
+        int const own = bytes ? code : (i % 2 == 0 ? code & 15 : code >> 4);
+        row[i] = half_at(steps + 2) + half_at(steps) * own;
+    }
+    return row;
+}
+
+/// The row behind a cell of `values` (K or V of a site).
+inline std::vector<double> cell_values(BackendCase const& c, device::cpu::SideCodes const& codes,
+                                       std::byte const* cell) {
+    std::size_t const d = c.shape.attention_dim;
+    std::vector<double> row(d);
+    if (codes.codebook) {
+        auto const& book = *codes.codebook;
+        for (std::size_t i = 0; i < d; ++i) {
+            auto const word = static_cast<std::size_t>(cell[i / book.part]);
+            auto const& matrix = book.scores[i / book.part];
+            row[i] = matrix.data[(i % book.part) * matrix.stride + word];
+        }
+    } else if (codes.basis) {
+        auto const& basis = *codes.basis;
+        auto const coefficients = row_values(c.strategy.value_type, cell, basis.rank);
+        for (std::size_t i = 0; i < d; ++i) {
+            row[i] = basis.mean[i];
+            for (std::size_t r = 0; r < basis.rank; ++r)
+                row[i] += double{basis.axes.data[i * basis.axes.stride + r]} * coefficients[r];
+        }
+    } else {
+        row = row_values(c.strategy.value_type, cell, d);
+    }
+    return row;
+}
+
+/// The row of a pool index and user values: SiLU of the pool's row as the value type stores it,
+/// then the user part of the entry.
+inline std::vector<double> pooled_values(BackendCase const& c, model::SideWeights const& side,
+                                         std::uint32_t index, std::byte const* user) {
+    std::size_t const shared = c.shape.attention_dim - c.variant.d_u;
+    std::vector<float> pool(shared);
+    for (std::size_t i = 0; i < shared; ++i) {
+        double const x = side.pool[index * shared + i];
+        pool[i] = static_cast<float>(x / (1.0 + std::exp(-x)));
+    }
+    auto const width = static_cast<std::uint32_t>(shared);
+    std::vector<std::byte> bytes(kv::row_bytes(c.strategy.value_type, width));
+    device::cpu::store_row(c.strategy.value_type, pool.data(), shared, bytes.data());
+    auto row = row_values(c.strategy.value_type, bytes.data(), shared);
+    auto const own = row_values(kv::user_type(c.strategy.value_type), user, c.variant.d_u);
+    row.insert(row.end(), own.begin(), own.end());
+    return row;
+}
+
+/// Rows of a case as one-token entries hold them; item tables hold the same cells.
+inline ReferenceRows stored_rows(BackendCase c, std::shared_ptr<model::SimWeights const> weights,
+                                 workload::Catalogue const& catalogue) {
+    if (c.strategy.kind == kv::StrategyKind::item_table) c.strategy.kind = kv::StrategyKind::full;
+    c.strategy.keying = kv::Keying::user_token;
+    c.strategy.search_keys = kv::SearchKeys::stored;
+    device::cpu::BackendOptions options;
+    options.memo_tables = false;
+    auto const backend = device::cpu::make_backend(weights, c.strategy, catalogue, options);
+    device::cpu::RowCodes const codes(weights, c.strategy);
+    auto const scratch = backend->make_scratch();
+    std::vector<std::byte> entry(backend->layout().entry_bytes(1));
+    ReferenceRows rows;
+    std::map<model::SideWeights const*, std::vector<std::uint32_t>> indices;
+    for (auto const* site : {&weights->short_site, &weights->long_site}) {
+        for (auto const* side : {&site->k, &site->v})
+            indices[side] = device::cpu::arg_max_indices(*weights, *side);
+    }
+    for (ItemId item = 0; item <= catalogue.items; ++item) {
+        backend->encode({&item, 1}, 1, decode::EncodeMode::compute, entry.data(), *scratch);
+        auto const cell = [&](kv::Section section) {
+            return entry.data() + backend->layout().offset(section, 1);
+        };
+        auto const add = [&](ReferenceRows::Table& table, model::SideWeights const& side,
+                             kv::Section values, kv::Section user) {
+            table.push_back(backend->layout().has(values)
+                                ? cell_values(c, codes.side(values), cell(values))
+                                : pooled_values(c, side, indices.at(&side)[item], cell(user)));
+        };
+        using kv::Section;
+        add(rows.short_k, weights->short_site.k, Section::short_k, Section::short_k_user);
+        add(rows.short_v, weights->short_site.v, Section::short_v, Section::short_v_user);
+        add(rows.long_k, weights->long_site.k, Section::long_k, Section::long_k_user);
+        add(rows.long_v, weights->long_site.v, Section::long_v, Section::long_v_user);
+        rows.search.push_back(row_values(kv::search_type(c.strategy.value_type),
+                                         cell(kv::Section::search), c.shape.search_dim));
+    }
+    return rows;
+}
+
+}  // namespace ckvsim::test

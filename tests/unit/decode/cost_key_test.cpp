@@ -1,0 +1,51 @@
+// Arms that cost differently must not share measured costs.
+#include "decode/cost_key.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace ckvsim::decode {
+namespace {
+
+TEST(CostKey, TellsStoredFormsApart) {
+    using kv::StrategyKind;
+    using kv::ValueType;
+    std::set<std::string> keys;
+    std::size_t made = 0;
+    auto const add = [&](kv::StrategyParams const& strategy) {
+        keys.insert(cost_key({}, {}, strategy, 2));
+        EXPECT_EQ(keys.size(), ++made) << cost_key({}, {}, strategy, 2);
+    };
+    kv::StrategyParams strategy;
+    for (auto const type : {ValueType::fp32, ValueType::fp16, ValueType::int8, ValueType::int4}) {
+        strategy.value_type = type;
+        add(strategy);
+    }
+    strategy.value_type = ValueType::fp16;
+    strategy.kind = StrategyKind::low_rank;
+    for (std::uint32_t const rank : {1U, 8U}) {
+        strategy.rank = rank;
+        add(strategy);
+    }
+    strategy.kind = StrategyKind::vq;
+    for (std::uint32_t const subspaces : {1U, 8U}) {
+        for (std::uint32_t const bits : {4U, 8U}) {
+            strategy.subspaces = subspaces;
+            strategy.code_bits = bits;
+            add(strategy);
+        }
+    }
+}
+
+TEST(CostKey, LeavesOutWhatAStrategyDoesNotUse) {
+    kv::StrategyParams full;
+    auto other = full;
+    other.rank = 3;
+    other.subspaces = 5;
+    other.code_bits = 2;
+    EXPECT_EQ(cost_key({}, {}, full, 2), cost_key({}, {}, other, 2));
+}
+
+}  // namespace
+}  // namespace ckvsim::decode
