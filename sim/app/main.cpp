@@ -10,6 +10,7 @@
 #include <new>
 #include <optional>
 
+#include "app/analyze_command.hpp"
 #include "app/cachesim_command.hpp"
 #include "app/commands.hpp"
 #include "app/plan_command.hpp"
@@ -139,6 +140,12 @@ class CommandLine {
         calibrate->callback([this] {
             choose([this] {
                 return ckvsim::app::calibrate_command(spec_, output_, seconds_, storage_);
+            });
+        });
+        ckvsim::app::declare_analyze(app_, analyze_)->callback([this] {
+            choose([this] {
+                apply_threads(analyze_);
+                return ckvsim::app::analyze_command(comm_, analyze_);
             });
         });
         ckvsim::app::declare_validate_sim(app_, validate_sim_)->callback([this] {
@@ -273,6 +280,7 @@ class CommandLine {
     SpecOptions spec_;
     ckvsim::app::ImportCommand import_;
     ckvsim::app::CachesimOptions cachesim_;
+    ckvsim::app::AnalyzeOptions analyze_;
     ckvsim::app::ValidateSimOptions validate_sim_;
     ckvsim::app::PlanOptions plan_;
     std::string output_, schema_, left_;

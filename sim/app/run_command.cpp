@@ -146,38 +146,6 @@ void add_workload_notes(RunContext& context) {
     }
 }
 
-/// Collective: the slowest rank's time of every phase.
-void report_phases(RunContext& context) {
-    auto const& phases = context.progress.phases();
-    context.comm.require_equal(phases.size(), "the number of phases");
-    std::vector<double> seconds;
-    for (auto const& phase : phases) seconds.push_back(phase.second);
-    context.comm.max(std::span<double>(seconds));
-    for (std::size_t i = 0; i < phases.size(); ++i) {
-        Row(context.report.table("phases"))
-            .set("phase", phases[i].first)
-            .set("seconds", seconds[i])
-            .add();
-    }
-}
-
-void finish_report(RunContext& context, RunOptions const& options) {
-    auto& report = context.report;
-    std::vector<std::uint64_t> sums = {context.logical_hash.value(), context.scores_hash.value()};
-    context.comm.sum(std::span<std::uint64_t>(sums));
-    report.logical_hash = to_hex(sums[0]);
-    report.scores_hash = to_hex(sums[1]);
-    report.spec_json = config::dump_spec(context.spec);
-    for (auto& [key, value] : machine_provenance()) report.provenance[key] = value;
-    report.provenance["ranks"] = std::to_string(context.comm.size());
-    report.provenance["mpi"] = comm::Runtime::library_version();
-    report.provenance["seed"] = std::to_string(context.spec.seed);
-    report.provenance["kernels"] = "reproducible (fixed summation order)";
-    report.provenance["perturbed_token"] =
-        options.perturb_token.empty() ? "none" : options.perturb_token;
-    report_phases(context);
-}
-
 }  // namespace
 
 int run_command(comm::Communicator& comm, RunOptions const& options) {
@@ -211,7 +179,7 @@ int run_command(comm::Communicator& comm, RunOptions const& options) {
     run_accuracy_phase(context);
     run_serving_phase(context);
     run_residency_phase(context);
-    finish_report(context, options);
+    finish_report(context, options.perturb_token.empty() ? "none" : options.perturb_token);
     auto const output = !options.output.empty() ? options.output
                         : !spec.output.empty()  ? spec.output
                                                 : "results/local/" + spec.name + ".h5";

@@ -60,6 +60,10 @@ void run_residency_phase(RunContext& context);
 void run_accuracy_phase(RunContext& context);
 void run_serving_phase(RunContext& context);
 
+/// Hashes, the resolved spec, provenance and phase times into the report. `perturbed_token` is what
+/// --perturb-token named, or "none". Collective.
+void finish_report(RunContext& context, std::string const& perturbed_token);
+
 /// Calibration file of the spec or its default place.
 std::string calibration_path(config::Spec const& spec);
 

@@ -82,9 +82,9 @@ std::vector<TableSchema> context_tables() {
 std::vector<TableSchema> const& table_schemas() {
     static std::vector<TableSchema> const kTables = [] {
         std::vector<TableSchema> all;
-        for (auto* part :
-             {&schema::memory_tables, &schema::accuracy_tables, &schema::serving_tables,
-              &schema::fleet_tables, &schema::plan_tables, &schema::context_tables}) {
+        for (auto* part : {&schema::memory_tables, &schema::accuracy_tables,
+                           &schema::serving_tables, &schema::fleet_tables, &schema::plan_tables,
+                           &schema::analysis_tables, &schema::context_tables}) {
             auto tables = part();
             all.insert(all.end(), std::make_move_iterator(tables.begin()),
                        std::make_move_iterator(tables.end()));

@@ -35,6 +35,7 @@ std::vector<TableSchema> accuracy_tables();
 std::vector<TableSchema> serving_tables();
 std::vector<TableSchema> fleet_tables();
 std::vector<TableSchema> plan_tables();
+std::vector<TableSchema> analysis_tables();
 std::vector<TableSchema> context_tables();
 
 }  // namespace ckvsim::metrics::schema
