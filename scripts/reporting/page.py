@@ -15,7 +15,7 @@ import jinja2
 from plotting import text
 from plotting.errors import BACKEND, PlotError
 
-from . import colors, comparison, facts, fleet, generic, headline, panels, plan, residents, serving_panels, validation
+from . import colors, comparison, facts, fleet, generic, headline, panels, plan, residents, serving_panels, splits, validation
 
 _ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "assets")
 # Debian's libjs-chart.js (MIT licence, kept as the comment at its beginning).
@@ -67,7 +67,7 @@ def _all_panels(known_runs):
              serving_panels.latency_cdf(known_runs), serving_panels.percentiles(known_runs),
              serving_panels.stages(known_runs), serving_panels.hits(known_runs),
              *residents.figures(known_runs), *generic.figures(known_runs), serving_panels.fidelity(known_runs),
-             panels.accuracy_controls(known_runs), panels.memory_sections(known_runs),
+             *splits.figures(known_runs), panels.accuracy_controls(known_runs), panels.memory_sections(known_runs),
              serving_panels.workload(known_runs)]
     missing = [p for p in found if not p["views"]]
     if all(fleet.is_fleet(known) for known in known_runs):

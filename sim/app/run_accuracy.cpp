@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "app/accuracy_splits.hpp"
 #include "app/logical_order.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
@@ -146,7 +147,9 @@ class AccuracyRun {
         : context_(context),
           set_(set),
           order_(context.comm, set),
-          predictions_(order_.gather_labels(context.comm, set)) {}
+          predictions_(order_.gather_labels(context.comm, set)) {
+        if (context.spec.accuracy.splits) splits_.emplace(context, set, order_, predictions_);
+    }
 
     metrics::ArmSamples run(Contestant const& contestant, double& calibration) {
         auto const& training_seeds = context_.spec.training.seeds;
@@ -174,6 +177,7 @@ class AccuracyRun {
     }
     [[nodiscard]] metrics::Predictions& predictions() { return predictions_; }
     [[nodiscard]] LogicalOrder const& order() const { return order_; }
+    [[nodiscard]] std::optional<AccuracySplits>& splits() { return splits_; }
 
   private:
     std::vector<float> local_logits(Contestant const& contestant, std::uint64_t seed) {
@@ -189,6 +193,7 @@ class AccuracyRun {
         samples.points.push_back(metrics::evaluate(predictions_));
         samples.replicates.push_back(metrics::bootstrap_users(
             predictions_, context_.spec.seed, context_.spec.accuracy.bootstrap_replicates));
+        if (splits_) splits_->add(contestant.name, predictions_.logits);
         probability += mean_probability(predictions_.logits);
         Row(context_.report.table("accuracy_seeds"))
             .set("arm", contestant.name)
@@ -219,6 +224,7 @@ class AccuracyRun {
     engine::EvaluationSet const& set_;
     LogicalOrder order_;
     metrics::Predictions predictions_;
+    std::optional<AccuracySplits> splits_;
 };
 
 void report_contestant(RunContext& context, Contestant const& contestant,
@@ -336,6 +342,10 @@ void run_accuracy_phase(RunContext& context) {
             report_contestant(context, list[i], samples[i], results.back().second, calibrations[i]);
         }
         note_power(context, results);
+        if (!run.splits()) return;
+        std::vector<std::string> names;
+        for (auto const& contestant : list) names.push_back(contestant.name);
+        run.splits()->report(names, names[0], names[1]);
     });
 }
 

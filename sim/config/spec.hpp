@@ -80,6 +80,7 @@ struct AccuracySpec {
                                      Control::mean_pool,      Control::other_history,
                                      Control::random_indices, Control::m1};
     bool write_predictions = false;
+    bool splits = true;  ///< judge arms in thirds of users and items, too
 
     bool operator==(AccuracySpec const&) const = default;
 };

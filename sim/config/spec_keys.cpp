@@ -68,6 +68,11 @@ void describe_accuracy(KeyVisitor& v, AccuracySpec& accuracy) {
     v.boolean({.name = "write_predictions",
                .meaning = "store every test impression's logit in the report"},
               accuracy.write_predictions);
+    v.boolean(
+        {.name = "splits",
+         .meaning = "judge every row also in thirds of the impressions: by the user's history "
+                    "length, by his activity, by the candidate's popularity"},
+        accuracy.splits);
 }
 
 void describe_memory(KeyVisitor& v, MemorySpec& memory) {

@@ -56,6 +56,34 @@ TableSchema accuracy() {
             false, std::move(columns)};
 }
 
+TableSchema splits() {
+    std::vector<Column> columns = {
+        arm_key(),
+        key_text("split",
+                 "history_length: tokens of the user's stored history as the model sees it; "
+                 "activity: test impressions of the user; item_popularity: history events "
+                 "of the candidate"),
+        key_text("group", "low, middle or high: thirds of the impressions, equal values together"),
+        {"attribute_low", real, "1", derived, "smallest value of the attribute in the group",
+         kRounding},
+        {"attribute_high", real, "1", derived, "largest value of the attribute in the group",
+         kRounding},
+        {"impressions", integer, "impressions", input, "test impressions of the group"}};
+    add_interval(columns, "auc", "1", "Mann-Whitney over the group's impressions");
+    add_interval(columns, "lift_kept", "1",
+                 "(auc - auc of no history) / (auc of full KV - auc of no history), in the group");
+    columns[columns.size() - 2].name = "lift_low";
+    columns[columns.size() - 1].name = "lift_high";
+    add_interval(columns, "auc_difference", "1", "auc - auc of full KV, paired, in the group");
+    for (std::size_t i = columns.size() - 6; i < columns.size(); ++i)
+        columns[i].diff_tolerance = kNoisy;  // small denominators, or near zero
+    columns.push_back(
+        {"verdict", text, "text", derived,
+         "as in table accuracy; many rows are many chances to be wrong: read the pattern", kNoisy});
+    return {"accuracy_splits", "where sharing hurts: the same scores in thirds of users and items",
+            false, std::move(columns)};
+}
+
 TableSchema seeds() {
     return {
         "accuracy_seeds",
@@ -100,7 +128,7 @@ TableSchema serving_check() {
 }  // namespace
 
 std::vector<TableSchema> accuracy_tables() {
-    return {accuracy(), seeds(), oracle(), serving_check()};
+    return {accuracy(), splits(), seeds(), oracle(), serving_check()};
 }
 
 }  // namespace ckvsim::metrics::schema

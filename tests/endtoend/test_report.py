@@ -43,6 +43,25 @@ class Report(Scratch):
             file["tables"].visititems(visit)
         self.assertEqual(seen, known)
 
+    def test_thirds_of_impressions_are_whole_and_apart(self):
+        with h5py.File(self.path) as file:
+            columns = {name: data[:] for name, data in file["tables/accuracy_splits"].items()}
+            total = dict(zip(file["tables/accuracy/arm"][:], file["tables/accuracy/impressions"][:]))
+            arms = set(file["tables/accuracy/arm"][:])
+        groups = {}
+        for i, key in enumerate(zip(columns["arm"], columns["split"])):
+            groups.setdefault(key, []).append(i)
+        self.assertEqual({arm for arm, _ in groups}, arms)
+        self.assertEqual({split for _, split in groups}, {b"history_length", b"activity", b"item_popularity"})
+        for (arm, split), rows in groups.items():
+            self.assertEqual(sum(columns["impressions"][rows]), total[arm], (arm, split))
+            self.assertEqual(list(columns["group"][rows]), [g for g in (b"low", b"middle", b"high") if g in columns["group"][rows]])
+            for before, after in zip(rows, rows[1:]):
+                self.assertLess(columns["attribute_high"][before], columns["attribute_low"][after], (arm, split))
+        reference = [i for i, verdict in enumerate(columns["verdict"]) if verdict == b"reference"]
+        self.assertTrue(reference)
+        self.assertTrue(all(abs(columns["auc_difference"][i]) == 0 for i in reference))
+
     def test_summary_and_show_name_every_arm(self):
         with h5py.File(self.path) as file:
             found = []
