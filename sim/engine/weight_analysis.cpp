@@ -1,5 +1,6 @@
 #include "engine/weight_analysis.hpp"
 
+#define EIGEN_DONT_PARALLELIZE  // the same sums for any number of threads
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
