@@ -143,10 +143,10 @@ class CommandLine {
             });
         });
         ckvsim::app::declare_analyze(app_, analyze_)->callback([this] {
-            choose([this] {
+            chosen_ = [this] {  // collective
                 apply_threads(analyze_);
                 return ckvsim::app::analyze_command(comm_, analyze_);
-            });
+            };
         });
         ckvsim::app::declare_validate_sim(app_, validate_sim_)->callback([this] {
             choose([this] {
