@@ -114,7 +114,7 @@ TableSchema curve() {
 }
 
 TableSchema residency() {
-    return {
+    TableSchema table{
         "residency",
         "users that one byte budget holds, their entries really resident",
         true,
@@ -133,23 +133,26 @@ TableSchema residency() {
          {"transfers", text, "text", measured,
           "memory; direct: reads go to the device; cached: the file system has no direct reads"},
          {"resident_bytes", integer, "bytes", measured,
-          "growth of the processes' resident sets around the fill", kNoisy},
+          "growth of the processes' resident sets around the fill"},
          {"slack", real, "1", derived,
-          "1 - payload / allocated: alignment, room to grow, free slots, block rounding",
-          kRounding},
-         {"fill_s", real, "s", measured, "slowest rank: histories made and encoded", kNoisy},
-         {"fill_tokens_per_s", real, "1/s", derived, "tokens / fill_s", kNoisy},
+          "1 - payload / allocated: alignment, room to grow, free slots, block rounding"},
+         {"fill_s", real, "s", measured, "slowest rank: histories made and encoded"},
+         {"fill_tokens_per_s", real, "1/s", derived, "tokens / fill_s"},
          {"append_ns", real, "ns", measured,
-          "one event more for one user, made and written in place, one thread, mean; NaN for files",
-          kNoisy},
+          "one event more for one user, made and written in place, one thread, mean; NaN for "
+          "files"},
          {"verified_users", integer, "users", derived, "sampled, encoded again by projection"},
          {"mismatches", integer, "users", measured, "of them, other bytes than are resident"},
-         {"requests", integer, "requests", measured, "served, warm-up excluded", kNoisy},
+         {"requests", integer, "requests", measured, "served, warm-up excluded"},
          {"user_share", real, "1", derived, "held users that were asked for / users"},
          {"candidates", integer, "1", input, "candidates a request (C)"},
          {"offered_per_s", real, "1/s", input, "Poisson arrivals, all ranks"},
-         {"throughput_per_s", real, "1/s", measured, "requests / span, all ranks", kNoisy},
-         {"utilisation", real, "1", measured, "busy / span, mean over ranks", kNoisy}}};
+         {"throughput_per_s", real, "1/s", measured, "requests / span, all ranks"},
+         {"utilisation", real, "1", measured, "busy / span, mean over ranks"}}};
+    for (auto& column : table.columns) {
+        if (column.provenance != Provenance::key) column.diff_tolerance = kNoisy;
+    }
+    return table;
 }
 
 }  // namespace
