@@ -260,7 +260,7 @@ void AttentionSite::find_users(std::size_t which, TokenList const& list,
         if (halves) {
             from_half(reinterpret_cast<std::uint16_t const*>(cells), list.count, planes);
         } else {
-            std::memcpy(planes, cells, list.count * sizeof(float));
+            std::copy_n(reinterpret_cast<float const*>(cells), list.count, planes);
         }
     } else {
         scratch.places.resize(list.count);
