@@ -235,8 +235,9 @@ bool SlabStore::append(std::uint64_t user, std::span<ItemId const> added, decode
     auto const from = layout.offsets(old.capacity);
     auto const to = layout.offsets(capacity);
     for (std::size_t s = 0; s < kv::kSections; ++s) {
-        std::memcpy(memory_ + offset + to[s], old.data + from[s],
-                    layout.payload_bytes(old.tokens, static_cast<kv::Section>(s)));
+        std::copy_n(old.data + from[s],
+                    layout.payload_bytes(old.tokens, static_cast<kv::Section>(s)),
+                    memory_ + offset + to[s]);
     }
     auto const stored =
         backend_->append(memory_ + offset, old.tokens, capacity, added, mode, scratch);

@@ -38,8 +38,8 @@ class WatchingBackend final : public NamingBackend {
     void decode(decode::ScoreRequest const& request, float* features,
                 decode::Scratch& scratch) const override {
         NamingBackend::decode(request, features, scratch);
-        std::vector<ItemId> ids(request.entry.tokens);
-        std::memcpy(ids.data(), request.entry.data, ids.size() * sizeof(ItemId));
+        auto const* first = reinterpret_cast<ItemId const*>(request.entry.data);
+        std::vector<ItemId> ids(first, first + request.entry.tokens);
         std::lock_guard const lock(mutex_);
         seen_.emplace(std::move(ids), request.count);
     }
