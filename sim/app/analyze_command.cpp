@@ -7,6 +7,7 @@
 
 #include "app/row.hpp"
 #include "app/run_context.hpp"
+#include "app/spec_options.hpp"
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "engine/weight_analysis.hpp"
@@ -184,7 +185,7 @@ CLI::App* declare_analyze(CLI::App& parent, AnalyzeOptions& options) {
         "analyze",
         "What trained weights look like: energy of K and V by rank, whether users agree in it, use "
         "of pools, and how much a retraining changes");
-    command->add_option("spec", options.spec, "Spec file (JSON)")->required();
+    add_spec_options(*command, options);
     command->add_option("-o,--output", options.output,
                         "Report (default: results/local/<name>-analysis.h5)");
     command->add_option("--users", options.users, "Users to compare with each other")
@@ -195,11 +196,6 @@ CLI::App* declare_analyze(CLI::App& parent, AnalyzeOptions& options) {
                      "Energy of the leading directions, in which users are compared")
         ->check(CLI::Range(0.01, 1.0))
         ->capture_default_str();
-    command->add_option("--set", options.overrides,
-                        "Override one value of the spec: /json/pointer=value; repeatable");
-    command->add_flag("-q,--quiet", options.quiet, "No progress on standard error");
-    command->add_option("-t,--threads", options.threads, "OpenMP threads (default: all cores)")
-        ->check(CLI::Range(1, 4096));
     command->footer(
         "Examples: ckvsim analyze workloads/specs/quickstart.json\n"
         "          ckvsim show results/local/quickstart-analysis.h5 analysis_users\n"

@@ -15,12 +15,14 @@
 #include "app/commands.hpp"
 #include "app/plan_command.hpp"
 #include "app/running_stage.hpp"
+#include "app/spec_options.hpp"
 #include "app/validate_sim_command.hpp"
 #include "core/error.hpp"
 #include "workload/readers.hpp"
 
 namespace {
 
+using ckvsim::app::add_spec_options;
 using ckvsim::app::RunOptions;
 using ckvsim::app::SpecOptions;
 
@@ -29,22 +31,6 @@ char const* const kFooter =
     "weights file,\n"
     "            5 MPI, HDF5, file system or memory, 6 reports differ (diff).\n"
     "Example:    scripts/quickstart            (everything, from set-up to plots)";
-
-void add_spec_options(CLI::App& command, SpecOptions& options) {
-    command
-        .add_option("spec", options.spec,
-                    "Spec file (JSON), for example workloads/specs/quickstart.json")
-        ->required();
-    command.add_option("--set", options.overrides,
-                       "Override one value of the spec: /json/pointer=value, for example --set "
-                       "/seed=7; repeatable");
-    command.add_flag("-q,--quiet", options.quiet, "No progress on standard error");
-    command
-        .add_option(
-            "-t,--threads", options.threads,
-            "OpenMP threads per rank (default: OMP_NUM_THREADS, else the cores this rank may use)")
-        ->check(CLI::Range(1, 4096));
-}
 
 void apply_threads(SpecOptions const& options) {
     if (options.threads > 0) omp_set_num_threads(options.threads);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "app/ledger_sum.hpp"
 #include "app/machine.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
@@ -23,27 +24,6 @@ struct ArmMemory {
 std::uint64_t total(std::vector<kv::SharedBytes> const& shared) {
     return std::accumulate(shared.begin(), shared.end(), std::uint64_t{0},
                            [](std::uint64_t sum, auto const& part) { return sum + part.bytes; });
-}
-
-void sum_over_ranks(comm::Communicator& comm, ArmMemory& memory) {
-    auto& p = memory.prediction;
-    auto& r = memory.residency;
-    std::vector<std::uint64_t> flat = {
-        p.users,       p.tokens,          p.payload_bytes,
-        p.entry_bytes, r.allocated_bytes, static_cast<std::uint64_t>(r.resident_bytes),
-        r.index_bytes, r.verified_users,  r.verified_mismatches};
-    flat.insert(flat.end(), p.section_bytes.begin(), p.section_bytes.end());
-    comm.sum(std::span<std::uint64_t>(flat));
-    p.users = flat[0];
-    p.tokens = flat[1];
-    p.payload_bytes = flat[2];
-    p.entry_bytes = flat[3];
-    r.allocated_bytes = flat[4];
-    r.resident_bytes = static_cast<std::int64_t>(flat[5]);
-    r.index_bytes = flat[6];
-    r.verified_users = flat[7];
-    r.verified_mismatches = flat[8];
-    std::copy(flat.begin() + 9, flat.end(), p.section_bytes.begin());
 }
 
 ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t limit_bytes) {
@@ -80,7 +60,7 @@ ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t
                               " bytes of user entries exceed the limit of " +
                               std::to_string(limit_bytes) + "; predicted only");
     }
-    sum_over_ranks(context.comm, memory);
+    sum_over_ranks(context.comm, memory.prediction, memory.residency);
     return memory;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <tuple>
 
+#include "app/ledger_sum.hpp"
 #include "app/machine.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
@@ -176,31 +177,11 @@ class ArmResidency {
 };
 
 void reduce(comm::Communicator& comm, Held& held) {
-    auto& p = held.prediction;
-    auto& r = held.residency;
-    std::vector<std::uint64_t> flat = {p.users,
-                                       p.tokens,
-                                       p.payload_bytes,
-                                       p.entry_bytes,
-                                       r.allocated_bytes,
-                                       static_cast<std::uint64_t>(r.resident_bytes),
-                                       r.index_bytes,
-                                       r.verified_users,
-                                       r.verified_mismatches,
-                                       held.asked_users,
-                                       held.ran_out_of_users ? 1ULL : 0ULL};
-    comm.sum(std::span<std::uint64_t>(flat));
-    p.users = flat[0];
-    p.tokens = flat[1];
-    p.payload_bytes = flat[2];
-    p.entry_bytes = flat[3];
-    r.allocated_bytes = flat[4];
-    r.resident_bytes = static_cast<std::int64_t>(flat[5]);
-    r.index_bytes = flat[6];
-    r.verified_users = flat[7];
-    r.verified_mismatches = flat[8];
-    held.asked_users = flat[9];
-    held.ran_out_of_users = flat[10] == static_cast<std::uint64_t>(comm.size());
+    sum_over_ranks(comm, held.prediction, held.residency);
+    std::vector<std::uint64_t> counts = {held.asked_users, held.ran_out_of_users ? 1ULL : 0ULL};
+    comm.sum(std::span<std::uint64_t>(counts));
+    held.asked_users = counts[0];
+    held.ran_out_of_users = counts[1] == static_cast<std::uint64_t>(comm.size());
     comm.max(std::span<double>(&held.fill_s, 1));
     comm.max(std::span<double>(&held.append_s, 1));
     held.serving = sum_over_ranks(comm, held.serving);

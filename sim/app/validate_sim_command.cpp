@@ -11,6 +11,7 @@
 #include "app/progress.hpp"
 #include "app/row.hpp"
 #include "app/run_context.hpp"
+#include "app/spec_options.hpp"
 #include "app/timed_arms.hpp"
 #include "core/error.hpp"
 #include "core/rng.hpp"
@@ -207,10 +208,7 @@ CLI::App* declare_validate_sim(CLI::App& parent, ValidateSimOptions& options) {
         "validate-sim",
         "How wrong is the simulation? Runs requests for real on this machine and simulates the "
         "same ones from a calibration that has not seen them");
-    command
-        ->add_option("spec", options.spec,
-                     "Spec with an executed run, for example workloads/specs/fidelity.json")
-        ->required();
+    add_spec_options(*command, options);
     command->add_option("-o,--output", options.output,
                         "Report (default: results/local/<name>-fidelity.h5); the measured platform "
                         "is written beside it");
@@ -253,11 +251,6 @@ CLI::App* declare_validate_sim(CLI::App& parent, ValidateSimOptions& options) {
                      "In slices before, between and after the passes")
         ->check(CLI::Range(0.1, 3600.0))
         ->capture_default_str();
-    command->add_option("--set", options.overrides,
-                        "Override one value of the spec: /json/pointer=value; repeatable");
-    command->add_flag("-q,--quiet", options.quiet, "No progress on standard error");
-    command->add_option("-t,--threads", options.threads, "OpenMP threads (default: all cores)")
-        ->check(CLI::Range(1, 4096));
     command->footer(
         "Examples: ckvsim validate-sim workloads/specs/fidelity.json\n"
         "          ckvsim validate-sim workloads/specs/ci.json --loads 0.5,2 --requests 500 "

@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "engine/calibration.hpp"
 #include "engine/cost_measurement.hpp"
+#include "engine/median.hpp"
 #include "engine/tier_store.hpp"
 #include "engine/wall_clock.hpp"
 
@@ -19,12 +20,6 @@ namespace {
 constexpr std::uint64_t kStreamBytes = 64ULL
                                        << 20U;  ///< per array, beyond any last-level cache share
 constexpr int kStreamPasses = 9;
-
-double median(std::vector<double> values) {
-    auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
 
 /// STREAM triad (McCalpin) a = b + s c with all threads, bytes counted as STREAM does (24 per
 /// element of doubles: the write-allocate read is not counted). Median of passes, the first

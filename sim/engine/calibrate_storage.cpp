@@ -10,6 +10,7 @@
 #include "core/hash.hpp"
 #include "core/rng.hpp"
 #include "engine/file_residents.hpp"
+#include "engine/median.hpp"
 #include "engine/tier_store.hpp"
 #include "engine/wall_clock.hpp"
 
@@ -23,12 +24,6 @@ constexpr std::size_t kPieces = kFileBytes / kPieceBytes;
 constexpr int kReaders = 8;
 constexpr int kPasses = 3;
 constexpr int kSingleReads = 501;
-
-double median(std::vector<double> values) {
-    auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
 
 /// Median bytes per second of passes over the whole file.
 double rate(std::function<void()> const& pass) {

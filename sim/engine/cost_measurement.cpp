@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "decode/cost_table.hpp"
+#include "engine/median.hpp"
 #include "engine/parallel_failure.hpp"
 #include "engine/serving_loop.hpp"
 
@@ -35,13 +36,6 @@ std::vector<std::uint32_t> token_axis(model::SimShape const& shape) {
     points.erase(std::unique(points.begin(), points.end()), points.end());
     std::erase_if(points, [&](std::uint32_t x) { return x > shape.max_tokens; });
     return points;
-}
-
-double median_of(std::vector<double> values) {
-    if (values.empty()) return 0.0;
-    auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
 }
 
 /// Ratios of samples to their point's median, over the points that matter: at least a tenth of the
@@ -119,7 +113,7 @@ void set_costs(node::StrategyCosts& costs, std::string const& stage, StageSample
 
 }  // namespace
 
-double CostSamples::median() const { return median_of(ns); }
+double CostSamples::median() const { return engine::median(ns); }
 
 CostMeasurement::CostMeasurement(ServingArm const& arm, workload::Population const& population,
                                  CalibrationParams const& params)

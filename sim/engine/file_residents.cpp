@@ -3,11 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "core/error.hpp"
-#include "core/rng.hpp"
 
 namespace ckvsim::engine {
 
@@ -100,8 +98,6 @@ void FileResidents::fill(std::function<void(std::uint64_t, std::uint64_t)> const
                 std::size_t const first = firsts[run];
                 std::size_t const end = run + 1 < firsts.size() ? firsts[run + 1] : users_.size();
                 TouchedBytes const buffer(offsets_[end] - offsets_[first], "entries to write");
-                // encode() leaves alignment gaps alone.
-                std::memset(buffer.data(), 0, buffer.size());
                 for (std::size_t i = first; i < end; ++i) {
                     population_.load_history(users_[i], history);
                     backend_->encode(history, tokens_[i], decode::EncodeMode::memo,
@@ -131,23 +127,11 @@ void FileResidents::fetch(std::span<std::size_t const> user_indices,
 
 std::pair<std::uint64_t, std::uint64_t> FileResidents::verify(std::uint64_t sample,
                                                               std::uint64_t seed) {
-    if (users_.empty()) return {0, 0};
-    std::uint64_t const count = std::min<std::uint64_t>(sample, users_.size());
-    std::uint64_t mismatches = 0;
-    auto const scratch = backend_->make_scratch();
-    std::vector<ItemId> history;
-    std::vector<std::byte> again;
-    std::vector<decode::EntryRef> stored;
-    CounterRng rng(seed, Purpose::sample_selection, 0, 2);
-    for (std::uint64_t k = 0; k < count; ++k) {
-        std::size_t const i = rng.next_u64() % users_.size();
-        population_.load_history(users_[i], history);
-        again.assign(backend_->layout().entry_bytes(tokens_[i]), std::byte{0});
-        backend_->encode(history, tokens_[i], decode::EncodeMode::compute, again.data(), *scratch);
-        fetch({&i, 1}, stored);
-        mismatches += std::memcmp(again.data(), stored[0].data, again.size()) != 0 ? 1 : 0;
-    }
-    return {count, mismatches};
+    std::vector<decode::EntryRef> entries;
+    return verify_entries(population_, users_, *backend_, sample, seed, [&](std::size_t i) {
+        fetch({&i, 1}, entries);
+        return entries.front();
+    });
 }
 
 }  // namespace ckvsim::engine

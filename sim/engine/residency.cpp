@@ -22,6 +22,18 @@ namespace {
 constexpr std::uint64_t kVerifiedUsers = 1000;
 constexpr std::uint64_t kLargePagesFrom = std::uint64_t{64} << 20;
 
+/// Equal where the layout stores something: gaps between sections are never written.
+bool same_payload(kv::EntryLayout const& layout, decode::EntryRef const& entry,
+                  std::byte const* other) {
+    auto const offsets = layout.offsets(entry.capacity);
+    for (std::size_t s = 0; s < kv::kSections; ++s) {
+        auto const bytes = layout.payload_bytes(entry.tokens, static_cast<kv::Section>(s));
+        auto const* const part = entry.data + offsets[s];
+        if (!std::equal(part, part + bytes, other + offsets[s])) return false;
+    }
+    return true;
+}
+
 std::uint32_t capped_length(workload::Population const& population, UserId user,
                             std::uint32_t max_tokens) {
     return std::min(population.history_length(user), max_tokens);
@@ -57,6 +69,34 @@ std::vector<std::uint32_t> capped_lengths(workload::Population const& population
     tokens.reserve(users.size());
     for (UserId const user : users) tokens.push_back(capped_length(population, user, max_tokens));
     return tokens;
+}
+
+std::pair<std::uint64_t, std::uint64_t> verify_entries(
+    workload::Population const& population, std::vector<UserId> const& users,
+    decode::Backend const& backend, std::uint64_t sample, std::uint64_t seed,
+    std::function<decode::EntryRef(std::size_t)> const& stored) {
+    if (users.empty()) return {0, 0};
+    auto const& layout = backend.layout();
+    auto const max_tokens = backend.weights().shape.max_tokens;
+    std::uint64_t const count = std::min<std::uint64_t>(sample, users.size());
+    std::uint64_t mismatches = 0;
+    auto const scratch = backend.make_scratch();
+    std::vector<ItemId> history;
+    std::vector<std::byte> again;
+    CounterRng rng(seed, Purpose::sample_selection, 0, 2);
+    for (std::uint64_t k = 0; k < count; ++k) {
+        auto const i = rng.next_u64() % users.size();
+        auto const kept = stored(i);
+        population.load_history(users[i], history);
+        again.assign(layout.entry_bytes(kept.capacity), std::byte{0});
+        auto const tokens = backend.encode(history, kept.capacity, decode::EncodeMode::compute,
+                                           again.data(), *scratch);
+        bool const same = tokens == kept.tokens &&
+                          tokens == capped_length(population, users[i], max_tokens) &&
+                          same_payload(layout, kept, again.data());
+        mismatches += same ? 0 : 1;
+    }
+    return {count, mismatches};
 }
 
 ResidentStore::ResidentStore(workload::Population const& population,
@@ -123,22 +163,8 @@ void ResidentStore::fill(std::function<void(std::uint64_t, std::uint64_t)> const
 
 std::pair<std::uint64_t, std::uint64_t> ResidentStore::verify(std::uint64_t sample,
                                                               std::uint64_t seed) const {
-    if (users_.empty()) return {0, 0};
-    std::uint64_t const count = std::min<std::uint64_t>(sample, users_.size());
-    std::uint64_t mismatches = 0;
-    auto const scratch = backend_->make_scratch();
-    std::vector<ItemId> history;
-    std::vector<std::byte> again;
-    CounterRng rng(seed, Purpose::sample_selection, 0, 2);
-    for (std::uint64_t k = 0; k < count; ++k) {
-        auto const i = rng.next_u64() % users_.size();
-        population_.load_history(users_[i], history);
-        // Alignment gaps are never written and stay zero in both copies.
-        again.assign(backend_->layout().entry_bytes(tokens_[i]), std::byte{0});
-        backend_->encode(history, tokens_[i], decode::EncodeMode::compute, again.data(), *scratch);
-        mismatches += std::memcmp(again.data(), arena_ + offsets_[i], again.size()) != 0 ? 1 : 0;
-    }
-    return {count, mismatches};
+    return verify_entries(population_, users_, *backend_, sample, seed,
+                          [&](std::size_t i) { return entry(i); });
 }
 
 Residency hold_users(workload::Population const& population, std::vector<UserId> const& users,

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "decode/backend.hpp"
@@ -42,6 +43,14 @@ struct Residency {
 std::vector<std::uint32_t> capped_lengths(workload::Population const& population,
                                           std::vector<UserId> const& users,
                                           std::uint32_t max_tokens);
+
+/// Encodes about `sample` of the users again by EncodeMode::compute and compares what the layout
+/// stores with the entry that `stored` gives for a position in `users`. Returns (compared, of these
+/// different).
+std::pair<std::uint64_t, std::uint64_t> verify_entries(
+    workload::Population const& population, std::vector<UserId> const& users,
+    decode::Backend const& backend, std::uint64_t sample, std::uint64_t seed,
+    std::function<decode::EntryRef(std::size_t)> const& stored);
 
 /// Users' entries wherever they are kept, as requests see them.
 class EntrySource {

@@ -1,28 +1,15 @@
 #include "engine/slab_residents.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "core/error.hpp"
-#include "core/rng.hpp"
 
 namespace ckvsim::engine {
 
 namespace {
 
 constexpr std::size_t kRange = 4096;  ///< users written between two reports of progress
-
-/// Equal where the layout stores something.
-bool same_payload(kv::EntryLayout const& layout, std::byte const* a, std::byte const* b,
-                  std::uint32_t tokens, std::uint32_t capacity) {
-    auto const offsets = layout.offsets(capacity);
-    for (std::size_t s = 0; s < kv::kSections; ++s) {
-        auto const bytes = layout.payload_bytes(tokens, static_cast<kv::Section>(s));
-        if (bytes > 0 && std::memcmp(a + offsets[s], b + offsets[s], bytes) != 0) return false;
-    }
-    return true;
-}
 
 std::uint64_t less_records(std::uint64_t budget_bytes, std::size_t users) {
     std::uint64_t const records = users * SlabStore::kRecordBytes;
@@ -75,26 +62,8 @@ void SlabResidents::append(std::span<std::size_t const> user_indices, ItemId ite
 
 std::pair<std::uint64_t, std::uint64_t> SlabResidents::verify(std::uint64_t sample,
                                                               std::uint64_t seed) {
-    if (users_.empty()) return {0, 0};
-    std::uint64_t const count = std::min<std::uint64_t>(sample, users_.size());
-    std::uint64_t mismatches = 0;
-    auto const scratch = backend_->make_scratch();
-    std::vector<ItemId> history;
-    std::vector<std::byte> again;
-    CounterRng rng(seed, Purpose::sample_selection, 0, 2);
-    for (std::uint64_t k = 0; k < count; ++k) {
-        std::size_t const i = rng.next_u64() % users_.size();
-        auto const stored = reader_.read(i);
-        population_.load_history(users_[i], history);
-        again.assign(backend_->layout().entry_bytes(stored.capacity), std::byte{0});
-        backend_->encode(std::span(history).last(tokens_[i]), stored.capacity,
-                         decode::EncodeMode::compute, again.data(), *scratch);
-        bool const same = stored.tokens == tokens_[i] &&
-                          same_payload(backend_->layout(), stored.data, again.data(), stored.tokens,
-                                       stored.capacity);
-        mismatches += same ? 0 : 1;
-    }
-    return {count, mismatches};
+    return verify_entries(population_, users_, *backend_, sample, seed,
+                          [&](std::size_t i) { return reader_.read(i); });
 }
 
 }  // namespace ckvsim::engine
