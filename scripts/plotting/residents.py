@@ -62,8 +62,8 @@ def draw(reports, arms):
     table = report.table("residency")
     page = layout.Page(
         12, 1.0 + sum(0.9 + 0.34 * len(rows) for _, rows in places), TITLE,
-        "Every entry was really made from a history, kept and served; the same request rate for every arm, each request "
-        "another user. The budget covers entries, their records and the arm's own shared tables.",
+        "Every entry was really made from a history, kept and served; the same request rate for every arm. The budget covers "
+        "entries and their records, in memory also the arm's own shared tables.",
         "Measured on this machine: real bytes, wall clock, open loop.", [report])
     grid = page.figure.subplots(len(places), 2, squeeze=False, height_ratios=[1 + len(rows) for _, rows in places])
     for (users_axes, latency_axes), (tier, rows) in zip(grid, places):

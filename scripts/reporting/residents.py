@@ -29,8 +29,8 @@ def _users_view(known_runs, tier):
 
 def users(known_runs):
     return panel("residents", "How many users does one budget of bytes hold?",
-                 "Further right is better. Every user's entry was really made, kept and served; the budget covers entries, "
-                 "their records and the strategy's own shared tables.",
+                 "Further right is better. Every user's entry was really made, kept and served; the budget covers entries "
+                 "and their records, in memory also the strategy's own shared tables.",
                  "Measured: real bytes on this machine.", [_users_view(known_runs, tier) for tier in _PLACES])
 
 
@@ -56,7 +56,7 @@ def _stage_view(known_runs, tier):
 
 def latency(known_runs):
     return panel("residents-latency", "How fast are the users that it holds served?",
-                 "The same request rate for every strategy, every request another user. fetch: reading the entry from "
+                 "The same request rate for every strategy. fetch: reading the entry from "
                  "storage; decode: attention over the history.", "Measured: wall clock on this machine, open loop.",
                  [view(known_runs, tier) for tier in _PLACES for view in (_latency_view, _stage_view)])
 

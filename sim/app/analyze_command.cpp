@@ -115,6 +115,7 @@ class Analysis {
         auto const found =
             engine::user_agreement(*context_.population, directions, rows, counts, params);
         row("analysis_users", stem, seed, side)
+            .set("energy_share", options_.energy_share)
             .set("rank", found.rank)
             .set("users", found.users)
             .set("leading_cosine", found.leading_cosine)

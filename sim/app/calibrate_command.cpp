@@ -1,6 +1,7 @@
 // `ckvsim calibrate`: this machine's platform file.
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "app/commands.hpp"
 #include "app/run_context.hpp"
@@ -13,8 +14,8 @@ namespace ckvsim::app {
 namespace {
 
 /// The platform's flash: the device under a folder.
-void add_storage(node::Platform& platform, std::string const& folder) {
-    auto const rates = engine::measure_storage(folder);
+void add_storage(node::Platform& platform, std::string const& folder,
+                 engine::StorageRates const& rates) {
     platform.nvme_devices = 1;
     platform.nvme_bytes = static_cast<double>(std::filesystem::space(folder).available);
     platform.nvme_read_bytes_per_s = rates.read_bytes_per_s;
@@ -38,6 +39,11 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
     auto const spec = config::load_spec(options.spec, options.overrides);
     Progress progress(options.quiet);
     auto const population = make_population(spec);
+    std::optional<engine::StorageRates> rates;
+    if (!storage.empty()) {  // first: a folder that cannot be used is known before the long part
+        progress.begin("storage of " + storage);
+        rates = engine::measure_storage(storage);
+    }
     progress.begin("backends to calibrate");
     auto const arms = timed_arms(spec, *population);
     progress.begin("calibrate " + std::to_string(arms.size()) + " sets of kernels");
@@ -45,10 +51,7 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
     auto platform = engine::calibrate(
         arms, *population, {seconds, spec.seed, node.hbm_cache_bytes + node.dram_cache_bytes, {}},
         [&](std::string const& line) { progress.note(line); });
-    if (!storage.empty()) {
-        progress.begin("storage of " + storage);
-        add_storage(platform, storage);
-    }
+    if (rates) add_storage(platform, storage, *rates);
     progress.end();
     name_measured_platform(platform, "ckvsim calibrate " + options.spec);
     auto const path = output.empty() ? calibration_path(spec) : output;

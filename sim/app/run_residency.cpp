@@ -28,17 +28,19 @@ using engine::ResidentTier;
 struct Held {
     engine::LedgerPrediction prediction;
     engine::Residency residency;
-    std::uint64_t table_bytes = 0;  ///< of one backend
+    std::uint64_t table_bytes = 0;  ///< every rank keeps its own
     char const* transfers = "";
     std::uint64_t asked_users = 0;
-    double fill_s = 0.0;    ///< slowest rank
-    double append_s = 0.0;  ///< of one event, slowest rank; 0 = not measured
+    std::uint64_t made_requests = 0;  ///< warm-up included
+    double fill_s = 0.0;              ///< slowest rank
+    double append_s = 0.0;            ///< of one event, slowest rank; 0 = not measured everywhere
     bool ran_out_of_users = false;
     engine::ServingResult serving;
 };
 
-/// Shared tables that the arm has and others lack; embeddings, projections, routers and tower
-/// belong to the model.
+/// Shared tables that serving the arm needs beyond the model: pools, item tables, code tables.
+/// Embeddings, projections and tower are every arm's; routers are read when entries are made, never
+/// when they are served.
 std::uint64_t own_tables(std::vector<kv::SharedBytes> const& shared) {
     std::uint64_t bytes = 0;
     for (auto const& part : shared) {
@@ -85,7 +87,8 @@ class ArmResidency {
             throw BackendError(arm.name + ": its shared tables take " + std::to_string(taken) +
                                " of a budget of " + std::to_string(budget) +
                                " bytes a rank, no user fits beside them. raise "
-                               "/measurements/residency/memory/budget_bytes");
+                               "/measurements/residency/" +
+                               engine::to_string(tier) + "/budget_bytes");
         }
         entry_budget_ = budget - taken;
         auto const count =
@@ -126,6 +129,7 @@ class ArmResidency {
         auto const load = load_of(context_, tier_);
         auto const requests = engine::resident_requests(*source_, users_.size(), load);
         held_.asked_users = std::min<std::uint64_t>(requests.size(), users_.size());
+        held_.made_requests = requests.size();
         held_.serving = engine::serve_residents(
             *source_, *backend_, requests, load, context_.spec.fleet.node,
             [&](std::uint64_t done, std::uint64_t all) { context_.progress.update(done, all); });
@@ -139,9 +143,16 @@ class ArmResidency {
         for (auto& i : chosen) i = rng.next_u64() % users_.size();
         auto const scratch = backend_->make_scratch();
         auto const begin = Clock::now();
-        slabs_->append(chosen, 1, *scratch);
-        held_.append_s = std::chrono::duration<double>(Clock::now() - begin).count() /
-                         static_cast<double>(chosen.size());
+        auto const appended = slabs_->append(chosen, 1, *scratch);
+        auto const seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+        if (appended == chosen.size()) {
+            held_.append_s = seconds / static_cast<double>(appended);
+        } else {
+            context_.progress.note(arm_.name + ": " + std::to_string(chosen.size() - appended) +
+                                   " of " + std::to_string(chosen.size()) +
+                                   " appends found no larger slot in the full store; their time is "
+                                   "not given");
+        }
     }
 
     Held& held() { return held_; }
@@ -178,12 +189,19 @@ class ArmResidency {
 
 void reduce(comm::Communicator& comm, Held& held) {
     sum_over_ranks(comm, held.prediction, held.residency);
-    std::vector<std::uint64_t> counts = {held.asked_users, held.ran_out_of_users ? 1ULL : 0ULL};
+    std::vector<std::uint64_t> counts = {held.asked_users, held.made_requests, held.table_bytes,
+                                         held.ran_out_of_users ? 1ULL : 0ULL};
     comm.sum(std::span<std::uint64_t>(counts));
     held.asked_users = counts[0];
-    held.ran_out_of_users = counts[1] == static_cast<std::uint64_t>(comm.size());
+    held.made_requests = counts[1];
+    held.table_bytes = counts[2];
+    held.ran_out_of_users = counts[3] == static_cast<std::uint64_t>(comm.size());
     comm.max(std::span<double>(&held.fill_s, 1));
+    // Every rank's appends, or no figure.
+    std::uint64_t measured = held.append_s > 0.0 ? 1 : 0;
+    comm.sum(std::span<std::uint64_t>(&measured, 1));
     comm.max(std::span<double>(&held.append_s, 1));
+    if (measured < static_cast<std::uint64_t>(comm.size())) held.append_s = 0.0;
     held.serving = sum_over_ranks(comm, held.serving);
 }
 
@@ -218,6 +236,9 @@ void report_arm(RunContext& context, config::ArmSpec const& arm, ResidentTier ti
         .set("requests", serving.requests)
         .set("user_share", static_cast<double>(held.asked_users) /
                                static_cast<double>(std::max<std::uint64_t>(p.users, 1)))
+        .set("requests_per_user",
+             static_cast<double>(held.made_requests) /
+                 static_cast<double>(std::max<std::uint64_t>(held.asked_users, 1)))
         .set("candidates", context.spec.residency.candidates)
         .set("offered_per_s", spec.requests_per_second * ranks)
         .set("throughput_per_s", engine::throughput_per_s(serving))
@@ -258,7 +279,7 @@ void run_residency_phase(RunContext& context) {
     if (!spec.enabled) return;
     for (auto const& arm : context.spec.arms) {
         if (!arm.latency) continue;
-        run_arm(context, arm, ResidentTier::memory);
+        if (spec.memory.budget_bytes > 0) run_arm(context, arm, ResidentTier::memory);
         if (spec.file.budget_bytes > 0) run_arm(context, arm, ResidentTier::file);
     }
 }

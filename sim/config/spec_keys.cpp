@@ -93,13 +93,13 @@ void describe_memory(KeyVisitor& v, MemorySpec& memory) {
         });
 }
 
-void describe_resident_tier(KeyVisitor& v, std::uint64_t least_budget, ResidentTierSpec& tier) {
+void describe_resident_tier(KeyVisitor& v, ResidentTierSpec& tier) {
     v.integer(
         {.name = "budget_bytes",
          .meaning = "one budget for every arm, all ranks together: entries and their index, in "
                     "memory the arm's own shared tables (pools, item tables) too; 0 = not done",
          .unit = "bytes"},
-        tier.budget_bytes, {.low = least_budget, .high = std::uint64_t{1} << 50});
+        tier.budget_bytes, {.high = std::uint64_t{1} << 50});
     v.real({.name = "requests_per_second",
             .meaning = "Poisson arrivals at one rank, the same for every arm",
             .unit = "1/s"},
@@ -124,12 +124,12 @@ void describe_residency(KeyVisitor& v, ResidencySpec& residency) {
             .unit = "s"},
            residency.warmup_s, {.low = 0, .high = 1e6});
     v.object({.name = "memory", .meaning = "users kept in memory"},
-             [&](KeyVisitor& inner) { describe_resident_tier(inner, 1, residency.memory); });
+             [&](KeyVisitor& inner) { describe_resident_tier(inner, residency.memory); });
     v.object(
         {.name = "file",
          .meaning = "users kept in a scratch file on storage, each entry fetched by a direct read"},
         [&](KeyVisitor& inner) {
-            describe_resident_tier(inner, 0, residency.file);
+            describe_resident_tier(inner, residency.file);
             inner.text({.name = "folder",
                         .meaning = "folder of the scratch file, on the device to measure",
                         .unit = "path"},

@@ -1,7 +1,9 @@
 #include "core/block_file.hpp"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,6 +26,14 @@ int open_unnamed(std::string const& folder, int flags) {
     return descriptor;
 }
 
+/// File systems that live in memory take direct transfers without having a device.
+bool lives_in_memory(int descriptor) {
+    struct statfs about {};
+    if (::fstatfs(descriptor, &about) != 0) return false;
+    auto const kind = static_cast<std::uint64_t>(about.f_type);
+    return kind == TMPFS_MAGIC || kind == RAMFS_MAGIC;
+}
+
 }  // namespace
 
 BlockFile::BlockFile(std::string const& folder, std::uint64_t bytes)
@@ -39,6 +49,7 @@ BlockFile::BlockFile(std::string const& folder, std::uint64_t bytes)
     if (descriptor_ < 0)
         throw BackendError(folder_ + ": cannot create a scratch file (" + std::strerror(errno) +
                            ")");
+    if (lives_in_memory(descriptor_)) direct_ = false;
     int const reserved = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes_));
     if (reserved == 0 || bytes_ == 0) return;
     ::close(descriptor_);

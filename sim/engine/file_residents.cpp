@@ -34,7 +34,13 @@ std::uint64_t widest(std::vector<std::uint64_t> const& offsets) {
 }  // namespace
 
 ReaderPool::ReaderPool(int readers) : start_(readers + 1), end_(readers + 1) {
-    for (int i = 0; i < readers; ++i) threads_.emplace_back([this] { work(); });
+    try {
+        for (int i = 0; i < readers; ++i) threads_.emplace_back([this] { work(); });
+    } catch (...) {
+        // Those that exist wait for all: the missing ones and this one arrive, and they end.
+        (void)start_.arrive(readers + 1 - static_cast<std::ptrdiff_t>(threads_.size()));
+        throw;
+    }
 }
 
 ReaderPool::~ReaderPool() {
@@ -71,9 +77,8 @@ FileResidents::FileResidents(workload::Population const& population,
     : population_(population),
       users_(users),
       backend_(std::move(backend)),
-      offsets_(slot_offsets(capped_lengths(population, users, backend_->weights().shape.max_tokens),
-                            backend_->layout())),
       tokens_(capped_lengths(population, users, backend_->weights().shape.max_tokens)),
+      offsets_(slot_offsets(tokens_, backend_->layout())),
       largest_slot_(widest(offsets_)),
       file_(folder, offsets_.back()),
       workspace_(largest_slot_ * max_batch, "a batch's entries from storage"),
@@ -92,18 +97,27 @@ void FileResidents::fill(std::function<void(std::uint64_t, std::uint64_t)> const
     {
         auto const scratch = backend_->make_scratch();
         std::vector<ItemId> history;
+        std::unique_ptr<TouchedBytes> buffer;
+        // One more than a run's: the slot that ends it.
+        failure.guard([&] {
+            buffer =
+                std::make_unique<TouchedBytes>(kWriteBytes + largest_slot_, "entries to write");
+        });
 #pragma omp for schedule(dynamic)
         for (std::size_t run = 0; run < firsts.size(); ++run) {
             failure.guard([&] {
                 std::size_t const first = firsts[run];
                 std::size_t const end = run + 1 < firsts.size() ? firsts[run + 1] : users_.size();
-                TouchedBytes const buffer(offsets_[end] - offsets_[first], "entries to write");
                 for (std::size_t i = first; i < end; ++i) {
                     population_.load_history(users_[i], history);
-                    backend_->encode(history, tokens_[i], decode::EncodeMode::memo,
-                                     buffer.data() + (offsets_[i] - offsets_[first]), *scratch);
+                    auto const stored = backend_->encode(
+                        history, tokens_[i], decode::EncodeMode::memo,
+                        buffer->data() + (offsets_[i] - offsets_[first]), *scratch);
+                    validate(
+                        stored == tokens_[i],
+                        "engine::FileResidents: a history is shorter than its announced length");
                 }
-                file_.write(offsets_[first], buffer.data(), buffer.size());
+                file_.write(offsets_[first], buffer->data(), offsets_[end] - offsets_[first]);
                 done += end - first;
             });
             if (progress && omp_get_thread_num() == 0) progress(done, users_.size());

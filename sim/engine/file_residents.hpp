@@ -72,8 +72,8 @@ class FileResidents final : public EntrySource {
     workload::Population const& population_;
     std::vector<UserId> const& users_;
     std::shared_ptr<decode::Backend const> backend_;
-    std::vector<std::uint64_t> offsets_;  ///< [users+1]
     std::vector<std::uint32_t> tokens_;   ///< [users]
+    std::vector<std::uint64_t> offsets_;  ///< [users+1]
     std::uint64_t largest_slot_ = 0;
     BlockFile file_;
     TouchedBytes workspace_;  ///< a batch's entries

@@ -54,10 +54,15 @@ void SlabResidents::fetch(std::span<std::size_t const> user_indices,
     for (std::size_t const i : user_indices) entries.push_back(reader_.read(i));
 }
 
-void SlabResidents::append(std::span<std::size_t const> user_indices, ItemId item,
-                           decode::Scratch& scratch) {
-    for (std::size_t const i : user_indices)
-        store_.append_alone(i, {&item, 1}, decode::EncodeMode::compute, scratch);
+std::size_t SlabResidents::append(std::span<std::size_t const> user_indices, ItemId item,
+                                  decode::Scratch& scratch) {
+    std::size_t appended = 0;
+    for (std::size_t const i : user_indices) {
+        reader_.refresh();  // nothing is read meanwhile: slots that were left can be used again
+        appended +=
+            store_.append_alone(i, {&item, 1}, decode::EncodeMode::compute, scratch) ? 1 : 0;
+    }
+    return appended;
 }
 
 std::pair<std::uint64_t, std::uint64_t> SlabResidents::verify(std::uint64_t sample,

@@ -18,8 +18,10 @@ class SlabResidents final : public EntrySource {
     /// Encodes about `sample` users again by EncodeMode::compute and counts entries that differ.
     [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> verify(std::uint64_t sample,
                                                                  std::uint64_t seed);
-    /// Appends one event to each of the given users, in place.
-    void append(std::span<std::size_t const> user_indices, ItemId item, decode::Scratch& scratch);
+    /// Appends one event to each of the given users, in place where the slot has room. Returns how
+    /// many were appended: an entry that outgrows its slot in a full store is left as it is.
+    [[nodiscard]] std::size_t append(std::span<std::size_t const> user_indices, ItemId item,
+                                     decode::Scratch& scratch);
 
     [[nodiscard]] std::uint64_t allocated_bytes() const { return store_.usage().chunk_bytes; }
     [[nodiscard]] std::uint64_t index_bytes() const { return store_.usage().record_bytes; }

@@ -204,6 +204,17 @@ decode::EntryRef SlabStore::entry_of(std::uint64_t record) const {
             ladder_.capacity(class_of_record(record))};
 }
 
+template <class WriteSlot>
+std::uint32_t SlabStore::fill_slot(std::size_t size_class, std::uint64_t offset,
+                                   WriteSlot&& write) {
+    try {
+        return write(memory_ + offset);
+    } catch (...) {
+        free_[size_class].push_back(offset);
+        throw;
+    }
+}
+
 bool SlabStore::put(std::uint64_t user, std::span<ItemId const> history, decode::EncodeMode mode,
                     decode::Scratch& scratch) {
     validate(user < users_, "engine::SlabStore::put: no such user");
@@ -212,8 +223,10 @@ bool SlabStore::put(std::uint64_t user, std::span<ItemId const> history, decode:
     std::size_t const size_class = ladder_.class_of(kept);
     std::uint64_t const offset = take(size_class, user);
     if (offset == kNothing) return false;
-    auto const stored = backend_->encode(history.last(kept), ladder_.capacity(size_class), mode,
-                                         memory_ + offset, scratch);
+    auto const stored = fill_slot(size_class, offset, [&](std::byte* entry) {
+        return backend_->encode(history.last(kept), ladder_.capacity(size_class), mode, entry,
+                                scratch);
+    });
     publish(user, offset, stored, size_class);
     return true;
 }
@@ -234,13 +247,14 @@ bool SlabStore::append(std::uint64_t user, std::span<ItemId const> added, decode
     auto const& layout = backend_->layout();
     auto const from = layout.offsets(old.capacity);
     auto const to = layout.offsets(capacity);
-    for (std::size_t s = 0; s < kv::kSections; ++s) {
-        std::copy_n(old.data + from[s],
-                    layout.payload_bytes(old.tokens, static_cast<kv::Section>(s)),
-                    memory_ + offset + to[s]);
-    }
-    auto const stored =
-        backend_->append(memory_ + offset, old.tokens, capacity, added, mode, scratch);
+    auto const stored = fill_slot(size_class, offset, [&](std::byte* entry) {
+        for (std::size_t s = 0; s < kv::kSections; ++s) {
+            std::copy_n(old.data + from[s],
+                        layout.payload_bytes(old.tokens, static_cast<kv::Section>(s)),
+                        entry + to[s]);
+        }
+        return backend_->append(entry, old.tokens, capacity, added, mode, scratch);
+    });
     publish(user, offset, stored, size_class);
     return true;
 }
@@ -284,7 +298,13 @@ std::uint64_t SlabStore::put_range(std::uint64_t first, std::span<std::uint32_t 
             });
         }
     }
-    failure.rethrow();
+    try {
+        failure.rethrow();
+    } catch (...) {
+        for (std::size_t i = 0; i < offsets.size(); ++i)
+            free_[ladder_.class_of(tokens[i])].push_back(offsets[i]);
+        throw;
+    }
     for (std::size_t i = 0; i < offsets.size(); ++i)
         publish(first + i, offsets[i], tokens[i], ladder_.class_of(tokens[i]));
     return offsets.size();

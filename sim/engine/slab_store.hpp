@@ -80,19 +80,20 @@ class SlabStore {
     using Evict = std::function<std::uint64_t(std::uint64_t writing)>;
     void set_evict(Evict evict) { evict_ = std::move(evict); }
 
+    /// What the backend throws leaves the store as it was, here and below.
     /// Writes a user's entry, replacing an older one. False when there is no room (nothing
     /// changed).
-    bool put(std::uint64_t user, std::span<ItemId const> history, decode::EncodeMode mode,
-             decode::Scratch& scratch);
+    [[nodiscard]] bool put(std::uint64_t user, std::span<ItemId const> history,
+                           decode::EncodeMode mode, decode::Scratch& scratch);
     /// Adds newer tokens; an entry of max_tokens forgets its oldest. Bit-equal to put() of the
     /// whole history. False when there is no room (the old entry stays). InternalError without an
     /// entry.
-    bool append(std::uint64_t user, std::span<ItemId const> added, decode::EncodeMode mode,
-                decode::Scratch& scratch);
+    [[nodiscard]] bool append(std::uint64_t user, std::span<ItemId const> added,
+                              decode::EncodeMode mode, decode::Scratch& scratch);
     /// As append(), in the entry's own slot where it has room: the caller makes sure that nobody
     /// reads the entry meanwhile.
-    bool append_alone(std::uint64_t user, std::span<ItemId const> added, decode::EncodeMode mode,
-                      decode::Scratch& scratch);
+    [[nodiscard]] bool append_alone(std::uint64_t user, std::span<ItemId const> added,
+                                    decode::EncodeMode mode, decode::Scratch& scratch);
     void drop(std::uint64_t user);
 
     /// Writes entries of users first, first + 1, ... with the given numbers of tokens, in parallel
@@ -101,8 +102,9 @@ class SlabStore {
     /// throws.
     using Write = std::function<void(std::uint64_t user, std::byte* entry, std::uint32_t capacity,
                                      decode::Scratch& scratch)>;
-    std::uint64_t put_range(std::uint64_t first, std::span<std::uint32_t const> tokens,
-                            Write const& write);
+    [[nodiscard]] std::uint64_t put_range(std::uint64_t first,
+                                          std::span<std::uint32_t const> tokens,
+                                          Write const& write);
 
     /// A reader's view; entries that read() returned stay as they are until refresh() or the end.
     class Reader {
@@ -134,6 +136,9 @@ class SlabStore {
     /// A free slot of the class, or kNothing.
     std::uint64_t take(std::size_t size_class, std::uint64_t writing);
     std::uint64_t take_free(std::size_t size_class);
+    /// Runs `write` on a slot just taken; gives the slot back when it throws.
+    template <class WriteSlot>
+    std::uint32_t fill_slot(std::size_t size_class, std::uint64_t offset, WriteSlot&& write);
     void retire(std::uint64_t record);
     void reclaim();
     /// Chunks without a used slot become free for any class. True when there was one.

@@ -28,9 +28,8 @@ TouchedBytes::TouchedBytes(std::uint64_t bytes, char const* what) : bytes_(bytes
     if (bytes == 0) return;
     data_.reset(static_cast<std::byte*>(::operator new(bytes, kAlignment, std::nothrow)));
     if (data_ == nullptr) {
-        throw BackendError(std::string("executed run: no memory for ") + what + " (" +
-                           std::to_string(bytes) +
-                           " bytes). lower the node's cache capacities in the spec");
+        throw BackendError(std::string("no memory for ") + what + " (" + std::to_string(bytes) +
+                           " bytes). lower the capacities or budgets of the spec");
     }
 #pragma omp parallel for schedule(static)
     for (std::uint64_t at = 0; at < bytes; at += kTouchStep) data_.get()[at] = std::byte{0};

@@ -77,7 +77,7 @@ PoolUse pool_use(std::span<std::uint32_t const> indices, std::span<std::uint64_t
 /// Two trainings of one router.
 struct RouterChange {
     double items_changed = 0.0;   ///< share of items whose row differs
-    double tokens_changed = 0.0;  ///< share of history tokens: what a refresh must encode again
+    double tokens_changed = 0.0;  ///< share of history tokens: whose index differs
     /// Whether the same items share a row in both, whatever the row's number: 1 = the same groups,
     /// 0 = chance (adjusted Rand index, Hubert and Arabie 1985, over items).
     double same_groups = 0.0;

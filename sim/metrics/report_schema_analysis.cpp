@@ -24,11 +24,14 @@ TableSchema energy() {
 
 TableSchema agreement() {
     auto columns = weights_keys();
-    columns.push_back({"rank", integer, "1", measured,
-                       "fewest directions with 90 % of the energy: the leading part; the rest is "
-                       "what is left",
-                       0.1});
-    columns.push_back({"users", integer, "users", input, "sampled, with at least 10 tokens"});
+    columns.push_back({"energy_share", real, "1", input, "that the leading part has to hold"});
+    columns.push_back(
+        {"rank", integer, "1", measured,
+         "fewest directions with that share of the energy: the leading part; the rest "
+         "is what is left",
+         0.1});
+    columns.push_back({"users", integer, "users", derived,
+                       "compared: the sample asked for, or all with at least 10 tokens"});
     auto const add = [&](char const* name, char const* meaning) {
         columns.push_back({name, real, "1", measured, meaning, 10 * kScores});
     };
@@ -65,7 +68,7 @@ TableSchema routers() {
     columns.push_back({"items_changed", real, "1", measured,
                        "share of items whose pool row differs between the two", 0.01});
     columns.push_back({"tokens_changed", real, "1", measured,
-                       "share of history tokens: what a refresh must encode again", 0.01});
+                       "share of history tokens whose index of this side differs", 0.01});
     columns.push_back({"same_groups", real, "1", measured,
                        "adjusted Rand index over items: 1 = the same items share rows, 0 = chance",
                        0.01});

@@ -30,7 +30,11 @@ class Residency(Scratch):
                 arms = {row["arm"] for row in table}
                 self.assertEqual(len(table), 2 * len(arms), str(outcome))
                 for row in table:
-                    self.assertLessEqual(row["entry_bytes"] + row["index_bytes"], BUDGET, row)
+                    tables = row["table_bytes"] if row["tier"] == "memory" else 0
+                    self.assertLessEqual(row["allocated_bytes"] + row["index_bytes"] + tables, BUDGET, row)
+                    if row["arm"].startswith(("item_table", "collective")):
+                        self.assertGreater(row["table_bytes"], 0, row)
+                    self.assertGreaterEqual(row["requests_per_user"], 1, row)
                     self.assertGreater(row["users"], 10, row)
                     self.assertEqual(row["mismatches"], 0, row)
                     self.assertGreater(row["verified_users"], 0, row)

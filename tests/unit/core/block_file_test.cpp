@@ -80,5 +80,11 @@ TEST(BlockFile, SaysWhereAndHowMuchWhenSomethingFails) {
         std::string::npos);
 }
 
+TEST(BlockFile, AFileSystemInMemoryIsNotCalledDirect) {
+    if (!std::filesystem::exists("/dev/shm")) GTEST_SKIP() << "no file system in memory here";
+    BlockFile const file("/dev/shm", BlockFile::kBlock);
+    EXPECT_FALSE(file.direct());
+}
+
 }  // namespace
 }  // namespace ckvsim
