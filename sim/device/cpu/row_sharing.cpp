@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "device/cpu/kernels.hpp"
+
 namespace ckvsim::device::cpu {
 namespace {
 
@@ -31,13 +33,14 @@ double expected_distinct(std::size_t count, std::size_t bound) {
 }  // namespace
 
 void RowSharing::prepare(std::size_t count, std::size_t bound) {
-    reserve_elements(places_, count);
+    reserve_elements(places_, padded(count));
     reserve_elements(firsts_, count + 1);
     hashed_ = bound > kDirectKeys;
     std::size_t const marks = hashed_ ? std::bit_ceil(2 * count) : bound;
-    base_ = last_used_ + 1;
-    if (marks_.size() < marks || base_ > std::numeric_limits<std::uint32_t>::max() - count) {
-        marks_.assign(std::max(marks, marks_.size()), 0);
+    base_ = unused_;
+    if (marks_.size() < marks) marks_.resize(marks, 0);
+    if (base_ > std::numeric_limits<std::uint32_t>::max() - count) {
+        std::fill(marks_.begin(), marks_.end(), 0U);
         base_ = 1;
     }
     distinct_ = 0;
@@ -65,7 +68,7 @@ void RowSharing::place(std::uint32_t const* keys, std::size_t first, std::size_t
         }
         distinct_ = distinct;
     }
-    last_used_ = base_ + static_cast<std::uint32_t>(distinct_);
+    unused_ = base_ + static_cast<std::uint32_t>(distinct_);
 }
 
 void RowSharing::place_hashed(std::uint32_t const* keys, std::size_t first, std::size_t end) {
@@ -82,9 +85,15 @@ void RowSharing::place_hashed(std::uint32_t const* keys, std::size_t first, std:
     }
 }
 
+void RowSharing::number(std::uint32_t const* keys, std::size_t count, std::size_t bound) {
+    prepare(count, bound);
+    place(keys, 0, count);
+    std::fill(places_.data() + count, places_.data() + padded(count), 0U);
+}
+
 bool RowSharing::find(std::uint32_t const* keys, std::size_t count, std::size_t bound,
                       SharingCost const& cost) {
-    if (count < kFewTokens) return false;
+    if (count < kFewTokens || !pays(count, 1, cost)) return false;  // whatever the keys
     prepare(count, bound);
     // Uniform keys tell beforehand; others show in the first few whether some are favoured.
     auto const uniform = static_cast<std::size_t>(expected_distinct(count, bound));

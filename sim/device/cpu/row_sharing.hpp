@@ -20,13 +20,21 @@ struct SharingCost {
 /// Reused from list to list; grows, never shrinks.
 class RowSharing {
   public:
+    RowSharing() = default;
+    /// Marks are numbers that grow from list to list and start anew when they run out; they begin
+    /// at `first_mark` >= 1.
+    explicit RowSharing(std::uint32_t first_mark) : unused_(first_mark) {}
     /// Finds the distinct among `keys` [count], each < bound, and returns true when reading every
     /// distinct row once is cheaper. The answer depends on the keys alone, so that a request's bits
     /// depend on its own tokens only. After false, places and firsts are meaningless.
     bool find(std::uint32_t const* keys, std::size_t count, std::size_t bound,
               SharingCost const& cost);
 
-    /// [count]: the place of each token's key in firsts().
+    /// Finds the distinct keys whether or not sharing pays.
+    void number(std::uint32_t const* keys, std::size_t count, std::size_t bound);
+
+    /// [padded(count)]: the place of each token's key in firsts(); after number(), zeros from
+    /// `count` on.
     [[nodiscard]] std::uint32_t const* places() const { return places_.data(); }
     /// The first token of each distinct key, ascending.
     [[nodiscard]] std::uint32_t const* firsts() const { return firsts_.data(); }
@@ -44,7 +52,7 @@ class RowSharing {
     /// that no list has to clear what the last one left.
     std::vector<std::uint32_t> marks_;
     std::uint32_t base_ = 1;
-    std::uint32_t last_used_ = 0;
+    std::uint32_t unused_ = 1;  ///< greater than every mark
     bool hashed_ = false;
 };
 

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <set>
 
 #include "core/rng.hpp"
+#include "device/cpu/kernels.hpp"
 
 namespace ckvsim::device::cpu {
 namespace {
@@ -64,6 +66,36 @@ TEST(RowSharing, DecidesByWhatItSaves) {
     EXPECT_FALSE(decide(random_keys(20, 2, 1), 10000)) << "too few tokens";
     // Rows of 8 values cost less than finding out which are equal.
     EXPECT_FALSE(decide(random_keys(1000, 300, 1), 300, {8, 1}));
+    // Nor can rows of 64 values in two heads pay, not even one row for all.
+    EXPECT_FALSE(decide(std::vector<std::uint32_t>(1000, 5), 10, {64, 2}));
+    EXPECT_TRUE(decide(std::vector<std::uint32_t>(1000, 5), 10, {64, 1}));
+}
+
+TEST(RowSharing, NumbersKeysWhetherOrNotSharingPays) {
+    RowSharing sharing;
+    for (std::uint32_t const bound : {9U, 70000U}) {
+        for (std::size_t const count : {0U, 1U, 3U, 40U, 3U}) {
+            auto const keys = random_keys(count, 9, count);
+            sharing.number(keys.data(), count, bound);
+            expect_places(sharing, keys);
+            for (std::size_t i = count; i < padded(count); ++i) EXPECT_EQ(sharing.places()[i], 0U);
+        }
+    }
+}
+
+TEST(RowSharing, MarksStartAnewWhenTheyRunOut) {
+    for (std::uint32_t const bound : {200U, 70000U}) {
+        for (std::uint32_t left = 0; left < 80; ++left) {
+            RowSharing sharing(std::numeric_limits<std::uint32_t>::max() - left);
+            for (std::uint32_t list = 0; list < 5; ++list) {
+                // All different: as many marks as a list can take.
+                std::vector<std::uint32_t> keys(40);
+                for (std::uint32_t i = 0; i < 40; ++i) keys[i] = (i * 7 + list) % 200;
+                sharing.number(keys.data(), keys.size(), bound);
+                expect_places(sharing, keys);
+            }
+        }
+    }
 }
 
 }  // namespace
