@@ -190,10 +190,12 @@ void CpuBackend::decode(decode::ScoreRequest const& request, float* features,
 
 void CpuBackend::decode_batch(std::span<decode::ScoreRequest const> requests,
                               float* const* features, decode::Scratch& scratch) const {
-    // Only pools are shared between requests, and many candidates reuse them by themselves.
-    bool const pools = history_ && strategy_.kind == kv::StrategyKind::collective;
+    // Pools and item tables are shared between requests; many candidates of one reuse them by
+    // themselves.
+    bool const shares = history_ && (strategy_.kind == kv::StrategyKind::collective ||
+                                     strategy_.kind == kv::StrategyKind::item_table);
     auto const alone = [](decode::ScoreRequest const& request) { return request.count == 1; };
-    if (!pools || !std::all_of(requests.begin(), requests.end(), alone)) {
+    if (!shares || !std::all_of(requests.begin(), requests.end(), alone)) {
         decode::Backend::decode_batch(requests, features, scratch);
         return;
     }
