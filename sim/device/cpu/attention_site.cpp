@@ -49,21 +49,20 @@ EntryView::EntryView(kv::EntryLayout const& layout, decode::EntryRef const& entr
 
 AttentionSite::AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
                              SiteTables const& tables, CellMaker const& maker,
-                             RowCodes const& codes, kv::StrategyParams const& strategy,
-                             bool share_item_rows)
+                             RowCodes const& codes, kv::StrategyParams const& strategy)
     : tables_(tables),
       maker_(maker),
       value_type_(strategy.value_type),
       codes_{&codes.side(tables.k.values), &codes.side(tables.v.values)},
       index_bytes_(strategy.index_bytes),
       projected_(strategy.kind == kv::StrategyKind::recompute),
-      share_item_rows_(share_item_rows),
       silu_(site.silu),
       heads_(weights.shape.heads),
       d_(weights.shape.attention_dim),
       d_u_(site.collective ? weights.variant.d_u : 0),
       row_bytes_(kv::stored_row_bytes(weights.shape, strategy)),
       width_(codes_[0]->basis ? codes_[0]->basis->rank : d_),
+      item_ids_(std::size_t{weights.items} + 1),
       wq_(site.wq, d_, weights.d_e),
       wo_(site.wo, weights.d_e, d_) {}
 
@@ -77,12 +76,16 @@ void AttentionSite::begin(EntryView const& view, std::uint32_t first, std::uint3
                    (value_type_ == kv::ValueType::fp16 && lists == Lists::many) ||
                    (is_quantised(value_type_) && candidates > 1);
     if (!scratch.made) return;
-    scratch.used = {};
+    if (projected_) scratch.items.number(scratch.ids, tokens, item_ids_);
     for (std::size_t which = 0; which < 2; ++which) {
         SideTables const& tables = side(which);
         std::size_t const keys =
             tables.codes ? tables.pool.size() / tables.pool_step_bytes : tokens;
-        scratch.slots[which].assign(keys, kNoSlot);
+        auto& slots = scratch.slots[which];
+        // Undoes the last request's: clearing all of a pool would cost more than few tokens.
+        for (std::uint32_t const key : scratch.filled[which]) slots[key] = kNoSlot;
+        scratch.filled[which].clear();
+        if (slots.size() < keys) slots.resize(keys, kNoSlot);
     }
 }
 
@@ -144,16 +147,19 @@ void AttentionSite::fill_rows(TokenList const& list, SiteScratch& scratch,
                               std::size_t sides) const {
     for (std::size_t which = 0; which < sides; ++which) {
         SideTables const& tables = side(which);
-        std::uint32_t const first = scratch.used[which];
+        auto& filled = scratch.filled[which];
+        std::size_t const first = filled.size();
         scratch.missing.clear();
         for (std::size_t i = 0; i < list.count; ++i) {
-            std::uint32_t& slot = scratch.slots[which][row_key(tables, scratch, list.at(i))];
+            std::uint32_t const key = row_key(tables, scratch, list.at(i));
+            std::uint32_t& slot = scratch.slots[which][key];
             if (slot != kNoSlot) continue;
-            slot = scratch.used[which]++;
+            slot = static_cast<std::uint32_t>(filled.size());
+            filled.push_back(key);
             scratch.missing.push_back(list.at(i));
         }
-        float* rows = reserve_elements(scratch.made_rows[which], scratch.used[which] * width_) +
-                      first * width_;
+        float* rows =
+            reserve_elements(scratch.made_rows[which], filled.size() * width_) + first * width_;
         if (projected_) {
             scratch.missing_items.clear();
             for (std::uint32_t const position : scratch.missing)
@@ -211,8 +217,8 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, boo
     bool const keyed = find_keys(which, list, scratch);
     std::uint32_t const* keys = scratch.keys[which].data();
     // Sums of V over shared rows have other bits than sums over tokens. Codes may: the choice
-    // depends on the tokens alone. Rows of items equal those of full KV bit for bit unless asked.
-    if (keyed && (tables.codes || which == 0 || share_item_rows_)) {
+    // depends on the tokens alone. Rows of items must not: they equal full KV bit for bit.
+    if (keyed && (tables.codes || which == 0)) {
         std::size_t const bound = tables.codes ? tables.pool.size() / tables.pool_step_bytes
                                                : tables.rows.size() / row_bytes_;
         RowSharing& sharing = scratch.sharing[which];
@@ -232,7 +238,8 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, boo
         float const* from = scratch.made_rows[which].data();
         auto const& own_slots = scratch.slots[which];
         fill([&](std::size_t i) {
-            return from + own_slots[tables.codes ? keys[i] : list.at(i)] * width_;
+            std::uint32_t const key = tables.codes ? keys[i] : row_key(tables, scratch, list.at(i));
+            return from + own_slots[key] * width_;
         });
     } else if (tables.codes) {
         fill([&](std::size_t i) { return tables.pool.data() + keys[i] * tables.pool_step_bytes; });

@@ -36,11 +36,10 @@ struct TokenList {
 struct KeySearchScratch {
     SearchCall call;  ///< keys, key_type, ids, tokens of the request; of codes: distinct pool rows
     std::size_t tokens = 0;
+    AlignedVector<std::uint32_t> rows;  ///< call.ids, where the tables or the entry have none
     // Codes only.
-    std::vector<std::uint32_t> places;          ///< by pool row: its place in `rows`, or none
-    AlignedVector<std::uint32_t> rows;          ///< distinct pool rows of the tokens
-    AlignedVector<std::uint32_t> token_places;  ///< [padded(tokens)] into `rows`
-    AlignedVector<float> users;                 ///< [d_u, padded(tokens)]
+    RowSharing sharing;          ///< pool rows of the tokens
+    AlignedVector<float> users;  ///< [d_u, padded(tokens)]
     AlignedVector<float> row_scores;
 };
 
@@ -49,9 +48,10 @@ struct SiteScratch {
     EntryView const* view = nullptr;
     ItemId const* ids = nullptr;  ///< of the site's first token
     bool made = false;  ///< rows are converted, projected or put together once, into made_rows
-    /// K and V: row of made_rows, by position or (codes) by pool row; or none.
+    RowSharing items;   ///< recompute: tokens of an item are projected once
+    /// K and V: row of made_rows, by row_key(); or none.
     std::array<std::vector<std::uint32_t>, 2> slots;
-    std::array<std::uint32_t, 2> used{};
+    std::array<std::vector<std::uint32_t>, 2> filled;  ///< keys of the slots in use, as made
     std::vector<std::uint32_t> missing;
     std::vector<ItemId> missing_items;
     std::array<AlignedVector<float>, 2> made_rows;     ///< K and V, [used, d] fp32
@@ -80,11 +80,9 @@ enum class Lists : std::uint8_t { one, many };
 /// Immutable after construction; thread-safe. Keeps references to tables, maker and codes.
 class AttentionSite {
   public:
-    /// `share_item_rows`: V of items that occur again is read once, too. Faster where histories
-    /// repeat items, but no longer bit-equal to full KV.
     AttentionSite(model::SimWeights const& weights, model::SiteWeights const& site,
                   SiteTables const& tables, CellMaker const& maker, RowCodes const& codes,
-                  kv::StrategyParams const& strategy, bool share_item_rows = false);
+                  kv::StrategyParams const& strategy);
 
     /// Starts a request: `tokens` of the view from `first` on belong to the site.
     void begin(EntryView const& view, std::uint32_t first, std::uint32_t tokens, Lists lists,
@@ -117,10 +115,12 @@ class AttentionSite {
   private:
     [[nodiscard]] std::uint32_t pool_row(SideTables const& side, SiteScratch const& scratch,
                                          std::uint32_t position) const;
-    /// What rows are told apart by: tokens with the same pool row share one.
+    /// What made rows are told apart by: tokens with the same pool row, or the same item to
+    /// project, share one.
     [[nodiscard]] std::uint32_t row_key(SideTables const& side, SiteScratch const& scratch,
                                         std::uint32_t position) const {
-        return side.codes ? pool_row(side, scratch, position) : position;
+        if (side.codes) return pool_row(side, scratch, position);
+        return projected_ ? scratch.items.places()[position] : position;
     }
     [[nodiscard]] std::byte const* row(SideTables const& side, SiteScratch const& scratch,
                                        std::uint32_t position) const;
@@ -133,7 +133,8 @@ class AttentionSite {
                                           std::size_t count, bool made, SiteScratch& scratch) const;
     void attend_low_rank(AttentionCall call, std::size_t first, SiteScratch& scratch) const;
     void attend_vq(AttentionCall const& call, SiteScratch& scratch) const;
-    void find_distinct_rows(std::uint32_t tokens, SiteScratch& scratch) const;
+    void find_pool_rows(std::uint32_t tokens, SiteScratch& scratch) const;
+    void find_made_rows(std::uint32_t tokens, SiteScratch& scratch) const;
     void find_users(std::size_t which, TokenList const& list, AlignedVector<float>& users,
                     SiteScratch& scratch) const;
     [[nodiscard]] SideTables const& side(std::size_t which) const {
@@ -146,13 +147,13 @@ class AttentionSite {
     std::array<SideCodes const*, 2> codes_;  ///< K and V
     std::uint32_t index_bytes_;
     bool projected_;  ///< recompute: rows come from ids and projections
-    bool share_item_rows_;
     bool silu_;
     std::size_t heads_;
     std::size_t d_;
     std::size_t d_u_;  ///< 0 unless the site keeps codes
     std::size_t row_bytes_;
-    std::size_t width_;  ///< values of a row as attention reads it: d, or low_rank's r
+    std::size_t width_;     ///< values of a row as attention reads it: d, or low_rank's r
+    std::size_t item_ids_;  ///< catalogue items and the padding
     PackedMatrix wq_;
     PackedMatrix wo_;
 };

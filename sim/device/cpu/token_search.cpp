@@ -21,6 +21,7 @@ TokenSearch::TokenSearch(model::SimWeights const& weights, SharedTables const& t
       maker_(maker),
       key_type_(kv::search_type(strategy.value_type)),
       projected_(strategy.kind == kv::StrategyKind::recompute),
+      item_ids_(std::size_t{weights.items} + 1),
       top_k_(weights.shape.top_k),
       wq_(weights.search_wq, weights.shape.search_width(), weights.d_e) {}
 
@@ -42,17 +43,18 @@ void TokenSearch::begin_own_keys(EntryView const& view, std::uint32_t candidates
     call.width = wq_.out;
     call.key_step = wq_.out;
     call.key_type = key_type_;
+    if (projected_) {
+        project_keys(view, scratch);
+        return;
+    }
     bool const by_item = !table_.empty();
     call.keys = by_item ? table_.data() : view.section(kv::Section::search);
     call.ids = by_item ? view.ids : nullptr;
     // One candidate reads the keys where they are; several share one contiguous fp32 copy.
     bool const copied = by_item || key_type_ != kv::ValueType::fp32;
-    if (!projected_ && (candidates == 1 || !copied)) return;
+    if (candidates == 1 || !copied) return;
     float* keys = reserve_elements(scratch.keys, std::size_t{view.tokens} * call.width);
-    if (projected_) {
-        maker_.make(kv::Section::search, view.ids, view.tokens, reinterpret_cast<std::byte*>(keys),
-                    scratch.cells);
-    } else if (!by_item && key_type_ == kv::ValueType::fp16) {
+    if (!by_item && key_type_ == kv::ValueType::fp16) {
         from_half(static_cast<std::uint16_t const*>(call.keys), view.tokens * call.width, keys);
     } else {
         auto const* stored = static_cast<std::byte const*>(call.keys);
@@ -65,6 +67,20 @@ void TokenSearch::begin_own_keys(EntryView const& view, std::uint32_t candidates
     call.keys = keys;
     call.key_type = kv::ValueType::fp32;
     call.ids = nullptr;
+}
+
+void TokenSearch::project_keys(EntryView const& view, SearchScratch& scratch) const {
+    scratch.items.number(view.ids, view.tokens, item_ids_);
+    scratch.distinct_items.clear();
+    for (std::size_t i = 0; i < scratch.items.distinct(); ++i)
+        scratch.distinct_items.push_back(view.ids[scratch.items.firsts()[i]]);
+    std::size_t const distinct = scratch.distinct_items.size();
+    float* keys = reserve_elements(scratch.keys, distinct * wq_.out);
+    maker_.make(kv::Section::search, scratch.distinct_items.data(), distinct,
+                reinterpret_cast<std::byte*>(keys), scratch.cells);
+    scratch.call.keys = keys;
+    scratch.call.key_type = kv::ValueType::fp32;
+    scratch.call.ids = distinct < view.tokens ? scratch.items.places() : nullptr;
 }
 
 void TokenSearch::search(float const* embeddings, std::size_t step, std::size_t count,

@@ -11,6 +11,8 @@ namespace ckvsim::device::cpu {
 struct SearchScratch {
     SearchCall call;  ///< keys, key_type, ids, tokens of the request
     AlignedVector<float> keys;
+    RowSharing items;  ///< recompute: tokens of an item are projected once
+    std::vector<ItemId> distinct_items;
     AlignedVector<float> q;
     AlignedVector<float> scores;
     AlignedVector<std::int32_t> order;
@@ -41,12 +43,14 @@ class TokenSearch {
   private:
     void begin_own_keys(EntryView const& view, std::uint32_t candidates,
                         SearchScratch& scratch) const;
+    void project_keys(EntryView const& view, SearchScratch& scratch) const;
 
     AttentionSite const* searched_ = nullptr;  ///< TWIN: the site whose K is searched
     AlignedVector<std::byte> const& table_;
     CellMaker const& maker_;
     kv::ValueType key_type_;
     bool projected_;
+    std::size_t item_ids_;  ///< catalogue items and the padding
     std::uint32_t top_k_;
     PackedMatrix wq_;
 };
