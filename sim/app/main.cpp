@@ -316,6 +316,7 @@ int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape): only --
     }
     std::string const speaker = comm.size() == 1 ? "" : who(comm) + ": ";
     try {
+        ckvsim::comm::require_launched(comm);
         return line.run();
     } catch (ckvsim::comm::CollectiveError const& error) {
         return report_error(comm, error.what(), error.exit_code());

@@ -1,5 +1,6 @@
 #include "comm/communicator.hpp"
 
+#include <cstdlib>
 #include <new>
 
 namespace ckvsim::comm {
@@ -105,5 +106,21 @@ class SerialCommunicator final : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_serial() { return std::make_unique<SerialCommunicator>(); }
+
+void require_launched(Communicator const& world) {
+    // Open MPI's mpirun, and the launchers that speak PMI (MPICH, Intel MPI).
+    for (char const* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
+        char const* const text = std::getenv(name);
+        if (text == nullptr) continue;
+        long const launched = std::strtol(text, nullptr, 10);
+        if (launched <= world.size()) continue;
+        throw BackendError("MPI: a launcher started " + std::to_string(launched) + " processes (" +
+                           name + "), but this one is in a job of " + std::to_string(world.size()) +
+                           ": each would do all of the work and write the same files. the "
+                           "program's MPI is " +
+                           Runtime::library_version() +
+                           ": use its own mpirun, a build with MPI, or start one process");
+    }
+}
 
 }  // namespace ckvsim::comm

@@ -81,6 +81,11 @@ class Communicator {
 
 std::unique_ptr<Communicator> make_serial();
 
+/// Local. Throws BackendError when a launcher says that it started more processes than `world` has:
+/// each would do the whole job and write the same files. So it is in a build without MPI, and under
+/// the mpirun of another MPI than the program's.
+void require_launched(Communicator const& world);
+
 /// Owns MPI_Init / MPI_Finalize for the process where MPI is built in and a launcher started the
 /// program; serial otherwise, MPI untouched. Aborts the job when destroyed during an exception
 /// that was not agreed on.

@@ -173,6 +173,11 @@ class Hosts(Cluster):
         self.tool("ckvsim", "echo 'libhdf5.so: cannot open' >&2; exit 127")
         self.refuse(5, "a: libhdf5.so: cannot open", self.hosts("--hosts", "a"))
 
+    def test_ranks_need_a_program_with_mpi(self):
+        self.tool("ckvsim", VERSION.replace("Open MPI v4", "none (built without MPI)"))
+        self.refuse(2, "2 ranks would each do the whole job", self.hosts("--hosts", "a,b"))
+        self.assertEqual(self.hosts("--hosts", "a").returncode, 6)  # mpirun's own
+
     def test_a_dry_run_asks_no_host(self):
         done = self.hosts("--hosts", "down,b", "--ranks-per-host", 2, "--threads", 3, "--dry-run")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -197,7 +202,7 @@ class Hosts(Cluster):
         if not mpirun or not CKVSIM.exists():
             self.skipTest("needs mpirun and a built ckvsim")
         said = subprocess.run([CKVSIM, "version"], capture_output=True, text=True, check=False).stdout
-        if not any(line.startswith("mpi ") and "MPI" in line for line in said.split("\n")):
+        if "without MPI" in said:
             self.skipTest("ckvsim was built without MPI")
         report = self.folder / "report.h5"
         done = self.run_script(HOSTS, SPEC, "--hosts", "localhost", "--ranks-per-host", 2, "--threads", 1, "--oversubscribe",

@@ -21,6 +21,7 @@ void set_world(comm::Communicator& world) { g_world = &world; }
 
 int main(int argc, char** argv) {
     ckvsim::comm::Runtime runtime(argc, argv);
+    ckvsim::comm::require_launched(runtime.world());
     ckvsim::test::set_world(runtime.world());
     testing::InitGoogleTest(&argc, argv);
     if (!runtime.world().is_root()) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstdlib>
 #include <new>
 #include <stdexcept>
 
@@ -34,6 +35,25 @@ TEST(SerialCommunicator, IsOneRank) {
     EXPECT_EQ(comm->gather_values<double>(part), (std::vector<double>{1.5, 2.5, -1.0}));
     EXPECT_THROW(comm->gather(std::as_bytes(std::span(part)), 1), InternalError);
     EXPECT_EQ(comm->all_gather(7), std::vector<std::uint64_t>{7});
+}
+
+TEST(RequireLaunched, OneProcessIsNoPartOfALargerJob) {
+    auto const comm = make_serial();
+    for (char const* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
+        ::unsetenv(name);
+        EXPECT_NO_THROW(require_launched(*comm));
+        ::setenv(name, "1", 1);
+        EXPECT_NO_THROW(require_launched(*comm));
+        ::setenv(name, "3", 1);
+        try {
+            require_launched(*comm);
+            ADD_FAILURE() << name;
+        } catch (BackendError const& error) {
+            EXPECT_NE(std::string(error.what()).find("3 processes (" + std::string(name)),
+                      std::string::npos);
+        }
+        ::unsetenv(name);
+    }
 }
 
 TEST(SerialCommunicator, PhaseFailuresNamePhaseRankAndReason) {
