@@ -6,7 +6,7 @@
 //   e(i)      = concat_f embed.<f>[feature_f(i)]                      [d_e], d_e = F * feature_dim
 //   tokens    = the last min(n, max_tokens) history items, oldest first
 //   short     = target attention over the last min(n, short_tokens) tokens (short_tokens = 49,
-//   FACTS section 0.3)
+//               FACTS section 0.3)
 //   long      = search over all tokens, target attention with the long.* projections over the top_k
 //               highest scores (ties: the newer token first)
 //   score_j   = SIM: (search.wq e_c) . (search.wk e_j), projections of the search's own
@@ -14,19 +14,19 @@
 //               what is searched is what is attended to. One set of tokens for all heads, so that
 //               both models attend to equally many rows
 //   attention = per head h: softmax_j( q_h . k_jh / sqrt(d / H) ) v_jh, heads concatenated, then
-//   wo: [d] -> [d_e];
-//               no tokens -> zeros
+//               wo: [d] -> [d_e]; no tokens -> zeros
 //   logit     = tower(concat(e_c, short, long, embed.context[context]))     ReLU between layers
 // Projections have no bias. Variants:
 //   full        q = Wq e_c, k = Wk e_j, v = Wv e_j
 //   full_silu   SiLU on q, k and v (the control for CollectiveKV's activations, FACTS section 0.4)
-//   collective  in the sites of its scope: q = SiLU(Wq e_c); k = SiLU(concat(pool[argmax(wr e_j)],
-//   wu e_j)),
+//   collective  in the sites of its scope: q = SiLU(Wq e_c);
+//               k = SiLU(concat(pool[argmax(wr e_j)], wu e_j)),
 //               likewise v: the first d - d_u dims come from the pool, the last d_u from the user
 //               part. Training multiplies the pool row by sigmoid of the winning logit; serving
 //               does not (FACTS 0b). Sites outside the scope are as in `full`.
 //   mean_pool   short = mean of e over the short tokens, long = mean of e over all tokens, no
-//   attention no_history  short = long = 0
+//               attention
+//   no_history  short = long = 0
 //
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
@@ -57,11 +57,8 @@ namespace ckvsim::model {
 
 enum class ModelKind : std::uint8_t { sim, twin };
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
-/// Attention sites with pools.
-enum class Scope : std::uint8_t {
-    released,
-    all
-};  ///< released = short branch only, all = short and long K/V
+/// Attention sites with pools: released = the short branch alone, all = short and long K and V.
+enum class Scope : std::uint8_t { released, all };
 
 std::string to_string(ModelKind kind);
 std::string to_string(Variant variant);

@@ -34,7 +34,8 @@ struct TokenRows {
     }
 };
 
-/// What a score becomes: its share of a softmax over the tokens, or silu(score) / divisor (HSTU).
+/// What a score becomes: its share of a softmax over the tokens, or silu(score) / divisor, the
+/// attention of HSTU. No served model asks for silu yet: tests alone call it.
 enum class Weighting : std::uint8_t { softmax, silu };
 
 /// Target attention of `count` queries over the same tokens: softmax(q . k / sqrt(head_dim)) v per

@@ -1,4 +1,5 @@
-// What low_rank and vq learn from the K and V rows of the whole catalogue.
+// What low_rank and vq learn from the K and V rows of the whole catalogue. Every item counts once,
+// however often histories hold it.
 #pragma once
 
 #include <array>
