@@ -16,13 +16,14 @@ constexpr double kId = sizeof(ItemId);
 class Formulas {
   public:
     Formulas(model::SimShape const& shape, model::VariantParams const& variant,
-             kv::StrategyParams const& strategy, std::uint32_t features)
+             kv::StrategyParams const& strategy, workload::Catalogue const& catalogue)
         : shape_(shape),
           variant_(variant),
           strategy_(strategy),
+          items_(catalogue.items),
           layout_(shape, variant, strategy),
           d_(shape.attention_dim),
-          d_e_(static_cast<double>(features) * shape.feature_dim),
+          d_e_(static_cast<double>(catalogue.features.size()) * shape.feature_dim),
           d_s_(shape.search_width()),
           recompute_(strategy.kind == StrategyKind::recompute) {
         work_.short_tokens = shape.short_tokens;
@@ -115,7 +116,7 @@ class Formulas {
     /// Values of one site that low_rank (bases of K and V) and vq (codebooks) keep for all items.
     [[nodiscard]] double fitted_values() const {
         if (strategy_.kind == StrategyKind::low_rank) return 2.0 * d_ * strategy_.rank;
-        if (strategy_.kind == StrategyKind::vq) return 2.0 * d_ * (1U << strategy_.code_bits);
+        if (strategy_.kind == StrategyKind::vq) return 2.0 * d_ * kv::codewords(strategy_, items_);
         return 0.0;
     }
 
@@ -164,6 +165,7 @@ class Formulas {
     model::SimShape const& shape_;
     model::VariantParams const& variant_;
     kv::StrategyParams const& strategy_;
+    std::uint32_t items_;
     kv::EntryLayout layout_;
     double d_;
     double d_e_;
@@ -175,8 +177,8 @@ class Formulas {
 }  // namespace
 
 NominalWork nominal_work(model::SimShape const& shape, model::VariantParams const& variant,
-                         kv::StrategyParams const& strategy, std::uint32_t features) {
-    return Formulas(shape, variant, strategy, features).make();
+                         kv::StrategyParams const& strategy, workload::Catalogue const& catalogue) {
+    return Formulas(shape, variant, strategy, catalogue).make();
 }
 
 }  // namespace ckvsim::decode

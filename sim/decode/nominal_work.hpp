@@ -10,9 +10,8 @@
 // Choices, each on the side that does not favour CollectiveKV:
 //   - Pool rows of CollectiveKV are charged at the memory rate, row by row, as if no cache held the
 //     pool. A pool that fits the L2 cache can be gathered faster; only a measurement may say so.
-//   - Item tables are charged like per-user rows: the bytes are the same, the rows are scattered
-//   but
-//     wider than a memory sector.
+//   - Item tables are charged like per-user rows: the bytes are the same; the rows are scattered,
+//     but wider than a memory sector.
 //   - Ids and candidates of a request travel with its launch (Platform::batch_overhead_ns).
 //   - Weights (projections, router, tower) are read once per batch.
 //   - int8 and int4: the bytes as stored, scales and zeros included; turning codes into values is
@@ -103,9 +102,10 @@ struct NominalWork {
     }
 };
 
-/// Coefficients from shapes. `features` = number of item features (d_e = features * feature_dim).
-/// Throws InternalError when the strategy does not apply to the variant.
+/// Coefficients from shapes; of the catalogue, its number of item features (d_e = features *
+/// feature_dim) and of items (vq has at most a codeword per item). Throws InternalError when the
+/// strategy does not apply to the variant.
 NominalWork nominal_work(model::SimShape const& shape, model::VariantParams const& variant,
-                         kv::StrategyParams const& strategy, std::uint32_t features);
+                         kv::StrategyParams const& strategy, workload::Catalogue const& catalogue);
 
 }  // namespace ckvsim::decode

@@ -18,7 +18,7 @@ ServingArm make_serving_arm(std::string name, model::SimShape const& shape,
             shared,
             decode::cost_key(shape, variant, strategy, features),
             nullptr,
-            decode::nominal_work(shape, variant, strategy, features),
+            decode::nominal_work(shape, variant, strategy, catalogue),
             strategy.kind != kv::StrategyKind::recompute};
 }
 

@@ -21,6 +21,12 @@ model::SimShape paper_shape() {
     return shape;
 }
 constexpr std::uint32_t kFeatures = 3;
+workload::Catalogue catalogue(std::uint32_t items = 100000) {
+    workload::Catalogue result;
+    result.items = items;
+    result.features.resize(kFeatures);
+    return result;
+}
 
 kv::StrategyParams strategy(kv::StrategyKind kind, kv::ValueType type = kv::ValueType::fp32) {
     kv::StrategyParams params;
@@ -38,9 +44,10 @@ model::VariantParams collective(std::uint32_t d_u, std::uint32_t m, model::Scope
 }
 
 TEST(NominalWork, FullReadsItsStoredWidths) {
-    auto const fp32 = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto const fp32 =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), catalogue());
     auto const fp16 = nominal_work(
-        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::fp16), kFeatures);
+        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::fp16), catalogue());
     // 1,000 tokens, one candidate: 49 short K and V, 1,000 search keys, 50 long K and V.
     double const values = 49 * 2 * 256 + 1000 * 32 + 50 * 2 * 256;
     EXPECT_DOUBLE_EQ(fp32.decode(1000, 1).bytes, 4 * values);
@@ -51,7 +58,8 @@ TEST(NominalWork, FullReadsItsStoredWidths) {
 }
 
 TEST(NominalWork, FlopsOfOneCandidateByHand) {
-    auto const work = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto const work =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), catalogue());
     double const attention = 4.0 * 256 * (49 + 50);
     double const search = 2.0 * 32 * 1000;
     double const projections = 2.0 * (2 * 2 * 256 * 192 + 32 * 192);
@@ -63,9 +71,10 @@ TEST(NominalWork, FlopsOfOneCandidateByHand) {
 
 TEST(NominalWork, TheRouterMakesPrefillThirtyNineTimesDearer) {
     // FACTS section 3: 3.84 M multiply-adds a token for the routers against 98 k for K and V.
-    auto const full = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto const full =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), catalogue());
     auto const pooled = nominal_work(paper_shape(), collective(0, 10000, model::Scope::released),
-                                     strategy(kv::StrategyKind::collective), kFeatures);
+                                     strategy(kv::StrategyKind::collective), catalogue());
     EXPECT_DOUBLE_EQ(full.prefill_flops_per_short_token, 2 * 98304.0);
     EXPECT_DOUBLE_EQ(pooled.prefill_flops_per_short_token, 2 * 3840000.0);
     EXPECT_NEAR(pooled.prefill_flops_per_short_token / full.prefill_flops_per_short_token, 39.06,
@@ -77,20 +86,21 @@ TEST(NominalWork, TheRouterMakesPrefillThirtyNineTimesDearer) {
 TEST(NominalWork, CollectiveReadsCodesAndPoolRows) {
     auto const work =
         nominal_work(paper_shape(), collective(1, 500, model::Scope::all),
-                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), kFeatures);
+                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), catalogue());
     double const row = 2 * (2 + 1 * 2) + 2 * 255 * 2;
     EXPECT_DOUBLE_EQ(work.decode(49, 1).bytes, 49 * row + 49 * row + 49 * 32 * 2);
 }
 
 TEST(NominalWork, WhoStoresIdsReadsIdsAndRecomputeProjectsAgain) {
     auto const table =
-        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::item_table), kFeatures);
-    auto const full = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::item_table), catalogue());
+    auto const full =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), catalogue());
     EXPECT_DOUBLE_EQ(table.decode(1000, 128).bytes, full.decode(1000, 128).bytes + 4 * 1000);
     EXPECT_DOUBLE_EQ(table.prefill(1000).flops, 0.0);
     EXPECT_DOUBLE_EQ(table.prefill(1000).bytes, 8.0 * 1000);
     auto const again =
-        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::recompute), kFeatures);
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::recompute), catalogue());
     EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
     EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - full.decode(1000, 1).flops,
                      1000.0 * 2 * 32 * 192 + (49 + 50) * 4.0 * 256 * 192);
@@ -104,7 +114,7 @@ model::SimShape twin_shape() {
 
 TEST(NominalWork, TwinReadsTheKeysOfAllTokensAndTheValuesOfTheChosen) {
     using kv::StrategyKind;
-    auto const full = nominal_work(twin_shape(), {}, strategy(StrategyKind::full), kFeatures);
+    auto const full = nominal_work(twin_shape(), {}, strategy(StrategyKind::full), catalogue());
     EXPECT_DOUBLE_EQ(full.decode(1000, 1).bytes, 4.0 * 256 * (49 * 2 + 1000 + 50));
     EXPECT_DOUBLE_EQ(full.decode(1000, 512).bytes, 4.0 * 256 * (49 * 2 + 1000 + 1000));
     // Not more than top_k tokens: nothing is read twice, nothing left out.
@@ -113,7 +123,8 @@ TEST(NominalWork, TwinReadsTheKeysOfAllTokensAndTheValuesOfTheChosen) {
     double const projections = 2.0 * (2 * 2 * 256 * 192);
     EXPECT_DOUBLE_EQ(full.decode(1000, 1).flops, attention + 2.0 * 256 * 1000 + projections);
     EXPECT_DOUBLE_EQ(full.prefill(1000).flops, (49 + 1000) * 4.0 * 256 * 192);
-    auto const again = nominal_work(twin_shape(), {}, strategy(StrategyKind::recompute), kFeatures);
+    auto const again =
+        nominal_work(twin_shape(), {}, strategy(StrategyKind::recompute), catalogue());
     EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
     // K and V of the short branch, K of all tokens, V of the chosen.
     EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - full.decode(1000, 1).flops,
@@ -123,7 +134,7 @@ TEST(NominalWork, TwinReadsTheKeysOfAllTokensAndTheValuesOfTheChosen) {
 TEST(NominalWork, TwinSearchesCodesAndTheirPoolRows) {
     auto const work =
         nominal_work(twin_shape(), collective(1, 500, model::Scope::all),
-                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), kFeatures);
+                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), catalogue());
     double const side = (2 + 1 * 2) + 255 * 2;
     EXPECT_DOUBLE_EQ(work.decode(1000, 1).bytes, side * (49 * 2 + 1000 + 50));
 }
@@ -141,18 +152,19 @@ TEST(CostKey, NamesTheModelAndNoSearchOfTwin) {
 
 TEST(NominalWork, QuantisedRowsCountTheirSteps) {
     auto const int8 = nominal_work(
-        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::int8), kFeatures);
+        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::int8), catalogue());
     auto const int4 = nominal_work(
-        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::int4), kFeatures);
+        paper_shape(), {}, strategy(kv::StrategyKind::full, kv::ValueType::int4), catalogue());
     EXPECT_DOUBLE_EQ(int8.decode(1000, 1).bytes, (49 + 50) * 2 * 260.0 + 1000 * 36);
     EXPECT_DOUBLE_EQ(int4.decode(1000, 1).bytes, (49 + 50) * 2 * 144.0 + 1000 * 36);
 }
 
 TEST(NominalWork, LowRankScoresCoefficientsAndVqReadsCodes) {
-    auto const full = nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), kFeatures);
+    auto const full =
+        nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::full), catalogue());
     auto params = strategy(kv::StrategyKind::low_rank, kv::ValueType::fp16);
     params.rank = 8;
-    auto const low = nominal_work(paper_shape(), {}, params, kFeatures);
+    auto const low = nominal_work(paper_shape(), {}, params, catalogue());
     EXPECT_DOUBLE_EQ(low.decode(1000, 1).bytes, (49 + 50) * 2 * 16.0 + 1000 * 64);
     // Per row 4 r instead of 4 d flops; per candidate and site B^T q and B c.
     EXPECT_DOUBLE_EQ(full.decode(1000, 1).flops - low.decode(1000, 1).flops,
@@ -160,22 +172,27 @@ TEST(NominalWork, LowRankScoresCoefficientsAndVqReadsCodes) {
     EXPECT_DOUBLE_EQ(low.decode_batch_bytes - full.decode_batch_bytes, 2 * 2 * 4.0 * 256 * 8);
     params = strategy(kv::StrategyKind::vq, kv::ValueType::int8);
     params.subspaces = 32;
-    auto const vq = nominal_work(paper_shape(), {}, params, kFeatures);
+    auto const vq = nominal_work(paper_shape(), {}, params, catalogue());
     EXPECT_DOUBLE_EQ(vq.decode(1000, 1).bytes, (49 + 50) * 2 * 32.0 + 1000 * 36);
     EXPECT_DOUBLE_EQ(vq.decode(1000, 1).flops, full.decode(1000, 1).flops);
     EXPECT_DOUBLE_EQ(vq.prefill_flops_per_token - full.prefill_flops_per_token,
                      2 * 2.0 * 256 * 256);
+    // Of 100 items no more than 100 codewords are made.
+    auto const few = nominal_work(paper_shape(), {}, params, catalogue(100));
+    EXPECT_DOUBLE_EQ(few.decode_batch_bytes - full.decode_batch_bytes, 2 * 2 * 4.0 * 256 * 100);
+    EXPECT_DOUBLE_EQ(few.prefill_flops_per_token - full.prefill_flops_per_token,
+                     2 * 2.0 * 256 * 100);
 }
 
 TEST(NominalWork, ControlsWithoutAttentionReadEmbeddingsOrNothing) {
     model::VariantParams variant;
     variant.variant = model::Variant::mean_pool;
     auto const pool =
-        nominal_work(paper_shape(), variant, strategy(kv::StrategyKind::recompute), kFeatures);
+        nominal_work(paper_shape(), variant, strategy(kv::StrategyKind::recompute), catalogue());
     EXPECT_DOUBLE_EQ(pool.decode(10, 5).bytes, 10.0 * (4 + 192 * 4));
     variant.variant = model::Variant::no_history;
     auto const none =
-        nominal_work(paper_shape(), variant, strategy(kv::StrategyKind::recompute), kFeatures);
+        nominal_work(paper_shape(), variant, strategy(kv::StrategyKind::recompute), catalogue());
     EXPECT_DOUBLE_EQ(none.decode(10, 5).flops, 0.0);
 }
 
