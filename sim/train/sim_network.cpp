@@ -68,7 +68,8 @@ struct SimNetwork::Parts {
     at::Tensor gather(Batch const& batch, Pass& pass) const;
     at::Tensor activate(at::Tensor const& x, bool silu) const { return silu ? at::silu(x) : x; }
     at::Tensor side(std::string const& site, std::string const& name, bool collective,
-                    at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass) const;
+                    at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass,
+                    at::Tensor* served = nullptr) const;
     at::Tensor attend(std::string const& site, bool collective, at::Tensor const& candidates,
                       at::Tensor const& embeddings, std::vector<float> const& counts,
                       Ragged const& tokens, bool search_first, Pass& pass) const;
@@ -203,30 +204,40 @@ at::Tensor SimNetwork::Parts::gather(Batch const& batch, Pass& pass) const {
 }
 
 /// K or V table of a site, [rows, d], activation applied; adds the router's losses to the pass.
+/// `served`, if given, gets the table that serving has of the same weights, without a gradient.
 at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& name,
                                    bool collective, at::Tensor const& embeddings,
-                                   at::Tensor const& counts, Pass& pass) const {
+                                   at::Tensor const& counts, Pass& pass, at::Tensor* served) const {
     if (!collective) {
         bool const silu = variant.kind == Kind::full_silu;
-        return activate(linear(embeddings, site + ".w" + name), silu);
+        auto const table = activate(linear(embeddings, site + ".w" + name), silu);
+        if (served != nullptr) *served = table.detach();
+        return table;
     }
     auto const prefix = site + "." + name + ".";
     auto const& router = parameter(prefix + "wr");
-    at::Tensor shared;
-    if (pass.training) {
-        auto const routing = route(embeddings, router, counts, schedule.balance_weight > 0);
-        shared = at::embedding(parameter(prefix + "pool"), routing.index);
-        auto const gate = at::sigmoid(routing.winner).unsqueeze(1);
-        shared = shared * (schedule.straight_through ? 1.0 + gate - gate.detach() : gate);
-        // -log sigmoid(r), averaged over tokens.
-        auto const peaks = at::softplus(-routing.winner);
-        pass.peak = pass.peak + at::dot(peaks, counts) / counts.sum();
-        pass.balance = pass.balance + routing.balance;
-    } else {
-        shared = at::embedding(parameter(prefix + "pool"), route_index(embeddings, router));
+    auto const& pool = parameter(prefix + "pool");
+    at::Tensor const own = variant.d_u == 0 ? at::Tensor() : linear(embeddings, prefix + "wu");
+    auto const table_of = [&](at::Tensor const& shared) {
+        return at::silu(own.defined() ? at::cat({shared, own}, 1) : shared);
+    };
+    if (!pass.training) {
+        auto const table = table_of(at::embedding(pool, route_index(embeddings, router)));
+        if (served != nullptr) *served = table;
+        return table;
     }
-    if (variant.d_u == 0) return at::silu(shared);
-    return at::silu(at::cat({shared, linear(embeddings, prefix + "wu")}, 1));
+    auto const routing = route(embeddings, router, counts, schedule.balance_weight > 0);
+    auto const shared = at::embedding(pool, routing.index);
+    auto const gate = at::sigmoid(routing.winner).unsqueeze(1);
+    // -log sigmoid(r), averaged over tokens.
+    auto const peaks = at::softplus(-routing.winner);
+    pass.peak = pass.peak + at::dot(peaks, counts) / counts.sum();
+    pass.balance = pass.balance + routing.balance;
+    if (served != nullptr) {
+        at::NoGradGuard const no_grad;
+        *served = table_of(shared);
+    }
+    return table_of(shared * (schedule.straight_through ? 1.0 + gate - gate.detach() : gate));
 }
 
 /// Chooses pass.selected: of each list the top k by q . k. No gradient.
@@ -239,7 +250,8 @@ void SimNetwork::Parts::select(Ragged const& tokens, at::Tensor const& queries,
 }
 
 /// `search_first`: `tokens` are searched with the site's own queries and keys (TWIN) and those
-/// chosen attended to, so that the gradient reaches wq and wk through them.
+/// chosen attended to, so that the gradient reaches wq and wk through them. The search reads the
+/// keys of serving: a choice has no gradient that the router's scaling would have to carry.
 at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
                                      at::Tensor const& candidates, at::Tensor const& embeddings,
                                      std::vector<float> const& counts, Ragged const& tokens,
@@ -250,9 +262,11 @@ at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
     auto const weights = view_of(counts);
     bool const silu = collective || variant.kind == Kind::full_silu;
     auto const queries = activate(linear(candidates, site + ".wq"), silu);
-    auto const keys = side(site, "k", collective, tokens_embedded, weights, pass);
+    at::Tensor searched;
+    auto const keys = side(site, "k", collective, tokens_embedded, weights, pass,
+                           search_first ? &searched : nullptr);
     auto const values = side(site, "v", collective, tokens_embedded, weights, pass);
-    if (search_first) select(tokens, queries, keys, pass);
+    if (search_first) select(tokens, queries, searched, pass);
     double const head = static_cast<double>(shape.attention_dim) / shape.heads;
     auto const mixed =
         ragged_attention(queries, keys, values, search_first ? pass.selected : tokens, shape.heads,

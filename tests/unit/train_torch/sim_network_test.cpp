@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
+#include <span>
 #include <tuple>
 
 #include "planted_samples.hpp"
@@ -255,6 +257,43 @@ TEST(SimNetwork, TwinTrainsItsSearchThroughTheAttentionAlone) {
     network.predict(batch, &after);
     EXPECT_EQ(before.offsets, after.offsets);
     EXPECT_NE(before.rows, after.rows);
+}
+
+// A history item that is neither in the short window nor chosen by the search has no gradient: the
+// items with one betray what training chose.
+TEST(SimNetwork, TwinSearchesInTrainingAsInServing) {
+    auto samples = planted_samples(false, Model::twin);
+    samples.schedule.peak_weight = 0;
+    samples.schedule.balance_weight = 0;
+    for (auto const& variant : {variant_of(Kind::full), variant_of(Kind::full_silu),
+                                variant_of(Kind::collective, Scope::all, 1, 16),
+                                variant_of(Kind::collective, Scope::all, 0, 16)}) {
+        SimNetwork network(samples, variant, 1);
+        warm_up(network, samples);
+        std::size_t found = 0;
+        for (std::uint32_t sample = 0; sample < 256; ++sample) {
+            Batch batch;
+            BatchBuilder(samples).build(samples.train, std::span(&sample, 1), batch);
+            Ragged chosen;
+            network.predict(batch, &chosen);
+            std::set<std::uint32_t> expected = {batch.items[batch.candidates[0]]};
+            for (auto const row : batch.short_tokens.rows) expected.insert(batch.items[row]);
+            std::size_t const without_search = expected.size();
+            for (auto const position : chosen.rows)
+                expected.insert(batch.items[batch.long_tokens.rows[position]]);
+            std::map<std::string, std::vector<float>> gradients;
+            network.gradients(batch, gradients);
+            auto const& rows = gradients.at("embed.0");
+            std::set<std::uint32_t> moved;
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+                if (rows[i] != 0.0F) moved.insert(static_cast<std::uint32_t>(i / 8));
+            }
+            EXPECT_TRUE(std::includes(expected.begin(), expected.end(), moved.begin(), moved.end()))
+                << to_string(variant.kind) << " sample " << sample;
+            if (moved == expected) found += expected.size() - without_search;
+        }
+        EXPECT_GT(found, 100U) << "the case must not be trivial";
+    }
 }
 
 TEST(SimNetwork, PaddingStaysZero) {
