@@ -30,8 +30,8 @@ workload::Catalogue catalogue_of(Samples const& samples) {
 class Trainer : public testing::Test {
   protected:
     Samples samples(std::vector<test::PlantedSamples::Variant> const& variants,
-                    Model model = Model::sim) {
-        test::PlantedSamples planted;
+                    Model model = Model::sim, test::PlantedParams const& params = {}) {
+        test::PlantedSamples planted(params);
         if (model == Model::twin) planted.set_twin();
         planted.set_variants(variants);
         planted.file().set("weights_dir", folder_.path("weights"));
@@ -59,24 +59,30 @@ class TrainerOfModel : public Trainer, public testing::WithParamInterface<Model>
 INSTANTIATE_TEST_SUITE_P(Models, TrainerOfModel, testing::Values(Model::sim, Model::twin),
                          [](auto const& of) { return to_string(of.param); });
 
+// With 1600 samples of six categories the seed decided (full of TWIN: 0.76 to 0.88), and with more
+// of them the mean of a history said as much as attention to it; hence 9600 samples of twenty.
+// Messages tell the worst of seeds 1 to 10 of both models; the bounds leave it less than 0.01.
+// Which keys TWIN searches by in training makes no difference to these AUCs:
+// SimNetwork.TwinSearchesInTrainingAsInServing looks at the choice itself.
 TEST_P(TrainerOfModel, LearnsThePlantedRule) {
-    auto const data = samples({{"full", "released", 0, 0},
-                               {"full_silu", "released", 0, 0},
-                               {"collective", "all", 1, 64},
-                               {"mean_pool", "released", 0, 0},
-                               {"no_history", "released", 0, 0}},
-                              GetParam());
+    auto data = samples({{"full", "released", 0, 0},
+                         {"full_silu", "released", 0, 0},
+                         {"collective", "all", 1, 64},
+                         {"mean_pool", "released", 0, 0},
+                         {"no_history", "released", 0, 0}},
+                        GetParam(), {.categories = 20, .users = 2400});
+    data.schedule.batch = 128;
+    data.schedule.learning_rate = 0.01;
     std::vector<double> auc;
     for (std::size_t i = 0; i < data.variants.size(); ++i)
         auc.push_back(train(data, run_of(data, i, 1)).tune_auc);
-    EXPECT_GT(auc[0], 0.75) << "full";
-    EXPECT_GT(auc[1], 0.75) << "full_silu";
+    EXPECT_GT(auc[0], 0.865) << "full: at least 0.8749";
+    EXPECT_GT(auc[1], 0.865) << "full_silu: at least 0.8735";
     // A pool with more rows than items can hold every item's K and V.
-    // TWIN searches by the pool's rows too, which training scales by the router's certainty and
-    // serving does not: of five seeds it lost up to 0.11.
-    EXPECT_GT(auc[2], auc[0] - (GetParam() == Model::sim ? 0.03 : 0.11)) << "collective";
-    EXPECT_GT(auc[3], 0.65) << "mean_pool";
-    EXPECT_LT(auc[4], 0.6) << "no_history: the candidate alone says nothing";
+    EXPECT_GT(auc[2], auc[0] - 0.03) << "collective: at most 0.0224 below full";
+    EXPECT_GT(auc[2], auc[3] + 0.005) << "collective: at least 0.0142 above mean_pool";
+    EXPECT_GT(auc[3], 0.825) << "mean_pool: at least 0.8330";
+    EXPECT_LT(auc[4], 0.52) << "no_history, at most 0.5120: the candidate alone says nothing";
 }
 
 // The stored reference scores against a double-precision forward pass that shares no code with the
