@@ -27,11 +27,23 @@ namespace hn = hwy::HWY_NAMESPACE;
 using FloatTag = hn::CappedTag<float, kLanePad>;
 using FloatVec = hn::Vec<FloatTag>;
 
-HWY_INLINE FloatVec load(float const* from) { return hn::LoadU(FloatTag(), from); }
-HWY_INLINE FloatVec load(std::uint16_t const* from) {
-    hn::Rebind<hwy::float16_t, FloatTag> const half;
-    hn::Rebind<std::uint16_t, FloatTag> const bits;
-    return hn::PromoteTo(FloatTag(), hn::BitCast(half, hn::LoadU(bits, from)));
+/// What no whole vector covers is taken in steps of four, then one by one.
+using FewTag = hn::CappedTag<float, 4>;
+using FewVec = hn::Vec<FewTag>;
+
+template <class Tag>
+HWY_INLINE hn::Vec<Tag> load(Tag d, float const* from) {
+    return hn::LoadU(d, from);
+}
+template <class Tag>
+HWY_INLINE hn::Vec<Tag> load(Tag d, std::uint16_t const* from) {
+    hn::Rebind<hwy::float16_t, Tag> const half;
+    hn::Rebind<std::uint16_t, Tag> const bits;
+    return hn::PromoteTo(d, hn::BitCast(half, hn::LoadU(bits, from)));
+}
+template <class Row>
+HWY_INLINE FloatVec load(Row const* from) {
+    return load(FloatTag(), from);
 }
 HWY_INLINE float load_one(float const* from) { return *from; }
 HWY_INLINE float load_one(std::uint16_t const* from) {
@@ -68,6 +80,22 @@ HWY_INLINE void sum_lanes(FloatVec const (&v)[kTokenBlock], float* out) {
     store_block_sum(d, hn::Add(hn::BitCast(d, low), hn::BitCast(d, high)), out);
 }
 
+/// columns[i][t] = rows[t][i] of four rows of four values.
+HWY_INLINE void transpose(FewVec const (&rows)[kTokenBlock], FewVec (&columns)[kTokenBlock]) {
+    FewTag const d;
+    hn::Repartition<double, FewTag> const wide;
+    auto const join = [&](FewVec a, FewVec b, FewVec& low, FewVec& high) {
+        auto const x = hn::BitCast(wide, a);
+        auto const y = hn::BitCast(wide, b);
+        low = hn::BitCast(d, hn::InterleaveLower(wide, x, y));
+        high = hn::BitCast(d, hn::InterleaveUpper(wide, x, y));
+    };
+    join(hn::InterleaveLower(d, rows[0], rows[1]), hn::InterleaveLower(d, rows[2], rows[3]),
+         columns[0], columns[1]);
+    join(hn::InterleaveUpper(d, rows[0], rows[1]), hn::InterleaveUpper(d, rows[2], rows[3]),
+         columns[2], columns[3]);
+}
+
 #endif
 
 /// a * b + c in one lane, rounded as the vectors round it.
@@ -76,10 +104,27 @@ HWY_INLINE float multiply_add(float a, float b, float c) {
     return hn::GetLane(hn::MulAdd(hn::Set(one, a), hn::Set(one, b), hn::Set(one, c)));
 }
 
-/// The products of dots() that no whole vector covers. Out of line: it would take the registers.
+/// The products of dots() that no whole vector covers. Steps of four add a row's products one after
+/// the other, too (a lane is a token): the same bits as one by one. Out of line: it would take the
+/// registers.
 template <std::size_t kQueries, class Row>
 HWY_NOINLINE void dots_tail(float const* const* q, Row const* const* rows, std::size_t first,
                             std::size_t count, float* const* out) {
+#if HWY_TARGET != HWY_SCALAR
+    FewTag const d;
+    for (; first + kTokenBlock <= count; first += kTokenBlock) {
+        FewVec values[kTokenBlock];
+        FewVec columns[kTokenBlock];
+        for (std::size_t t = 0; t < kTokenBlock; ++t) values[t] = load(d, rows[t] + first);
+        transpose(values, columns);
+        for (std::size_t j = 0; j < kQueries; ++j) {
+            auto sums = hn::LoadU(d, out[j]);
+            for (std::size_t i = 0; i < kTokenBlock; ++i)
+                sums = hn::MulAdd(hn::Set(d, q[j][first + i]), columns[i], sums);
+            hn::StoreU(sums, d, out[j]);
+        }
+    }
+#endif
     for (std::size_t j = 0; j < kQueries; ++j) {
         for (std::size_t i = first; i < count; ++i) {
             for (std::size_t t = 0; t < kTokenBlock; ++t)

@@ -95,6 +95,28 @@ HWY_INLINE void stream_keys(AttentionCall const& call, std::size_t c, TokenRows 
     }
 }
 
+/// What accumulate() adds to values that no whole vector covers. Out of line, as dots_tail().
+template <std::size_t kQueries, class Row>
+HWY_NOINLINE void accumulate_tail(float const* const* p, Row const* const* rows, std::size_t first,
+                                  std::size_t count, float* const* out) {
+    FewTag const few;
+    for (; first + hn::Lanes(few) <= count; first += hn::Lanes(few)) {
+        for (std::size_t j = 0; j < kQueries; ++j) {
+            auto sum = hn::LoadU(few, out[j] + first);
+            for (std::size_t t = 0; t < kTokenBlock; ++t)
+                sum = hn::MulAdd(hn::Set(few, p[j][t]), load(few, rows[t] + first), sum);
+            hn::StoreU(sum, few, out[j] + first);
+        }
+    }
+    for (std::size_t i = first; i < count; ++i) {
+        for (std::size_t t = 0; t < kTokenBlock; ++t) {
+            float const value = load_one(rows[t] + i);
+            for (std::size_t j = 0; j < kQueries; ++j)
+                out[j][i] = multiply_add(p[j][t], value, out[j][i]);
+        }
+    }
+}
+
 /// out[q] += sum_t p[q][t] * rows[t], tokens in ascending order.
 template <std::size_t kQueries, class Row>
 HWY_INLINE void accumulate(float const* const (&p)[kQueries], Row const* const (&rows)[kTokenBlock],
@@ -116,13 +138,7 @@ HWY_INLINE void accumulate(float const* const (&p)[kQueries], Row const* const (
         }
         for (std::size_t j = 0; j < kQueries; ++j) hn::StoreU(sums[j], d, out[j] + i);
     }
-    for (; i < count; ++i) {
-        for (std::size_t t = 0; t < kTokenBlock; ++t) {
-            float const value = load_one(rows[t] + i);
-            for (std::size_t j = 0; j < kQueries; ++j)
-                out[j][i] = multiply_add(p[j][t], value, out[j][i]);
-        }
-    }
+    if (i < count) accumulate_tail<kQueries>(p, rows, i, count, out);
 }
 
 /// V of queries c .. c + kQueries, added to what weigh() left in the user dimensions.

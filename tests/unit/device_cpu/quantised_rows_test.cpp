@@ -155,8 +155,9 @@ TEST_P(QuantisedRows, AttentionOnCodesIsAttentionOnTheirValuesBitForBit) {
     };
     for (auto const type : kTypes) {
         for (auto const& [heads, head_dim, user_dims] :
-             {Shape{1, 1, 0}, Shape{2, 32, 0}, Shape{2, 128, 0}, Shape{2, 32, 1}, Shape{3, 19, 3},
-              Shape{2, 50, 0}, Shape{4, 8, 10}, Shape{1, 40, 39}, Shape{2, 100, 150}}) {
+             {Shape{1, 1, 0}, Shape{1, 4, 0}, Shape{2, 7, 0}, Shape{2, 12, 1}, Shape{2, 32, 0},
+              Shape{2, 128, 0}, Shape{2, 32, 1}, Shape{3, 19, 3}, Shape{2, 50, 0}, Shape{4, 8, 10},
+              Shape{1, 40, 39}, Shape{2, 100, 150}}) {
             std::size_t const d = heads * head_dim;
             for (std::size_t const tokens : {1U, 2U, 5U, 49U}) {
                 RowsBothWays const k(type, tokens, d, user_dims, 1);
@@ -209,7 +210,7 @@ TEST_P(QuantisedRows, AttendToNothingGivesZeros) {
 
 TEST_P(QuantisedRows, SearchOnCodesIsSearchOnTheirValuesBitForBit) {
     for (auto const type : kTypes) {
-        for (std::size_t const width : {1U, 5U, 16U, 64U, 90U}) {
+        for (std::size_t const width : {1U, 5U, 12U, 16U, 64U, 90U}) {
             for (std::size_t const tokens : {1U, 4U, 50U}) {
                 RowsBothWays const keys(type, tokens, width, 0, 9);
                 std::vector<std::uint32_t> ids(tokens);

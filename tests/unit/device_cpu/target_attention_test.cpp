@@ -18,8 +18,9 @@ class TargetAttention : public EveryTarget {};
 struct Shape {
     std::size_t heads, head_dim, user_dims;
 };
-constexpr Shape kShapes[] = {{1, 1, 0},  {2, 32, 0},  {2, 32, 1}, {3, 19, 3},
-                             {4, 8, 10}, {1, 40, 39}, {1, 150, 1}};
+/// Whole vectors, and what is left of them in steps of four and one.
+constexpr Shape kShapes[] = {{1, 1, 0},  {1, 4, 0},  {2, 7, 0},  {1, 12, 0},  {2, 32, 0},
+                             {2, 32, 1}, {3, 19, 3}, {4, 8, 10}, {1, 40, 39}, {1, 150, 1}};
 
 /// Attention of one query in double precision. Rows [tokens, d] with the user part already joined.
 std::vector<double> attention_oracle(AttentionCall const& call, float const* q,
