@@ -70,10 +70,12 @@ ckvsim_resolve(TORCH "${_torch_found}")
 
 set(_cuda_found FALSE)
 if(NOT CKVSIM_WITH_CUDA STREQUAL "OFF")
-  # The toolkit's usual place need not be on PATH.
-  find_program(CKVSIM_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
-  if(CKVSIM_NVCC AND NOT CMAKE_CUDA_COMPILER)
-    set(CMAKE_CUDA_COMPILER ${CKVSIM_NVCC})
+  # The toolkit's usual place need not be on PATH. CMake itself takes the compiler that CUDACXX names.
+  if(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "")
+    find_program(CKVSIM_NVCC nvcc PATHS /usr/local/cuda/bin)
+    if(CKVSIM_NVCC)
+      set(CMAKE_CUDA_COMPILER ${CKVSIM_NVCC})
+    endif()
   endif()
   # A100, H100 and H200, and as PTX whatever comes later.
   if(NOT CMAKE_CUDA_ARCHITECTURES)

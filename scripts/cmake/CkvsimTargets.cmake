@@ -37,8 +37,9 @@ function(ckvsim_add_layer name)
     target_link_libraries(ckvsim_${name} ${scope} ckvsim_${dep})
   endforeach()
   target_compile_features(ckvsim_${name} ${scope} cxx_std_20)
-  # Programs (app) and the trainer are installed as programs only.
-  if(NOT name MATCHES "^(app|train.*)$")
+  # Programs (app) and the trainer are installed as programs only. The GPU's kernels are not installed: who links them needs
+  # the CUDA runtime, and no installed program does.
+  if(NOT name MATCHES "^(app|train.*|device_cuda)$")
     target_include_directories(ckvsim_${name} ${scope} $<INSTALL_INTERFACE:include/ckvsim>)
     set_target_properties(ckvsim_${name} PROPERTIES EXPORT_NAME ${name})
     install(TARGETS ckvsim_${name} EXPORT ckvsimTargets ARCHIVE DESTINATION lib)

@@ -36,6 +36,8 @@ TEST_F(Gpu, AGraphRepeatsTheLaunch) {
     launcher.prepare(on_device.requests(), batch.shape(), made.row_type);
     EXPECT_GT(launcher.plan().splits, 1U);  // two launches in the graph
     Stream const stream;
+    launcher.launch(stream);
+    stream.synchronize();
     Graph const graph(stream, [&] { launcher.launch(stream); });
     for (int round = 0; round < 3; ++round) {
         batch.poison_outputs();

@@ -216,16 +216,11 @@ float const* CudaBatch::output(std::size_t request, std::uint32_t candidate) con
            std::size_t{candidate} * shape_.out_step;
 }
 
-std::string CudaBatch::check_candidate(std::size_t request, std::uint32_t candidate) const {
+std::string CudaBatch::check_candidate(std::size_t request, std::uint32_t candidate, Rows const& k,
+                                       Rows const& v) const {
     std::uint32_t const tokens = case_.tokens[request];
     float const* q = query(request, candidate);
     float const* out = output(request, candidate);
-    std::vector<std::vector<double>> k;
-    std::vector<std::vector<double>> v;
-    for (std::uint32_t t = 0; t < tokens; ++t) {
-        k.push_back(joined_row(request, false, t));
-        v.push_back(joined_row(request, true, t));
-    }
     std::uint32_t const dim = case_.head_dim;
     // Rounding of a sum of head_dim products and its scaling, 2^-24 each, in the worst order.
     double const rounding = (dim + 8) * 6e-8;
@@ -279,8 +274,14 @@ std::string CudaBatch::check_candidate(std::size_t request, std::uint32_t candid
 
 std::string CudaBatch::check() const {
     for (std::size_t r = 0; r < case_.tokens.size(); ++r) {
+        Rows k;
+        Rows v;
+        for (std::uint32_t t = 0; t < case_.tokens[r]; ++t) {
+            k.push_back(joined_row(r, false, t));
+            v.push_back(joined_row(r, true, t));
+        }
         for (std::uint32_t c = 0; c < case_.candidates[r]; ++c) {
-            std::string const problem = check_candidate(r, c);
+            std::string const problem = check_candidate(r, c, k, v);
             if (!problem.empty()) return problem;
         }
     }

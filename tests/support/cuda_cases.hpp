@@ -86,7 +86,9 @@ class CudaBatch {
     [[nodiscard]] double value(std::size_t block, std::size_t at, std::size_t offset) const;
     void add_request(std::size_t number);
     [[nodiscard]] std::size_t row_offset() const { return case_.misaligned ? 1 : 0; }
-    [[nodiscard]] std::string check_candidate(std::size_t request, std::uint32_t candidate) const;
+    using Rows = std::vector<std::vector<double>>;
+    [[nodiscard]] std::string check_candidate(std::size_t request, std::uint32_t candidate,
+                                              Rows const& k, Rows const& v) const;
 
     CudaCase case_;
     device::cuda::AttentionShape shape_;

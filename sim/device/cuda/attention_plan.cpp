@@ -10,16 +10,19 @@
 namespace ckvsim::device::cuda {
 namespace {
 
-/// From this many candidates on a tile is filled well enough to beat reading rows again.
+// The numbers of this group were chosen by reasoning and not measured on a device yet; the part
+// "plans" of ckvsim-gpu-bench measures what they decide.
+/// From this many candidates on a tile should be filled well enough to beat reading rows again.
 constexpr std::uint32_t kTileFrom = 17;
+/// Fewer tokens than this in a split should not be worth a block and its merge.
+constexpr std::uint32_t kMinSplitTokens = 64;
+/// Blocks that should keep one multiprocessor's memory pipeline full.
+constexpr std::uint32_t kBlocksPerMultiprocessor = 8;
+
 constexpr std::uint32_t kTileQueryCount = 64;  ///< kTileQueries of attention_tile.cuh
 constexpr std::uint32_t kTileThreadCount = 256;
 constexpr std::uint32_t kTileMaxDims = 256;
 constexpr std::uint32_t kSplitThreadCount = 128;
-/// Fewer tokens than this in a split are not worth a block and its merge.
-constexpr std::uint32_t kMinSplitTokens = 64;
-/// Blocks that keep one multiprocessor's memory pipeline full.
-constexpr std::uint32_t kBlocksPerMultiprocessor = 8;
 
 std::uint32_t divide_up(std::uint32_t a, std::uint32_t b) { return (a + b - 1) / b; }
 
@@ -125,6 +128,7 @@ AttentionPlan plan_attention(AttentionShape const& shape, kv::ValueType row_type
     std::uint64_t const blocks = std::uint64_t{batch.requests} * plan.tiles;
     plan.splits =
         wishes.splits.value_or(choose_splits(blocks * shape.heads, batch.max_tokens, limits));
+    validate(plan.splits > 0, "device/cuda: attention over tokens in zero splits");
     std::uint64_t const all_blocks = blocks * shape.heads * plan.splits;
     std::uint64_t const rows = std::uint64_t{batch.requests} * batch.max_candidates * shape.heads;
     constexpr std::uint64_t kMostBlocks = std::numeric_limits<std::int32_t>::max();

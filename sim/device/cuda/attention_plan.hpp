@@ -33,7 +33,7 @@ BatchSize batch_size(std::span<AttentionRequest const> requests);
 /// Left free, the plan chooses; tests and benchmarks may fix a part.
 struct PlanWishes {
     std::optional<AttentionKernel> kernel;
-    std::optional<std::uint32_t> splits;
+    std::optional<std::uint32_t> splits;  ///< at least 1
 };
 
 /// One launch, or two when tokens are split.
@@ -55,8 +55,9 @@ struct AttentionPlan {
     std::size_t partial_floats = 0;  ///< memory for AttentionArgs::partials
 };
 
-/// Throws InternalError on a shape that contradicts itself and BackendError on one that no kernel
-/// takes (heads that are too wide) or that exceeds the grid; both name the sizes.
+/// Throws InternalError on a shape that contradicts itself or a wish for zero splits and
+/// BackendError on one that no kernel takes (heads that are too wide) or that exceeds the grid;
+/// both name the sizes.
 AttentionPlan plan_attention(AttentionShape const& shape, kv::ValueType row_type,
                              BatchSize const& batch, DeviceLimits const& limits = {},
                              PlanWishes const& wishes = {});

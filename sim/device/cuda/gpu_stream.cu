@@ -83,6 +83,8 @@ Graph::Graph(Stream const& stream, std::function<void()> const& work) {
         work();
     } catch (...) {
         static_cast<void>(cudaStreamEndCapture(stream.handle(), &recorded));
+        // The broken recording is not the next launch's fault.
+        static_cast<void>(cudaGetLastError());
         if (recorded != nullptr) static_cast<void>(cudaGraphDestroy(recorded));
         throw;
     }

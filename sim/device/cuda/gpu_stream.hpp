@@ -67,7 +67,8 @@ class Stream {
 /// launches would take longer than their work.
 class Graph {
   public:
-    /// Records what `work` puts into `stream`; nothing runs.
+    /// Records what `work` puts into `stream`; nothing runs. Its kernels must have been launched
+    /// once before: CUDA loads a kernel at its first launch, which a recording may not wait for.
     Graph(Stream const& stream, std::function<void()> const& work);
     Graph(Graph const&) = delete;
     Graph& operator=(Graph const&) = delete;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 #include "core/rng.hpp"
 
@@ -12,6 +13,8 @@ namespace {
 using device::cuda::AttentionRequest;
 
 constexpr std::uint64_t kTemplates = 16;
+/// Entries that are made on the host before they go to the device.
+constexpr std::size_t kUploadBytes = std::size_t{256} << 20;
 
 std::size_t align_up(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
@@ -97,34 +100,51 @@ ArmData::ArmData(Arm const& arm, BenchOptions const& options)
         tables_.upload(host_tables_.data(), host_tables_.size());
     }
     templates_.resize(kTemplates * map_.bytes);
-    CounterRng rng(11, Purpose::test, 2);
-    std::size_t const tokens = options.tokens;
+    bool const full = arm.table_rows == 0;
+    std::size_t const values =
+        std::size_t{options.tokens} * (full ? options.width() : arm.user_dims);
     for (std::uint64_t t = 0; t < kTemplates; ++t) {
         std::byte* entry = templates_.data() + t * map_.bytes;
-        if (arm.table_rows == 0) {
-            fill_values(entry + map_.k_rows, tokens * options.width(), arm.type, 10 + 2 * t);
-            fill_values(entry + map_.v_rows, tokens * options.width(), arm.type, 11 + 2 * t);
-            continue;
-        }
-        for (std::size_t const section : {map_.k_index, map_.v_index}) {
-            for (std::size_t i = 0; i < tokens; ++i) {
-                std::uint32_t const row = rng.below(arm.table_rows);
-                std::memcpy(entry + section + i * arm.index_bytes, &row, arm.index_bytes);
-            }
-        }
-        fill_values(entry + map_.k_user, tokens * arm.user_dims, arm.type, 10 + 2 * t);
-        fill_values(entry + map_.v_user, tokens * arm.user_dims, arm.type, 11 + 2 * t);
+        fill_values(entry + (full ? map_.k_rows : map_.k_user), values, arm.type, 10 + 2 * t);
+        fill_values(entry + (full ? map_.v_rows : map_.v_user), values, arm.type, 11 + 2 * t);
     }
 }
 
 void ArmData::write_entry(std::uint64_t user, std::byte* to) const {
     std::memcpy(to, templates_.data() + user % kTemplates * map_.bytes, map_.bytes);
+    if (arm_.table_rows == 0) return;
+    draw_rows(user, 1, to + map_.k_index);
+    if (!arm_.one_index) draw_rows(user, 2, to + map_.v_index);
+}
+
+void ArmData::draw_rows(std::uint64_t user, std::uint32_t side, std::byte* to) const {
+    CounterRng rng(11, Purpose::test, user, side);
+    for (std::uint32_t t = 0; t < options_.tokens; ++t) {
+        std::uint32_t const row = rng.below(arm_.table_rows);
+        std::memcpy(to + std::size_t{t} * arm_.index_bytes, &row, arm_.index_bytes);
+    }
+}
+
+void ArmData::write_entries(std::uint64_t first, std::uint64_t count, std::byte* to) const {
+    std::uint64_t const wanted = std::max(1U, std::thread::hardware_concurrency());
+    std::uint64_t const part = (count + wanted - 1) / wanted;
+    std::vector<std::jthread> threads;
+    for (std::uint64_t begin = 0; begin < count; begin += part) {
+        threads.emplace_back([this, first, count, to, begin, part] {
+            for (std::uint64_t i = begin; i < std::min(count, begin + part); ++i)
+                write_entry(first + i, to + i * map_.bytes);
+        });
+    }
 }
 
 void ArmData::fill(device::cuda::DeviceBuffer const& entries, std::uint64_t users) const {
-    for (std::uint64_t user = 0; user < users; user += kTemplates)
-        entries.upload(templates_.data(), std::min(kTemplates, users - user) * map_.bytes,
-                       user * map_.bytes);
+    std::uint64_t const most = std::max<std::uint64_t>(kUploadBytes / map_.bytes, 1);
+    std::vector<std::byte> some(std::min(most, users) * map_.bytes);
+    for (std::uint64_t user = 0; user < users; user += most) {
+        std::uint64_t const count = std::min(most, users - user);
+        write_entries(user, count, some.data());
+        entries.upload(some.data(), count * map_.bytes, user * map_.bytes);
+    }
 }
 
 AttentionRequest ArmData::request(std::byte const* entry, float const* q, float* out,
@@ -163,7 +183,9 @@ double ArmData::value(std::byte const* entry, bool value_side, std::uint32_t tok
 }
 
 double ArmData::error(std::uint64_t user, float const* q, float const* out) const {
-    std::byte const* entry = templates_.data() + user % kTemplates * map_.bytes;
+    std::vector<std::byte> stored(map_.bytes);
+    write_entry(user, stored.data());
+    std::byte const* entry = stored.data();
     double worst = 0.0;
     for (std::uint32_t head = 0; head < options_.heads; ++head) {
         std::uint32_t const first = head * options_.head_dim;

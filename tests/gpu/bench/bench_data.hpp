@@ -48,8 +48,9 @@ struct EntryMap {
 };
 EntryMap map_entry(Arm const& arm, BenchOptions const& options);
 
-/// The arm's tables on the device and a few different entries on the host, which stand for all
-/// users: timing depends on addresses, not on values.
+/// The arm's tables on the device, and the entries of users. Timing depends on addresses: every
+/// user has table rows of its own (uniform, drawn from the user's number), so that users read all
+/// over a table. It does not depend on values: those of entries are of a few templates.
 class ArmData {
   public:
     ArmData(Arm const& arm, BenchOptions const& options);
@@ -59,8 +60,8 @@ class ArmData {
     [[nodiscard]] device::cuda::AttentionShape const& shape() const { return shape_; }
     /// Both pools or tables in one piece, for the L2 window.
     [[nodiscard]] device::cuda::DeviceBuffer const& tables() const { return tables_; }
-    /// Copies the entry of a user to `to`, host memory of map().bytes.
-    void write_entry(std::uint64_t user, std::byte* to) const;
+    /// Writes the entries of users first, first + 1, ... back to back to host memory.
+    void write_entries(std::uint64_t first, std::uint64_t count, std::byte* to) const;
     /// Fills device memory with the entries of users 0, 1, ... back to back.
     void fill(device::cuda::DeviceBuffer const& entries, std::uint64_t users) const;
     /// A request of the entry at a device address.
@@ -76,6 +77,8 @@ class ArmData {
     [[nodiscard]] double flops(std::uint32_t candidates) const;
 
   private:
+    void write_entry(std::uint64_t user, std::byte* to) const;
+    void draw_rows(std::uint64_t user, std::uint32_t side, std::byte* to) const;
     [[nodiscard]] double value(std::byte const* entry, bool value_side, std::uint32_t token,
                                std::uint32_t at) const;
 

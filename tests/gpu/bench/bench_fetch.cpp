@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bench_parts.hpp"
+#include "core/error.hpp"
 #include "device/cuda/attention_launch.hpp"
 #include "device/cuda/transfer.hpp"
 
@@ -35,8 +36,7 @@ class FetchRun {
               std::clamp<std::size_t>(kHostBytes / batch_bytes_, 1, 64))),
           host_(sets_ * batch_bytes_, "entries on the host"),
           device_(batch_bytes_, "fetched entries") {
-        for (std::uint64_t user = 0; user < std::uint64_t{sets_} * bench.options.batch; ++user)
-            data.write_entry(user, host_.data() + user * data.map().bytes);
+        data.write_entries(0, std::uint64_t{sets_} * bench.options.batch, host_.data());
         std::vector<CopyTask> tasks;
         for (std::uint32_t set = 0; set < sets_; ++set) {
             for (std::uint32_t r = 0; r < bench.options.batch; ++r)
@@ -49,30 +49,17 @@ class FetchRun {
 
     void add_rows(Json& rows) const {
         Stream const stream;
-        std::uint32_t const batch = bench_.options.batch;
-        rows.push_back(row("copy engine, one copy an entry", false,
-                           time(stream, [&](std::uint32_t set) { copy_each(stream, set); }),
-                           batch));
-        rows.push_back(row("kernel that reads pinned memory", false,
-                           time(stream, [&](std::uint32_t set) { copy_by_kernel(stream, set); }),
-                           batch));
-        rows.push_back(row("copy engine, the batch in one piece", false,
-                           time(stream,
-                                [&](std::uint32_t set) {
-                                    stream.copy(device_.data(), entry(set, 0), batch_bytes_);
-                                }),
-                           batch));
-        std::vector<std::byte> pageable(batch_bytes_);
-        std::memcpy(pageable.data(), host_.data(), batch_bytes_);
-        rows.push_back(row("PAGEABLE memory, one copy an entry", true,
-                           time(stream,
-                                [&](std::uint32_t) {
-                                    std::size_t const bytes = data_.map().bytes;
-                                    for (std::uint32_t r = 0; r < bench_.options.batch; ++r)
-                                        stream.copy(device_.data() + r * bytes,
-                                                    pageable.data() + r * bytes, bytes);
-                                }),
-                           batch));
+        rows.push_back(measure(stream, "copy engine, one copy an entry", false,
+                               [&](std::uint32_t set) { copy_each(stream, entry(set, 0)); }));
+        rows.push_back(measure(stream, "kernel that reads pinned memory", false,
+                               [&](std::uint32_t set) { copy_by_kernel(stream, set); }));
+        rows.push_back(measure(
+            stream, "copy engine, the batch in one piece", false,
+            [&](std::uint32_t set) { stream.copy(device_.data(), entry(set, 0), batch_bytes_); }));
+        std::vector<std::byte> const pageable(host_.data(), host_.data() + host_.size());
+        rows.push_back(measure(
+            stream, "PAGEABLE memory, one copy an entry", true,
+            [&](std::uint32_t set) { copy_each(stream, pageable.data() + set * batch_bytes_); }));
         rows.push_back(overlapped());
     }
 
@@ -80,15 +67,29 @@ class FetchRun {
     [[nodiscard]] std::byte* entry(std::uint32_t set, std::uint32_t request) const {
         return host_.data() + set * batch_bytes_ + request * data_.map().bytes;
     }
-    std::vector<double> time(Stream const& stream,
-                             std::function<void(std::uint32_t)> const& fetch) const {
-        return time_work(stream, bench_.options.repetitions,
-                         [&](std::uint32_t r) { fetch(r % sets_); });
+    /// Times fetches of set after set and compares every byte of the last.
+    [[nodiscard]] Json measure(Stream const& stream, std::string const& method, bool pageable,
+                               std::function<void(std::uint32_t)> const& fetch) const {
+        device_.fill(0xFF);
+        std::uint32_t last = 0;
+        auto const ms = time_work(stream, bench_.options.repetitions, [&](std::uint32_t r) {
+            last = r % sets_;
+            fetch(last);
+        });
+        std::vector<std::byte> got(batch_bytes_);
+        device_.download(got.data(), batch_bytes_);
+        if (std::memcmp(got.data(), entry(last, 0), batch_bytes_) != 0)
+            throw InternalError("ckvsim-gpu-bench: entries of " + data_.arm().name +
+                                " fetched by \"" + method +
+                                "\" differ from those sent; the time means nothing");
+        Json result = row(method, pageable, ms, bench_.options.batch);
+        result["bytes_compared"] = batch_bytes_;
+        return result;
     }
-    void copy_each(Stream const& stream, std::uint32_t set) const {
+    void copy_each(Stream const& stream, std::byte const* from) const {
         std::size_t const bytes = data_.map().bytes;
         for (std::uint32_t r = 0; r < bench_.options.batch; ++r)
-            stream.copy(device_.data() + r * bytes, entry(set, r), bytes);
+            stream.copy(device_.data() + r * bytes, from + r * bytes, bytes);
     }
     void copy_by_kernel(Stream const& stream, std::uint32_t set) const {
         // Large entries are cut among blocks, so that all arms keep the device equally busy.
@@ -97,7 +98,7 @@ class FetchRun {
             tasks_.as<CopyTask const>() + std::size_t{set} * bench_.options.batch,
             bench_.options.batch, static_cast<std::uint32_t>(slices), stream);
     }
-    [[nodiscard]] Json row(char const* method, bool pageable, std::vector<double> const& ms,
+    [[nodiscard]] Json row(std::string const& method, bool pageable, std::vector<double> const& ms,
                            std::uint32_t requests) const {
         auto const bytes = static_cast<double>(requests * data_.map().bytes);
         Json result = {{"strategy", data_.arm().name},
@@ -146,7 +147,10 @@ Json FetchRun::overlapped() const {
     }
     Stream const fetches;
     Stream const kernels;
+    out.fill(0xFF);
+    std::uint32_t last = 0;
     auto const ms = time_work(kernels, bench_.options.repetitions, [&](std::uint32_t r) {
+        last = r % sets_;
         device::cuda::Event start;
         start.record(kernels);
         fetches.wait_for(start);
@@ -154,11 +158,25 @@ Json FetchRun::overlapped() const {
             fetches, kernels, parts, kSlots,
             [&](std::uint32_t part, std::uint32_t slot) {
                 fetches.copy(device_.data() + std::size_t{slot} * part_requests * entry_bytes,
-                             entry(r % sets_, part * part_requests), part_requests * entry_bytes);
+                             entry(last, part * part_requests), part_requests * entry_bytes);
             },
             [&](std::uint32_t, std::uint32_t slot) { launchers[slot].launch(kernels); });
     });
+    double worst = 0.0;
+    for (std::uint32_t part = parts - std::min(parts, kSlots); part < parts; ++part) {
+        for (std::uint32_t const candidate : {0U, kCandidates - 1}) {
+            std::size_t const at = std::size_t{candidate} * bench_.options.width();
+            std::size_t const place = std::size_t{part % kSlots} * part_requests * step + at;
+            std::vector<float> got(bench_.options.width());
+            out.download(got.data(), got.size() * sizeof(float), place * sizeof(float));
+            worst = std::max(worst, data_.error(std::uint64_t{last} * bench_.options.batch +
+                                                    part * part_requests,
+                                                q.data() + at, got.data()));
+        }
+    }
+    expect_right(worst, "decode of " + data_.arm().name + " beside fetches");
     Json result = row("fetch beside decode", false, ms, parts * part_requests);
+    result["largest_error"] = worst;
     result["parts"] = parts;
     result["candidates"] = kCandidates;
     return result;

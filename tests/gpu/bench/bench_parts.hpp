@@ -4,9 +4,11 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "bench_data.hpp"
+#include "device/cuda/attention_plan.hpp"
 #include "device/cuda/gpu_device.hpp"
 #include "device/cuda/gpu_stream.hpp"
 
@@ -46,11 +48,17 @@ double median(std::vector<double> values);
 /// "ms" (raw), "median_ms".
 Json times(std::vector<double> const& ms);
 
-/// Results against double precision before any speed; returns the number of wrong cases.
-Json check_correctness(Bench const& bench, std::uint32_t& wrong);
+Json plan_row(device::cuda::AttentionPlan const& plan);
+/// Throws InternalError when the largest error of what was measured is too large.
+void expect_right(double error, std::string const& what);
+
+/// Every kernel before any speed; "result" of a row is "right" or says what is wrong.
+Json check_correctness(Bench const& bench);
 Json measure_limits(Bench& bench);
-/// Throws InternalError when a measured result is wrong.
+// The parts throw InternalError when a measured result is wrong.
 Json measure_decode(Bench const& bench);
+/// Both kernels, with and without splits, where a plan has the choice.
+Json measure_plans(Bench const& bench);
 Json measure_small_batches(Bench const& bench);
 Json measure_fetch(Bench const& bench);
 Json measure_residency(Bench const& bench);

@@ -1,10 +1,8 @@
 // As many users as fit, really in device memory, and requests of random ones of them.
 #include <algorithm>
 #include <chrono>
-#include <string>
 
 #include "bench_parts.hpp"
-#include "core/error.hpp"
 #include "core/rng.hpp"
 #include "device/cuda/attention_launch.hpp"
 
@@ -16,7 +14,6 @@ using device::cuda::AttentionRequest;
 using device::cuda::DeviceBuffer;
 using device::cuda::Stream;
 
-constexpr double kTolerance = 1e-4;
 constexpr std::uint64_t kMostBatches = 5000;
 /// Fewer batches than this say nothing about the 99th percentile.
 constexpr std::size_t kSamplesForP99 = 1000;
@@ -65,9 +62,7 @@ Json serve(Bench const& bench, ArmData const& data, DeviceBuffer const& entries,
         out.download(got.data(), width * sizeof(float));
         worst = std::max(worst, data.error(asked.front(), q.data(), got.data()));
     }
-    if (!(worst <= kTolerance))
-        throw InternalError("ckvsim-gpu-bench: a resident user's result is wrong by " +
-                            std::to_string(worst));
+    expect_right(worst, "a resident user's result");
     Json result = {{"candidates", 1},
                    {"batch", batch},
                    {"requests", batches * batch},

@@ -3,7 +3,6 @@
 // Exit codes as of ckvsim: 0 done, 1 a wrong result, 2 command line, 5 no GPU, CUDA or file system.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <iostream>
@@ -12,7 +11,6 @@
 #include "bench_parts.hpp"
 #include "core/atomic_file.hpp"
 #include "core/error.hpp"
-#include "cuda_device_attention.hpp"
 #ifdef CKVSIM_BENCH_BUILD_INFO
 #include "ckvsim_build_info.hpp"
 #else
@@ -25,7 +23,7 @@ namespace {
 struct Command {
     BenchOptions options;
     std::string output = "gpu-bench.json";
-    std::vector<std::string> parts = {"decode", "small", "fetch", "residency"};
+    std::vector<std::string> parts = {"decode", "plans", "small", "fetch", "residency"};
 };
 
 Command parse(CLI::App& app, int argc, char** argv) {
@@ -34,7 +32,7 @@ Command parse(CLI::App& app, int argc, char** argv) {
     app.add_option("-o,--output", command.output, "JSON file to write")->capture_default_str();
     app.add_option("--parts", command.parts, "what to measure besides the limits")
         ->delimiter(',')
-        ->check(CLI::IsMember({"decode", "small", "fetch", "residency"}));
+        ->check(CLI::IsMember({"decode", "plans", "small", "fetch", "residency"}));
     app.add_option("--batch", options.batch)->check(CLI::PositiveNumber)->capture_default_str();
     app.add_option("--tokens", options.tokens)->check(CLI::PositiveNumber)->capture_default_str();
     app.add_option("--heads", options.heads)->check(CLI::PositiveNumber)->capture_default_str();
@@ -94,9 +92,10 @@ int run(Command const& command) {
     Json result = {{"program", "ckvsim-gpu-bench"}, {"version", CKVSIM_BENCH_VERSION},
                    {"commit", CKVSIM_COMMIT},       {"date_utc", date},
                    {"device", describe(bench.gpu)}, {"options", describe(bench.options)}};
-    std::uint32_t wrong = 0;
     std::printf("%s: correctness\n", bench.gpu.name.c_str());
-    result["correctness"] = check_correctness(bench, wrong);
+    result["correctness"] = check_correctness(bench);
+    auto const wrong = std::count_if(result["correctness"].begin(), result["correctness"].end(),
+                                     [](Json const& row) { return row.at("result") != "right"; });
     if (wrong > 0) {
         write(command.output, result);
         throw InternalError("ckvsim-gpu-bench: " + std::to_string(wrong) +
@@ -105,6 +104,7 @@ int run(Command const& command) {
     std::printf("limits\n");
     result["limits"] = measure_limits(bench);
     std::map<std::string, Json (*)(Bench const&)> const parts = {{"decode", measure_decode},
+                                                                 {"plans", measure_plans},
                                                                  {"small", measure_small_batches},
                                                                  {"fetch", measure_fetch},
                                                                  {"residency", measure_residency}};
@@ -144,38 +144,29 @@ double median(std::vector<double> values) {
 
 Json times(std::vector<double> const& ms) { return {{"median_ms", median(ms)}, {"ms", ms}}; }
 
-Json check_correctness(Bench const& bench, std::uint32_t& wrong) {
-    Json rows = Json::array();
-    test::DeviceRunner const runner;
-    for (kv::ValueType const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
-        for (std::uint32_t const head_dim : {19U, 64U, 128U, 256U}) {
-            for (std::uint32_t const index_bytes : {0U, 2U, 4U}) {
-                test::CudaCase made;
-                made.heads = 2;
-                made.head_dim = head_dim;
-                made.row_type = type;
-                made.index_bytes = index_bytes;
-                made.user_dims = index_bytes == 2 ? 3 : 0;
-                made.tokens = {bench.options.tokens, 0, 1, bench.options.tokens / 3};
-                made.candidates = {3, 2, 1, 20};
-                for (auto const kernel :
-                     {device::cuda::AttentionKernel::split, device::cuda::AttentionKernel::tile}) {
-                    for (std::uint32_t const splits : {1U, 3U}) {
-                        test::CudaBatch const batch(made);
-                        runner.attend(batch, {kernel, splits});
-                        std::string const problem = batch.check();
-                        if (!problem.empty()) ++wrong;
-                        bool const tile = kernel == device::cuda::AttentionKernel::tile;
-                        rows.push_back({{"case", made.describe()},
-                                        {"kernel", tile ? "tile" : "split"},
-                                        {"splits", splits},
-                                        {"result", problem.empty() ? "right" : problem}});
-                    }
-                }
-            }
-        }
+Json plan_row(device::cuda::AttentionPlan const& plan) {
+    bool const tile = plan.kernel == device::cuda::AttentionKernel::tile;
+    Json row = {{"kernel", tile ? "tile" : "split"}, {"splits", plan.splits}};
+    if (tile) {
+        row["dims"] = plan.dims;
+    } else {
+        row["queries"] = plan.queries;
+        row["wide_loads"] = plan.wide;
+        row["lanes"] = plan.lanes;
+        row["loads_of_a_lane"] = plan.chunks;
     }
-    return rows;
+    row["blocks"] = plan.blocks;
+    row["threads"] = plan.threads;
+    row["shared_bytes"] = plan.shared_bytes;
+    return row;
+}
+
+void expect_right(double error, std::string const& what) {
+    // Outputs are weighted means of values between -1 and 1; scores are of the order 1.
+    constexpr double kTolerance = 1e-4;
+    if (!(error <= kTolerance))
+        throw InternalError("ckvsim-gpu-bench: " + what + " is wrong by " + std::to_string(error) +
+                            "; its time means nothing");
 }
 
 }  // namespace ckvsim::gpubench

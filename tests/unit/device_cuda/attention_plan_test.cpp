@@ -155,6 +155,16 @@ TEST(AttentionPlan, RefusalsNameTheSizes) {
     EXPECT_THROW(plan_attention(shape_of(0, 8), kv::ValueType::fp32, {1, 1, 1}), InternalError);
 }
 
+TEST(AttentionPlan, ZeroSplitsAreRefused) {
+    for (AttentionKernel const kernel : {AttentionKernel::split, AttentionKernel::tile}) {
+        EXPECT_THAT(
+            [&] {
+                plan_attention(shape_of(1, 64), kv::ValueType::fp32, {1, 10, 1}, {}, {kernel, 0});
+            },
+            ThrowsMessage<InternalError>(HasSubstr("zero splits")));
+    }
+}
+
 /// With fewer bytes of shared memory than a tile needs, many candidates go to the split kernel.
 TEST(AttentionPlan, SmallSharedMemoryFallsBack) {
     auto const plan = plan_attention(shape_of(1, 256), kv::ValueType::fp32, {1, 10, 500},

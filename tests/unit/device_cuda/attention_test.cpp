@@ -3,6 +3,10 @@
 // runs them on a GPU.
 #include <gtest/gtest.h>
 
+#include <initializer_list>
+#include <utility>
+#include <vector>
+
 #include "core/rng.hpp"
 #include "cuda_attention_suite.hpp"
 
@@ -15,33 +19,55 @@ using test::CudaCase;
 
 constexpr kv::ValueType kTypes[] = {kv::ValueType::fp32, kv::ValueType::fp16};
 
-TEST_P(AttentionKernels, EveryWidthOfTheSplitKernel) {
-    // Lanes 8, 16 and 32, one or more loads a lane, 16-byte loads and single values.
-    for (std::uint32_t const head_dim : {1U, 7U, 16U, 19U, 32U, 40U, 64U, 100U, 128U, 250U, 256U}) {
+/// One case a width and type; two heads where they are narrow.
+std::vector<CudaCase> cases_of_widths(std::initializer_list<std::uint32_t> head_dims,
+                                      std::vector<std::uint32_t> const& tokens) {
+    std::vector<CudaCase> cases;
+    for (std::uint32_t const head_dim : head_dims) {
         for (kv::ValueType const type : kTypes) {
             CudaCase made;
             made.heads = head_dim < 128 ? 2 : 1;
             made.head_dim = head_dim;
             made.row_type = type;
-            made.tokens = {37, 0, 1};
-            made.candidates = {1, 1, 1};
-            expect_right(made, {AttentionKernel::split, 1});
-            made.candidates = {5, 2, 3};
-            expect_right(made, {AttentionKernel::split, {}});
+            made.tokens = tokens;
+            cases.push_back(made);
         }
+    }
+    return cases;
+}
+
+TEST_P(AttentionKernels, EveryWidthOfTheSplitKernel) {
+    // Lanes 8, 16 and 32, one or more loads a lane, 16-byte loads and single values.
+    for (CudaCase made :
+         cases_of_widths({1, 7, 16, 19, 32, 40, 64, 100, 128, 250, 256, 512}, {37, 0, 1})) {
+        // Only fp16 loads reach so far.
+        if (made.head_dim > 256 && made.row_type == kv::ValueType::fp32) continue;
+        made.candidates = {1, 1, 1};
+        expect_right(made, {AttentionKernel::split, 1});
+        made.candidates = {5, 2, 3};
+        expect_right(made, {AttentionKernel::split, {}});
     }
 }
 
 TEST_P(AttentionKernels, EveryWidthOfTheTileKernel) {
-    for (std::uint32_t const head_dim : {1U, 19U, 64U, 96U, 128U, 250U, 256U}) {
-        for (kv::ValueType const type : kTypes) {
+    for (CudaCase made : cases_of_widths({1, 19, 64, 96, 128, 250, 256}, {33, 0, 1})) {
+        made.candidates = {17, 3, 2};
+        expect_right(made, {AttentionKernel::tile, 1});
+    }
+}
+
+/// Tables whose indices need every byte that they have.
+TEST_P(AttentionKernels, IndicesOfEveryByte) {
+    constexpr std::pair<std::uint32_t, std::uint32_t> kTables[] = {{1, 256}, {2, 300}, {4, 70000}};
+    for (AttentionKernel const kernel : {AttentionKernel::split, AttentionKernel::tile}) {
+        for (auto const& [index_bytes, table_rows] : kTables) {
             CudaCase made;
-            made.heads = head_dim < 64 ? 2 : 1;
-            made.head_dim = head_dim;
-            made.row_type = type;
-            made.tokens = {33, 0, 1};
-            made.candidates = {17, 3, 2};
-            expect_right(made, {AttentionKernel::tile, 1});
+            made.head_dim = 4;
+            made.index_bytes = index_bytes;
+            made.table_rows = table_rows;
+            made.tokens = {300, 40};
+            made.candidates = {1, 2};
+            expect_right(made, {kernel, 1});
         }
     }
 }
