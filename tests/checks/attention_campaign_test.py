@@ -55,6 +55,19 @@ class AttentionCampaign(unittest.TestCase):
         self.assertEqual(pool[7:9], ["gather", "0.50 (0.50-0.50)"])
         self.assertEqual(pool[10], "2.50 (2.50-2.50)")
 
+    def test_a_filter_may_leave_a_program_without_rows(self):
+        document = json.dumps({"context": {"num_cpus": 2}, "benchmarks": machine() + [attend("full_fp32", 400, entry_B=1e6)]})
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in (("roofline", document), ("torch", "")):
+                program = Path(folder) / f"bench_attention_{name}"
+                program.write_text(f"#!/bin/sh\nout=${{1#*=}}\ncat >$out <<'END'\n{text}\nEND\n" if text else
+                                   "#!/bin/sh\n: >${1#*=}\n")
+                program.chmod(0o755)
+            result = subprocess.run([sys.executable, CAMPAIGN, "--bin", folder, "--rounds", "2", "--filter", "full"],
+                                    capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(self.line(result.stdout, "full_fp32")[3], "100.0 (100.0-100.0)")
+
     def test_ratios_are_taken_within_a_repetition(self):
         rows = []
         for repetition, slow in enumerate((1, 3, 2)):  # the machine's speed changes from one to the next
