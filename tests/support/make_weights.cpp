@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "app/run_context.hpp"
 #include "config/spec.hpp"
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "reference_model.hpp"
-#include "workload/synthetic.hpp"
 
 namespace {
 
@@ -92,12 +92,7 @@ void write_weights(config::Spec const& spec, workload::Population const& populat
 
 void write_all(std::string const& path, std::vector<std::string> const& overrides) {
     auto const spec = config::load_spec(path, overrides);
-    if (spec.workload.kind != config::WorkloadKind::synthetic) {
-        throw DataError(path, 0,
-                        "random weights are made for synthetic populations only. train on this "
-                        "dataset with ckvsim-train");
-    }
-    auto const population = workload::make_synthetic(spec.workload.synthetic);
+    auto const population = app::make_population(spec);
     auto const samples =
         collect(*population, spec.training.reference_samples, spec.model.max_tokens);
     for (auto const& variant : config::variants_to_train(spec)) {
