@@ -133,6 +133,63 @@ TEST(DatasetBuilder, RowOrderDoesNotMatterBetweenInstants) {
     EXPECT_NE(build(rows), forward);
 }
 
+/// What an impression of `user` at `time_ms` may see, from the log alone: rows in time order, those
+/// of one instant in the file's.
+std::vector<std::int64_t> past_of(std::vector<LogRow> const& log, std::int64_t user,
+                                  std::int64_t time_ms, HistoryGrowth growth,
+                                  std::int64_t history_until_ms) {
+    std::vector<LogRow> past;
+    for (auto const& row : log) {
+        bool const stored = row.time_ms < history_until_ms;
+        if (row.user != user || !(stored || second_of(row.time_ms) < second_of(time_ms))) continue;
+        bool const kept = growth == HistoryGrowth::positives
+                              ? row.label == 1
+                              : stored || growth == HistoryGrowth::exposures;
+        if (kept) past.push_back(row);
+    }
+    std::stable_sort(past.begin(), past.end(),
+                     [](auto const& a, auto const& b) { return a.time_ms < b.time_ms; });
+    std::vector<std::int64_t> items;
+    for (auto const& row : past) {
+        EXPECT_LT(row.time_ms, time_ms);
+        items.push_back(row.item);
+    }
+    return items;
+}
+
+TEST(DatasetBuilder, NoEventAtOrAfterAnImpressionEntersItsHistory) {
+    constexpr std::int64_t kHistoryUntil = 40'000;
+    std::vector<LogRow> log;
+    CounterRng rng(3, Purpose::test, 0);
+    for (int i = 0; i < 3000; ++i) {  // many rows of one user share a second, some an instant
+        log.push_back({rng.below(20), rng.below(50), 250 * std::int64_t{rng.below(400)}, 0,
+                       static_cast<std::uint8_t>(rng.below(2))});
+    }
+    for (auto const growth :
+         {HistoryGrowth::exposures, HistoryGrowth::positives, HistoryGrowth::none}) {
+        DatasetBuilder builder;
+        for (auto const& row : log) builder.add_row(row);
+        Dataset shell;
+        shell.history_growth = growth;
+        Dataset const data = builder.build(std::move(shell), {kHistoryUntil, 60'000, 80'000});
+        auto const population = make_dataset_population(data);
+        std::size_t impressions = 0;
+        for (UserId user = 0; user < population->users(); ++user) {
+            UserRecord record;
+            population->load(user, record);
+            impressions += record.impressions.size();
+            for (auto const& impression : record.impressions) {
+                std::vector<std::int64_t> seen;
+                for (std::uint32_t i = 0; i < impression.history_end; ++i)
+                    seen.push_back(data.original_item_ids[record.timeline[i]]);
+                ASSERT_EQ(seen, past_of(log, data.original_user_ids[user], impression.time_ms,
+                                        growth, kHistoryUntil));
+            }
+        }
+        EXPECT_GT(impressions, 1500U);
+    }
+}
+
 double statistic(std::vector<std::pair<std::string, double>> const& all, std::string const& name) {
     for (auto const& [key, value] : all)
         if (key == name) return value;
