@@ -16,7 +16,7 @@ from .panels import axis, clean, panel
 
 # Tables with figures of their own, or whose numeric key is no axis.
 KNOWN = {"arms", "memory", "memory_sections", "memory_shared", "memory_curve", "accuracy",
-         "accuracy_seeds", "accuracy_splits", "oracle", "serving_check", "executed_latency", "executed_cdf",
+         "accuracy_seeds", "accuracy_splits", "leakage", "oracle", "serving_check", "executed_latency", "executed_cdf",
          "executed_cache", "simulated_latency", "simulated_cdf", "simulated_cache", "fidelity",
          "fidelity_points", "fidelity_stages", "fidelity_regimes",
          "workload", "history_lengths", "popularity", "expansion", "training", "phases",

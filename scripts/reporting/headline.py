@@ -5,7 +5,7 @@ out; what remains says so where a reader would miss it.
 """
 from plotting import text
 
-from . import facts, fleet, plan, validation
+from . import facts, fleet, leakage, plan, validation
 from .comparison import user_bytes
 from .facts import finite, number
 
@@ -202,6 +202,10 @@ def _power(known):
                       "measurably better than no history at all.", "measured", tone="caution")]
 
 
+def _leakage(known):
+    return [_sentence(words, "measured", tone="caution") for words in leakage.sentences(known)]
+
+
 def sentences(known):
     """Most important first."""
     if fleet.is_fleet(known):
@@ -211,7 +215,7 @@ def sentences(known):
     if plan.is_plan(known):
         return plan.sentences(known)
     base, collective = reference(known), best_collective(known)
-    found = _power(known)
+    found = _leakage(known) + _power(known)
     found += _memory(known, base) if base else []
     found += _collective(known, collective) if collective else []
     found += _exact(known, collective)
@@ -245,7 +249,7 @@ def title(known):
         other = number(known.row("memory", exact), "real_ratio") if exact else None
         if finite(other) and other < share:
             words += f"; {facts.label(exact)} keeps all of it at {text.percent(other, 2)}"
-        return words
+        return words + ("; labels may have leaked" if leakage.suspected(known) else "")
     if finite(share):
         return f"CollectiveKV needs {_percent(share)} of full KV's bytes"
     return text.clean(known.report.spec_name, 60)

@@ -9,7 +9,7 @@ Absent numbers are None. A panel without a view says why in "missing".
 """
 from plotting import palette, text
 
-from . import facts
+from . import facts, leakage
 from .facts import finite, number
 
 
@@ -185,5 +185,6 @@ def accuracy_controls(known_runs):
     view["marks"] = [{"x": 1.0, "label": "full KV"}, {"x": 0.0, "label": "no history"}]
     return panel("controls", "Can these data tell good from bad?",
                  "Controls that should do badly. One that reaches 100 % means that the data cannot "
-                 "show what it leaves out (for example: mean pool = attention, m1 = the pool).",
+                 "show what it leaves out (for example: mean pool = attention, m1 = the pool)."
+                 + leakage.panel_words(known_runs),
                  "Measured like the strategies, with 95 % intervals.", [view])

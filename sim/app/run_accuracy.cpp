@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "app/accuracy_leakage.hpp"
 #include "app/accuracy_splits.hpp"
 #include "app/logical_order.hpp"
 #include "app/row.hpp"
@@ -149,6 +150,7 @@ class AccuracyRun {
           order_(context.comm, set),
           predictions_(order_.gather_labels(context.comm, set)) {
         if (context.spec.accuracy.splits) splits_.emplace(context, set, order_, predictions_);
+        if (context.spec.accuracy.leakage) leakage_.emplace(context, set, order_, predictions_);
     }
 
     metrics::ArmSamples run(Contestant const& contestant, double& calibration) {
@@ -175,9 +177,22 @@ class AccuracyRun {
         calibration = probability / static_cast<double>(seeds.size()) / label_rate();
         return samples;
     }
-    [[nodiscard]] metrics::Predictions& predictions() { return predictions_; }
-    [[nodiscard]] LogicalOrder const& order() const { return order_; }
+    /// Collective. The true logits as an arm of one seed (rank 0), without replicates where nobody
+    /// asks for them; nothing where the truth is unknown.
+    std::optional<metrics::ArmSamples> oracle() {
+        if (!context_.population->has_true_logits()) return std::nullopt;
+        predictions_.logits =
+            order_.gather(context_.comm, std::span<float const>(set_.true_logits));
+        metrics::ArmSamples samples;
+        context_.comm.run_phase("accuracy of the oracle", [&] {
+            if (!context_.comm.is_root()) return;
+            samples.points.push_back(metrics::evaluate(predictions_));
+            if (leakage_) samples.replicates.push_back(replicates());
+        });
+        return samples;
+    }
     [[nodiscard]] std::optional<AccuracySplits>& splits() { return splits_; }
+    [[nodiscard]] std::optional<AccuracyLeakage>& leakage() { return leakage_; }
 
   private:
     std::vector<float> local_logits(Contestant const& contestant, std::uint64_t seed) {
@@ -188,11 +203,14 @@ class AccuracyRun {
                                  context_.progress.update(done, total);
                              });
     }
+    metrics::ReplicateMetrics replicates() const {
+        return metrics::bootstrap_users(predictions_, context_.spec.seed,
+                                        context_.spec.accuracy.bootstrap_replicates);
+    }
     void evaluate(Contestant const& contestant, std::uint64_t seed, metrics::ArmSamples& samples,
                   double& probability) {
         samples.points.push_back(metrics::evaluate(predictions_));
-        samples.replicates.push_back(metrics::bootstrap_users(
-            predictions_, context_.spec.seed, context_.spec.accuracy.bootstrap_replicates));
+        samples.replicates.push_back(replicates());
         if (splits_) splits_->add(contestant.name, predictions_.logits);
         probability += mean_probability(predictions_.logits);
         Row(context_.report.table("accuracy_seeds"))
@@ -225,6 +243,7 @@ class AccuracyRun {
     LogicalOrder order_;
     metrics::Predictions predictions_;
     std::optional<AccuracySplits> splits_;
+    std::optional<AccuracyLeakage> leakage_;
 };
 
 void report_contestant(RunContext& context, Contestant const& contestant,
@@ -261,12 +280,7 @@ void report_contestant(RunContext& context, Contestant const& contestant,
         .add();
 }
 
-void report_oracle(RunContext& context, AccuracyRun& run, engine::EvaluationSet const& set) {
-    if (!context.population->has_true_logits()) return;
-    run.predictions().logits =
-        run.order().gather(context.comm, std::span<float const>(set.true_logits));
-    if (!context.comm.is_root()) return;
-    auto const oracle = metrics::evaluate(run.predictions());
+void report_oracle(RunContext& context, metrics::AccuracyPoint const& oracle) {
     for (auto const& [name, value] :
          {std::pair{"oracle_auc", oracle.auc}, std::pair{"oracle_gauc", oracle.gauc},
           std::pair{"oracle_logloss", oracle.logloss}}) {
@@ -331,9 +345,10 @@ void run_accuracy_phase(RunContext& context) {
         samples.push_back(run.run(contestant, calibration));
         calibrations.push_back(calibration);
     }
-    report_oracle(context, run, set);
+    auto const oracle = run.oracle();
     comm.run_phase("accuracy intervals", [&] {
         if (!comm.is_root()) return;
+        if (oracle) report_oracle(context, oracle->points.front());
         Results results;
         for (std::size_t i = 0; i < list.size(); ++i) {
             results.emplace_back(list[i],
@@ -342,10 +357,10 @@ void run_accuracy_phase(RunContext& context) {
             report_contestant(context, list[i], samples[i], results.back().second, calibrations[i]);
         }
         note_power(context, results);
-        if (!run.splits()) return;
         std::vector<std::string> names;
         for (auto const& contestant : list) names.push_back(contestant.name);
-        run.splits()->report(names, names[0], names[1]);
+        if (run.splits()) run.splits()->report(names, names[0], names[1]);
+        if (run.leakage()) run.leakage()->report(names, samples, oracle ? &*oracle : nullptr);
     });
 }
 

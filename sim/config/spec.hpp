@@ -80,7 +80,8 @@ struct AccuracySpec {
                                      Control::mean_pool,      Control::other_history,
                                      Control::random_indices, Control::m1};
     bool write_predictions = false;
-    bool splits = true;  ///< judge arms in thirds of users and items, too
+    bool splits = true;   ///< judge arms in thirds of users and items, too
+    bool leakage = true;  ///< probe the histories for leaked labels
 
     bool operator==(AccuracySpec const&) const = default;
 };

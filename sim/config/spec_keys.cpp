@@ -73,6 +73,10 @@ void describe_accuracy(KeyVisitor& v, AccuracySpec& accuracy) {
          .meaning = "judge every row also in thirds of the impressions: by the user's history "
                     "length, by his activity, by the candidate's popularity"},
         accuracy.splits);
+    v.boolean({.name = "leakage",
+               .meaning = "look for labels that leaked into the histories: probes without a model, "
+                          "and arms above the oracle"},
+              accuracy.leakage);
 }
 
 void describe_memory(KeyVisitor& v, MemorySpec& memory) {

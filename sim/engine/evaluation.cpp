@@ -32,9 +32,16 @@ bool keep_user(UserId user, std::uint64_t users, std::uint64_t max_users, std::u
 struct UserPart {
     std::vector<std::uint8_t> labels;
     std::vector<ItemId> items;
+    std::vector<std::uint32_t> candidate_age;
     std::vector<float> true_logits;
     std::uint64_t history_tokens = 0;
 };
+
+std::uint32_t candidate_age(std::span<ItemId const> tokens, ItemId candidate) {
+    auto const last = std::find(tokens.rbegin(), tokens.rend(), candidate);
+    if (last == tokens.rend()) return 0;
+    return static_cast<std::uint32_t>(last - tokens.rbegin()) + 1;
+}
 
 UserPart collect(UserRecord const& record, std::uint32_t max_tokens) {
     UserPart part;
@@ -45,7 +52,11 @@ UserPart collect(UserRecord const& record, std::uint32_t max_tokens) {
         part.items.push_back(impression.item);
         if (!record.true_logits.empty())
             part.true_logits.push_back(static_cast<float>(record.true_logits[i]));
-        part.history_tokens += std::min(impression.history_end, max_tokens);
+        auto const tokens = std::min(impression.history_end, max_tokens);
+        part.candidate_age.push_back(candidate_age(
+            std::span(record.timeline).subspan(impression.history_end - tokens, tokens),
+            impression.item));
+        part.history_tokens += tokens;
     }
     return part;
 }
@@ -54,6 +65,8 @@ void append(EvaluationSet& set, UserId user, UserPart const& part) {
     set.users.push_back(user);
     set.labels.insert(set.labels.end(), part.labels.begin(), part.labels.end());
     set.items.insert(set.items.end(), part.items.begin(), part.items.end());
+    set.candidate_age.insert(set.candidate_age.end(), part.candidate_age.begin(),
+                             part.candidate_age.end());
     set.true_logits.insert(set.true_logits.end(), part.true_logits.begin(), part.true_logits.end());
     set.user_offsets.push_back(set.labels.size());
     set.history_tokens += part.history_tokens;

@@ -27,7 +27,9 @@ struct EvaluationSet {
     std::vector<UserId> users;        ///< users with test impressions, logical order
     std::vector<std::uint64_t> user_offsets;  ///< [users+1] into the impression columns
     std::vector<std::uint8_t> labels;
-    std::vector<ItemId> items;         ///< candidate of each impression
+    std::vector<ItemId> items;  ///< candidate of each impression
+    /// 1 = the newest token that the impression sees is its candidate, 0 = none of them is
+    std::vector<std::uint32_t> candidate_age;
     std::vector<float> true_logits;    ///< empty unless the population knows them
     std::uint64_t history_tokens = 0;  ///< sum over impressions of the (capped) history they see
 };

@@ -3,14 +3,13 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
 #include <span>
 
 #include "core/error.hpp"
-#include "core/rng.hpp"
+#include "metrics/resampling.hpp"
 
 namespace ckvsim::metrics {
 
@@ -140,31 +139,6 @@ Ratios weigh_users(std::vector<UserSums> const& sums, Weight const& weight_of) {
     return ratios;
 }
 
-/// Thresholds of the Poisson(1) distribution function, scaled to 2^32; the last is beyond reach.
-std::array<std::uint64_t, 14> poisson_thresholds() {
-    std::array<std::uint64_t, 14> thresholds{};
-    double probability = std::exp(-1.0);
-    double cumulative = 0;
-    for (std::size_t k = 0; k < thresholds.size(); ++k) {
-        cumulative += probability;
-        thresholds[k] = static_cast<std::uint64_t>(cumulative * 0x1.0p32);
-        probability /= static_cast<double>(k + 1);
-    }
-    thresholds.back() = 1ULL << 32;
-    return thresholds;
-}
-
-void draw_weights(std::uint64_t seed, std::uint32_t replicate, std::vector<std::uint8_t>& weights) {
-    static std::array<std::uint64_t, 14> const kThresholds = poisson_thresholds();
-    for (std::size_t user = 0; user < weights.size(); ++user) {
-        std::uint64_t const draw =
-            CounterRng(seed, Purpose::bootstrap_users, user, replicate).next_u32();
-        std::uint8_t weight = 0;
-        while (draw >= kThresholds[weight]) ++weight;
-        weights[user] = weight;
-    }
-}
-
 }  // namespace
 
 AccuracyPoint evaluate(Predictions const& predictions) {
@@ -201,7 +175,7 @@ ReplicateMetrics bootstrap_users(Predictions const& predictions, std::uint64_t s
         auto const weight_of = [&](std::uint32_t user) { return std::uint64_t{weights[user]}; };
 #pragma omp for schedule(dynamic)
         for (std::uint32_t replicate = 0; replicate < replicates; ++replicate) {
-            draw_weights(seed, replicate, weights);
+            draw_user_weights(seed, replicate, weights);
             auto const ratios = weigh_users(sums, weight_of);
             metrics.auc[replicate] = weighted_auc(ranking, weight_of);
             metrics.gauc[replicate] = ratios.gauc;

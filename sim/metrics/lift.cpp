@@ -4,68 +4,13 @@
 #include <limits>
 
 #include "core/error.hpp"
-#include "core/rng.hpp"
-#include "metrics/accuracy.hpp"
+#include "metrics/resampling.hpp"
 
 namespace ckvsim::metrics {
 
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kTail = 0.025;  // percentile interval of 95 %
-
-using PointMetric = double AccuracyPoint::*;
-using ReplicateMetric = std::vector<double> ReplicateMetrics::*;
-
-/// Linear interpolation between order statistics (Hyndman and Fan, type 7) of sorted values.
-double percentile(std::vector<double> const& sorted, double q) {
-    double const position = q * static_cast<double>(sorted.size() - 1);
-    auto const below = static_cast<std::size_t>(position);
-    std::size_t const above = std::min(below + 1, sorted.size() - 1);
-    double const share = position - static_cast<double>(below);
-    return sorted[below] + share * (sorted[above] - sorted[below]);
-}
-
-/// Replicates in which the statistic does not exist (one class missing) are left out.
-Interval interval(double value, std::vector<double> values) {
-    std::erase_if(values, [](double x) { return !std::isfinite(x); });
-    if (values.empty()) return {value, kNaN, kNaN};
-    std::sort(values.begin(), values.end());
-    return {value, percentile(values, kTail), percentile(values, 1.0 - kTail)};
-}
-
-double mean_point(ArmSamples const& arm, PointMetric metric) {
-    double sum = 0;
-    for (auto const& point : arm.points) sum += point.*metric;
-    return sum / static_cast<double>(arm.points.size());
-}
-
-/// Replicate b: seeds drawn with replacement (the same draws for every arm with this many seeds),
-/// each with the user weights of replicate b.
-std::vector<double> resample(ArmSamples const& arm, ReplicateMetric metric, std::uint64_t seed) {
-    auto const seeds = static_cast<std::uint32_t>(arm.replicates.size());
-    std::size_t const replicates = (arm.replicates.front().*metric).size();
-    std::vector<double> values(replicates);
-    for (std::size_t replicate = 0; replicate < replicates; ++replicate) {
-        CounterRng rng(seed, Purpose::bootstrap_seeds, replicate, seeds);
-        double sum = 0;
-        for (std::uint32_t draw = 0; draw < seeds; ++draw) {
-            sum += (arm.replicates[rng.below(seeds)].*metric)[replicate];
-        }
-        values[replicate] = sum / static_cast<double>(seeds);
-    }
-    return values;
-}
-
-void check(ArmSamples const& arm, std::size_t replicates) {
-    validate(!arm.points.empty() && arm.points.size() == arm.replicates.size(),
-             "compare: an arm has no seeds, or points without replicates");
-    for (auto const& one : arm.replicates) {
-        validate(one.auc.size() == replicates && one.gauc.size() == replicates &&
-                     one.logloss.size() == replicates && replicates > 0,
-                 "compare: arms differ in their number of bootstrap replicates");
-    }
-}
 
 bool same_bits(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
@@ -93,7 +38,7 @@ bool identical(ArmSamples const& a, ArmSamples const& b) {
 
 Interval metric_interval(ArmSamples const& arm, PointMetric point, ReplicateMetric replicates,
                          std::uint64_t seed) {
-    return interval(mean_point(arm, point), resample(arm, replicates, seed));
+    return percentile_interval(mean_point(arm, point), resample(arm, replicates, seed));
 }
 
 Verdict judge(Interval const& lift, double margin) {
@@ -125,7 +70,7 @@ LiftResult compare(ArmSamples const& arm, ArmSamples const& full, ArmSamples con
                    double margin, std::uint64_t seed) {
     validate(!full.replicates.empty(), "compare: the reference has no seeds");
     std::size_t const replicates = full.replicates.front().auc.size();
-    for (auto const* samples : {&arm, &full, &none}) check(*samples, replicates);
+    for (auto const* samples : {&arm, &full, &none}) check_samples(*samples, replicates);
 
     LiftResult result;
     result.auc = metric_interval(arm, &AccuracyPoint::auc, &ReplicateMetrics::auc, seed);
@@ -145,12 +90,12 @@ LiftResult compare(ArmSamples const& arm, ArmSamples const& full, ArmSamples con
     double const full_auc = mean_point(full, &AccuracyPoint::auc);
     double const none_auc = mean_point(none, &AccuracyPoint::auc);
     double const lift_of_full = full_auc - none_auc;
-    result.auc_difference = interval(result.auc.value - full_auc, std::move(difference));
-    result.lift_kept = interval(
+    result.auc_difference = percentile_interval(result.auc.value - full_auc, std::move(difference));
+    result.lift_kept = percentile_interval(
         lift_of_full == 0.0 ? kNaN : (result.auc.value - none_auc) / lift_of_full, std::move(lift));
     result.detectable_margin = 0.5 * (result.lift_kept.high - result.lift_kept.low);
 
-    Interval const history = interval(lift_of_full, std::move(power));
+    Interval const history = percentile_interval(lift_of_full, std::move(power));
     if (identical(arm, full)) {
         result.verdict = Verdict::reference;
     } else if (!(history.low > 0.0 || history.high < 0.0)) {

@@ -1,6 +1,7 @@
 // Registry: accuracy through the cache as served, and the checks behind it.
 // Provenance: a statistic of labels and of scores computed through the served cache counts as
 // measured, although a formula (given in `meaning`) leads from the scores to the number.
+#include "metrics/leakage.hpp"
 #include "metrics/report_schema_parts.hpp"
 
 namespace ckvsim::metrics::schema {
@@ -84,6 +85,42 @@ TableSchema splits() {
             false, std::move(columns)};
 }
 
+TableSchema leakage() {
+    std::vector<Column> columns = {
+        key_text("score",
+                 "candidate_in_history: 1 where the candidate is among the tokens that the model "
+                 "reads, else 0; candidate_newest: its last occurrence is among the newest " +
+                     std::to_string(kNewestTokens) +
+                     "; candidate_earlier: it is older; or the name of an arm"),
+        key_text("kind",
+                 "probe = no model; arm = a row of table accuracy, where the oracle is known")};
+    add_interval(columns, "auc", "1", "Mann-Whitney over all impressions, ties one half");
+    columns.push_back({"fires_positive", real, "1", measured,
+                       "share of the impressions with label 1 for which the probe is 1",
+                       kRounding});
+    columns.push_back({"fires_negative", real, "1", measured, "the same with label 0", kRounding});
+    columns.push_back({"limit", real, "1", derived,
+                       "the oracle's AUC where it is known; else 0.5 + half of (the highest AUC of "
+                       "table accuracy - 0.5)",
+                       kScores});
+    add_interval(columns, "above_limit", "1", "auc - limit, paired by seed and user weights");
+    add_interval(columns, "above_ratio", "1",
+                 "fires_positive - " + std::to_string(static_cast<int>(kSuspiciousRatio)) +
+                     " * fires_negative");
+    for (std::size_t i = columns.size() - 6; i < columns.size(); ++i)
+        columns[i].diff_tolerance = kNoisy;  // near zero: a relative tolerance means nothing
+    columns.push_back(
+        {"verdict", text, "text", derived,
+         "suspicious: the interval of above_limit lies above 0; or, without an oracle, that of "
+         "above_ratio does and the probe fires for more than 1 % of label 1 beyond its interval. "
+         "Else of a probe chance (the interval of auc holds 0.5) or informative, of an arm "
+         "plausible. undecided: only one label. A probe may be informative or suspicious because "
+         "users return to items"});
+    return {"leakage",
+            "did the label leak into the histories? scores that clean data leave near 0.5", false,
+            std::move(columns)};
+}
+
 TableSchema seeds() {
     return {
         "accuracy_seeds",
@@ -128,7 +165,7 @@ TableSchema serving_check() {
 }  // namespace
 
 std::vector<TableSchema> accuracy_tables() {
-    return {accuracy(), splits(), seeds(), oracle(), serving_check()};
+    return {accuracy(), splits(), leakage(), seeds(), oracle(), serving_check()};
 }
 
 }  // namespace ckvsim::metrics::schema

@@ -19,7 +19,7 @@ from plotting.report import load_report, load_reports  # noqa: E402
 
 REPORT = os.path.join(ROOT, "scripts", "report")
 GOLDEN = os.path.join(ROOT, "results", "golden", "ci.h5")
-VARIANTS = ["base", "other", "sparse", "gaps", "no_power"]
+VARIANTS = ["base", "other", "sparse", "gaps", "no_power", "leaked"]
 MAKE_REPORT = ""
 
 
@@ -109,6 +109,29 @@ class Content(PageTest):
         self.assertIn("cannot judge accuracy", found["title"])
         self.assertIn("cannot rank the strategies", found["sentences"][0]["text"])
         self.assertNotIn("keeps 96", " ".join(one["text"] for one in found["sentences"]))
+
+    def test_a_suspected_leak_comes_first_and_clean_data_say_so(self):
+        found = self.content("leaked")
+        run = found["runs"][0]
+        self.assertTrue(run["title"].endswith("; labels may have leaked"), run["title"])
+        self.assertIn("candidate_in_history tells clicks with AUC 0.702 (95 % interval 0.699 to 0.705)", run["sentences"][0]["text"])
+        self.assertIn("Users who return to items look the same", run["sentences"][0]["text"])
+        self.assertIn("collective_fp32 has AUC 0.760", run["sentences"][1]["text"])
+        self.assertEqual([one["tone"] for one in run["sentences"][:2]], ["caution", "caution"])
+        controls = {name: next(p for p in self.content(name)["panels"] if p["id"] == "controls")["explain"]
+                    for name in ("leaked", "base")}
+        self.assertIn("AUC 0.501 to 0.702 (suspicious; table leakage)", controls["leaked"])
+        self.assertIn("AUC 0.501 to 0.512 (nothing suspicious; table leakage)", controls["base"])
+        self.assertNotIn("leaked", " ".join(one["text"] for one in self.content("base")["runs"][0]["sentences"]))
+
+    def test_a_report_without_the_table_says_nothing_of_leaks(self):
+        def change(file):
+            del file["tables/leakage"]
+        copy(self.path("leaked"), self.path("unprobed"), change)
+        found = self.content("unprobed")
+        controls = next(p for p in found["panels"] if p["id"] == "controls")
+        self.assertTrue(controls["explain"].endswith("m1 = the pool)."), controls["explain"])
+        self.assertNotIn("leak", " ".join([found["runs"][0]["title"], *(one["text"] for one in found["runs"][0]["sentences"])]))
 
     def test_missing_parts_are_not_measured_and_never_zero(self):
         found = self.content("sparse")

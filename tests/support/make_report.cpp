@@ -3,8 +3,9 @@
 // figure drawn from it can pass for a result.
 //
 // Variants: base; other (the same arms with other numbers, for comparisons); sparse (memory only);
-// gaps (NaN wherever a real column may hold it); no_power (the data cannot judge); hostile (arm
-// names with quotes, markup, TeX, control characters and 200 letters).
+// gaps (NaN wherever a real column may hold it); no_power (the data cannot judge); leaked (a probe
+// and an arm are suspicious); hostile (arm names with quotes, markup, TeX, control characters and
+// 200 letters).
 #include <cmath>
 #include <iostream>
 #include <limits>
@@ -155,6 +156,31 @@ void add_accuracy(Report& report, std::vector<Arm> const& arms, double shift, bo
     report.table("oracle").add_row({"oracle_auc", 0.731});
     report.table("oracle").add_row({"oracle_gauc", 0.705});
     report.table("oracle").add_row({"oracle_logloss", 0.39});
+}
+
+void add_leakage(Report& report, std::vector<Arm> const& arms, bool leaked) {
+    auto const add = [&](std::string const& score, char const* kind, double auc, double limit,
+                         std::string const& verdict) {
+        bool const probe = kind == std::string("probe");
+        std::vector<Cell> row = {score, kind};
+        add_metric(row, auc, 0.003);
+        double const others = 0.02;
+        row.insert(row.end(),
+                   {probe ? others + 2 * (auc - 0.5) : kNaN, probe ? others : kNaN, limit});
+        add_metric(row, auc - limit, 0.004);
+        double const ratio = 2 * (auc - 0.5) - 4 * others;
+        add_metric(row, probe ? ratio : kNaN, 0.006);
+        row.emplace_back(verdict);
+        report.table("leakage").add_row(std::move(row));
+    };
+    char const* const high = leaked ? "suspicious" : "informative";
+    add("candidate_in_history", "probe", leaked ? 0.702 : 0.512, 0.545, high);
+    add("candidate_newest", "probe", leaked ? 0.694 : 0.504, 0.545, high);
+    add("candidate_earlier", "probe", 0.501, 0.545, "chance");
+    for (auto const& arm : arms) {
+        bool const above = leaked && arm.strategy == "collective";
+        add(arm.name, "arm", above ? 0.76 : 0.69, 0.731, above ? "suspicious" : "plausible");
+    }
 }
 
 struct StageMean {
@@ -309,6 +335,7 @@ Report make(std::string const& variant) {
     add_memory(report, arms, other ? 1.6 : 1.0, gaps);
     if (variant == "sparse") return report;
     add_accuracy(report, arms, other ? -0.02 : 0.0, gaps, variant == "no_power");
+    add_leakage(report, arms, variant == "leaked");
     add_serving(report, arms, other ? 1.3 : 1.0, gaps);
     add_workload(report);
     // As a version would have written it that did not know this column.
@@ -319,12 +346,12 @@ Report make(std::string const& variant) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    std::set<std::string> const variants = {"base",     "other",   "sparse", "gaps",
-                                            "no_power", "hostile", "older"};
+    std::set<std::string> const variants = {"base",     "other",  "sparse",  "gaps",
+                                            "no_power", "leaked", "hostile", "older"};
     std::string const variant = argc > 2 ? argv[2] : "base";
     if (argc < 2 || variants.count(variant) == 0) {
         std::cerr << "usage: ckvsim_test_report <out.h5> "
-                     "[base|other|sparse|gaps|no_power|hostile|older]\n";
+                     "[base|other|sparse|gaps|no_power|leaked|hostile|older]\n";
         return static_cast<int>(ckvsim::ExitCode::usage);
     }
     try {

@@ -9,6 +9,7 @@
 #include "engine/population_scan.hpp"
 #include "engine/residency.hpp"
 #include "engine/training_samples.hpp"
+#include "listed_population.hpp"
 #include "workload/perturbed.hpp"
 #include "workload/synthetic.hpp"
 
@@ -127,6 +128,54 @@ TEST(Evaluation, SubsamplingKeepsWholeUsersAndIsTheSameOnAnyNumberOfRanks) {
     std::sort(sorted.begin(), sorted.end());
     std::sort(split.begin(), split.end());
     EXPECT_EQ(split, sorted);
+}
+
+/// By definition: what the impression may read, oldest first, looked through token by token.
+std::uint32_t age_by_hand(workload::UserRecord const& record, workload::Impression const& shown,
+                          std::uint32_t max_tokens) {
+    std::uint32_t age = 0;
+    for (std::uint32_t back = 1; back <= max_tokens && back <= shown.history_end; ++back) {
+        if (age == 0 && record.timeline[shown.history_end - back] == shown.item) age = back;
+    }
+    return age;
+}
+
+TEST(Evaluation, CandidateAgesAreThoseOfTheTokensThatTheModelReads) {
+    auto const population = workload::make_synthetic(small_params());
+    for (std::uint32_t const max_tokens : {1U, 7U, 60U, 1000U}) {
+        auto const set =
+            make_evaluation_set(*population, owned_users(300, 64, 0, 1), 0, 1, max_tokens, {});
+        std::vector<std::uint32_t> expected;
+        for (auto const user : set.users) {
+            workload::UserRecord record;
+            population->load(user, record);
+            for (auto const& impression : record.impressions) {
+                if (impression.split == workload::Split::test)
+                    expected.push_back(age_by_hand(record, impression, max_tokens));
+            }
+        }
+        EXPECT_EQ(set.candidate_age, expected) << max_tokens;
+        EXPECT_LE(*std::max_element(expected.begin(), expected.end()), max_tokens);
+        EXPECT_GT(std::count_if(expected.begin(), expected.end(), [](auto a) { return a > 0; }), 10)
+            << "candidates that were seen before";
+    }
+}
+
+TEST(Evaluation, ACandidateIsNotItsOwnPast) {
+    workload::UserRecord record;
+    record.timeline = {3, 1, 2, 1};
+    record.base_length = 2;
+    auto const shown = [](ItemId item, std::uint32_t history_end) {
+        return workload::Impression{item, 0, history_end, 1, workload::Split::test, 0};
+    };
+    record.impressions = {shown(2, 2), shown(1, 2), shown(3, 4), shown(1, 4), shown(1, 0)};
+    test::ListedPopulation const population(3, {record});
+    auto const ages = [&](std::uint32_t max_tokens) {
+        return make_evaluation_set(population, owned_users(1, 1, 0, 1), 0, 1, max_tokens, {})
+            .candidate_age;
+    };
+    EXPECT_EQ(ages(10), (std::vector<std::uint32_t>{0, 1, 4, 1, 0}));
+    EXPECT_EQ(ages(3), (std::vector<std::uint32_t>{0, 1, 0, 1, 0})) << "older than the cap";
 }
 
 TEST(Residency, PredictionMatchesAllocationAndSampledUsersEncodeAgainToTheSameBytes) {
