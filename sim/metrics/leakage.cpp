@@ -1,5 +1,7 @@
 #include "metrics/leakage.hpp"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -136,13 +138,24 @@ bool fires(Probe probe, std::uint32_t candidate_age) {
 ProbeSamples sample_probe(Predictions const& probe, std::uint64_t seed, std::uint32_t replicates) {
     auto const counts = count_users(probe);
     auto const one = [](std::size_t) { return std::uint64_t{1}; };
-    ProbeSamples samples{share(counts, 1, one), share(counts, 0, one), {}, {}};
-    std::vector<std::uint8_t> weights(probe.users);
-    auto const weight_of = [&](std::size_t user) { return std::uint64_t{weights[user]}; };
-    for (std::uint32_t replicate = 0; replicate < replicates; ++replicate) {
-        draw_user_weights(seed, replicate, weights);
-        samples.positives_of.push_back(share(counts, 1, weight_of));
-        samples.negatives_of.push_back(share(counts, 0, weight_of));
+    ProbeSamples samples;
+    samples.positives = share(counts, 1, one);
+    samples.negatives = share(counts, 0, one);
+    samples.positives_of.resize(replicates);
+    samples.negatives_of.resize(replicates);
+    // Allocated before the parallel region: an exception must not leave it.
+    std::vector<std::vector<std::uint8_t>> weights_of_thread(
+        static_cast<std::size_t>(omp_get_max_threads()), std::vector<std::uint8_t>(probe.users));
+#pragma omp parallel
+    {
+        auto& weights = weights_of_thread[static_cast<std::size_t>(omp_get_thread_num())];
+        auto const weight_of = [&](std::size_t user) { return std::uint64_t{weights[user]}; };
+#pragma omp for schedule(dynamic)
+        for (std::uint32_t replicate = 0; replicate < replicates; ++replicate) {
+            draw_user_weights(seed, replicate, weights);
+            samples.positives_of[replicate] = share(counts, 1, weight_of);
+            samples.negatives_of[replicate] = share(counts, 0, weight_of);
+        }
     }
     return samples;
 }
