@@ -27,7 +27,7 @@ std::string to_string(Probe probe);
 inline constexpr std::uint32_t kNewestTokens = 5;
 /// Conventions, like a margin; why they are needed is in sim/docs/datasets.md.
 /// Share of what the best row has over chance that no look-up of the candidate may have. Not one:
-/// a model that was trained on leaked histories has learned the leak, and no probe beats it.
+/// a model that was trained on leaked histories can learn the leak, and then no probe beats it.
 inline constexpr double kSuspiciousShare = 0.5;
 /// How many times as often as for other impressions a probe may fire for clicks. Taste and
 /// popularity make it a few times; a leak fires for clicks alone.
