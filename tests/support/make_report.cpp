@@ -165,8 +165,9 @@ void add_leakage(Report& report, std::vector<Arm> const& arms, bool leaked) {
         std::vector<Cell> row = {score, kind};
         add_metric(row, auc, 0.003);
         double const others = 0.02;
-        row.insert(row.end(),
-                   {probe ? others + 2 * (auc - 0.5) : kNaN, probe ? others : kNaN, limit});
+        row.emplace_back(probe ? others + 2 * (auc - 0.5) : kNaN);
+        row.emplace_back(probe ? others : kNaN);
+        row.emplace_back(limit);
         add_metric(row, auc - limit, 0.004);
         double const ratio = 2 * (auc - 0.5) - 4 * others;
         add_metric(row, probe ? ratio : kNaN, 0.006);
