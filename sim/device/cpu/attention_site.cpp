@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "device/cpu/quantised_rows.hpp"
+#include "device/cpu/token_order.hpp"
 
 namespace ckvsim::device::cpu {
 namespace {
@@ -21,6 +22,13 @@ void gather_planes(std::byte const* cells, std::size_t d_u, std::vector<std::siz
             std::memcpy(planes + u * step + i, cells + (places[i] * d_u + u) * sizeof(Value),
                         sizeof(Value));
     }
+}
+
+/// Whole histories are read in turn from their quarters, whatever the strategy keeps of them: equal
+/// rows then give equal bits. Codes are the exception: pool rows lie anywhere.
+TokenOrder order_of(SideTables const& side, TokenList const& list) {
+    bool const whole = list.positions == nullptr && list.count >= TokenOrder::kFewTokens;
+    return {list.count, whole && !side.codes};
 }
 
 /// Pool rows of the listed tokens, from cells by item or by position. Little-endian machines only
@@ -187,7 +195,8 @@ bool AttentionSite::find_keys(std::size_t which, TokenList const& list,
     if (!tables.codes && !tables.by_item) return false;
     std::uint32_t* keys = reserve_elements(scratch.keys[which], list.count);
     if (!tables.codes) {
-        for (std::size_t i = 0; i < list.count; ++i) keys[i] = scratch.ids[list.at(i)];
+        TokenOrder const order = order_of(tables, list);
+        for (std::size_t i = 0; i < list.count; ++i) keys[i] = scratch.ids[list.at(order.at(i))];
         return true;
     }
     std::byte const* cells =
@@ -230,6 +239,7 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, boo
     std::size_t const used = result.count(list.count);
     std::uint32_t const* firsts =
         result.places == nullptr ? nullptr : scratch.sharing[which].firsts();
+    TokenOrder const order = order_of(tables, list);
     auto const fill = [&](auto&& address) {
         for (std::size_t i = 0; i < used; ++i)
             rows[i] = address(firsts == nullptr ? i : std::size_t{firsts[i]});
@@ -238,7 +248,8 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, boo
         float const* from = scratch.made_rows[which].data();
         auto const& own_slots = scratch.slots[which];
         fill([&](std::size_t i) {
-            std::uint32_t const key = tables.codes ? keys[i] : row_key(tables, scratch, list.at(i));
+            std::uint32_t const key =
+                tables.codes ? keys[i] : row_key(tables, scratch, list.at(order.at(i)));
             return from + own_slots[key] * width_;
         });
     } else if (tables.codes) {
@@ -247,7 +258,7 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, boo
         fill([&](std::size_t i) { return tables.rows.data() + keys[i] * row_bytes_; });
     } else {
         std::byte const* own = scratch.view->section(tables.values);
-        fill([&](std::size_t i) { return own + list.at(i) * row_bytes_; });
+        fill([&](std::size_t i) { return own + list.at(order.at(i)) * row_bytes_; });
     }
     for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
     return result;
