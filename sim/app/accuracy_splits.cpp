@@ -101,15 +101,9 @@ void AccuracySplits::report(std::vector<std::string> const& contestants,
                 .set("attribute_low", group.low)
                 .set("attribute_high", group.high)
                 .set("impressions", samples.points.front().impressions)
-                .set("auc", result.auc.value)
-                .set("auc_low", result.auc.low)
-                .set("auc_high", result.auc.high)
-                .set("lift_kept", result.lift_kept.value)
-                .set("lift_low", result.lift_kept.low)
-                .set("lift_high", result.lift_kept.high)
-                .set("auc_difference", result.auc_difference.value)
-                .set("auc_difference_low", result.auc_difference.low)
-                .set("auc_difference_high", result.auc_difference.high)
+                .set_interval("auc", result.auc)
+                .set_interval("lift_kept", "lift", result.lift_kept)
+                .set_interval("auc_difference", result.auc_difference)
                 .set("verdict", metrics::to_string(result.verdict))
                 .add();
         }

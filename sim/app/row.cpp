@@ -27,6 +27,17 @@ Row& Row::set(std::string const& column, std::string value) {
     return set_cell(column, std::move(value));
 }
 
+Row& Row::set_interval(std::string const& column, metrics::Interval const& interval) {
+    return set_interval(column, column, interval);
+}
+
+Row& Row::set_interval(std::string const& column, std::string const& bounds,
+                       metrics::Interval const& interval) {
+    return set(column, interval.value)
+        .set(bounds + "_low", interval.low)
+        .set(bounds + "_high", interval.high);
+}
+
 void Row::add() {
     auto const& columns = table_.schema().columns;
     for (std::size_t i = 0; i < columns.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "metrics/accuracy.hpp"
 #include "metrics/report_model.hpp"
 
 namespace ckvsim::app {
@@ -18,6 +19,11 @@ class Row {
     requires std::is_integral_v<Integer> Row& set(std::string const& column, Integer value) {
         return set_cell(column, static_cast<std::int64_t>(value));
     }
+    /// `column`, and the ends of its interval in `<bounds>_low` and `<bounds>_high` (default: the
+    /// column's name).
+    Row& set_interval(std::string const& column, metrics::Interval const& interval);
+    Row& set_interval(std::string const& column, std::string const& bounds,
+                      metrics::Interval const& interval);
     /// Appends the row. Real columns that were not set are NaN (not measured), texts are empty; a
     /// missing integer is an InternalError.
     void add();

@@ -60,16 +60,14 @@ class Failures(Scratch):
         report.unlink()
 
     def test_a_killed_rank_ends_the_job(self):
-        command = [*mpirun(3), CKVSIM, "run", SPEC, *self.base, "-q", "-o", "killed.h5"]
+        command = [*mpirun(3), CKVSIM, "run", SPEC, *self.base, "-o", "killed.h5"]
         job = subprocess.Popen([str(part) for part in command], cwd=self.folder, env=ENVIRONMENT,
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        victim = None
-        deadline = time.monotonic() + SECONDS_TO_END
-        while victim is None and job.poll() is None and time.monotonic() < deadline:
-            listed = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True).stdout.split()
-            victim = int(listed[-1]) if len(listed) == 3 else None
-            time.sleep(0.05)
-        self.assertIsNotNone(victim, "the job ended before a rank could be killed")
+        # The first line of progress: mpirun may sleep for ever when a rank dies before it reported (sim/docs/failures.md).
+        job.stderr.readline()
+        listed = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True).stdout.split()
+        self.assertEqual(len(listed), 3, "the job ended before a rank could be killed")
+        victim = int(listed[-1])
         os.kill(victim, signal.SIGKILL)
         _, errors = job.communicate(timeout=SECONDS_TO_END)
         self.assertNotEqual(job.returncode, 0, errors)
