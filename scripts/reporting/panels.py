@@ -185,6 +185,7 @@ def accuracy_controls(known_runs):
     view["marks"] = [{"x": 1.0, "label": "full KV"}, {"x": 0.0, "label": "no history"}]
     return panel("controls", "Can these data tell good from bad?",
                  "Controls that should do badly. One that reaches 100 % means that the data cannot "
-                 "show what it leaves out (for example: mean pool = attention, m1 = the pool)."
+                 "show what it leaves out (for example: mean pool = attention, mean keys = K, m1 = the pool, "
+                 "du0 = the user-specific values)."
                  + leakage.panel_words(known_runs),
                  "Measured like the strategies, with 95 % intervals.", [view])

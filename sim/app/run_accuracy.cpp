@@ -66,18 +66,24 @@ std::optional<Contestant> control_contestant(config::Spec const& spec, Control k
             return control(name, model::Variant::no_history, kv::StrategyKind::recompute);
         case Control::mean_pool:
             return control(name, model::Variant::mean_pool, kv::StrategyKind::recompute);
+        case Control::mean_keys: {
+            auto contestant = control(name, model::Variant::full, kv::StrategyKind::full);
+            contestant.strategy.mean_keys = true;
+            return contestant;
+        }
         case Control::other_history: {
             auto contestant = control(name, model::Variant::full, kv::StrategyKind::full);
             contestant.source = HistorySource::other_user;
             return contestant;
         }
         case Control::random_indices:
-        case Control::m1: {
+        case Control::m1:
+        case Control::du0: {
             if (collective == nullptr) return std::nullopt;
             Contestant contestant{
                 name, true, false, collective->weights, collective->strategy, HistorySource::own};
             if (kind == Control::random_indices) contestant.strategy.random_indices = true;
-            if (kind == Control::m1) contestant.weights.m = 1;
+            contestant.weights = config::reduced(kind, contestant.weights);
             return contestant;
         }
     }
@@ -290,6 +296,29 @@ metrics::LiftResult const* find_result(Results const& results, std::string const
     return nullptr;
 }
 
+/// Which parts of CollectiveKV the data have a use for, by what it loses without them.
+void note_parts(RunContext& context, Results const& results) {
+    auto const* arm = first_collective(context.spec);
+    auto const* collective = arm == nullptr ? nullptr : find_result(results, arm->name);
+    if (collective == nullptr) return;
+    auto const idle = [&](std::string const& control) {
+        auto const* result = find_result(results, control);
+        return result != nullptr && result->auc.high >= collective->auc.value;
+    };
+    if (idle("control.m1")) {
+        context.report.notes.push_back(
+            "The pool index carries nothing here: CollectiveKV with a pool of one row "
+            "(control.m1) is not worse than " +
+            arm->name + " beyond its interval.");
+    }
+    if (arm->weights.d_u > 0 && idle("control.du0")) {
+        context.report.notes.push_back(
+            "The user-specific values carry nothing here: CollectiveKV without them (control.du0) "
+            "is not worse than " +
+            arm->name + " beyond its interval, and would save their bytes.");
+    }
+}
+
 /// What the controls say about the data's power to tell strategies apart, in words.
 void note_power(RunContext& context, Results const& results) {
     auto& notes = context.report.notes;
@@ -301,14 +330,14 @@ void note_power(RunContext& context, Results const& results) {
             "interval, so a strategy that keeps its score here has not shown that it keeps "
             "attention.");
     }
-    auto const* arm = first_collective(context.spec);
-    auto const* collective = arm == nullptr ? nullptr : find_result(results, arm->name);
-    auto const* m1 = find_result(results, "control.m1");
-    if (collective != nullptr && m1 != nullptr && m1->auc.high >= collective->auc.value) {
+    auto const* mean_keys = find_result(results, "control.mean_keys");
+    if (mean_keys != nullptr && mean_keys->auc_difference.high >= 0) {
         notes.push_back(
-            "The pool index carries nothing here: CollectiveKV with a pool of one row (" +
-            std::string("control.m1) is not worse than ") + arm->name + " beyond its interval.");
+            "K carries nothing here: full KV is not better than the same weights with every K row "
+            "replaced by the mean (control.mean_keys) beyond the interval, so no compression of K "
+            "can lose anything on these data.");
     }
+    note_parts(context, results);
 }
 
 }  // namespace

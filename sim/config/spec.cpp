@@ -122,6 +122,12 @@ std::string spec_markdown() {
            markdown_tables([&](KeyVisitor& visitor) { describe(visitor, spec); });
 }
 
+model::VariantParams reduced(Control control, model::VariantParams weights) {
+    if (control == Control::m1) weights.m = 1;
+    if (control == Control::du0) weights.d_u = 0;
+    return weights;
+}
+
 std::vector<model::VariantParams> variants_to_train(Spec const& spec) {
     VariantList list;
     list.add(model::Variant::full);
@@ -130,14 +136,12 @@ std::vector<model::VariantParams> variants_to_train(Spec const& spec) {
     list.add(model::Variant::no_history);
     for (auto const control : spec.accuracy.controls) {
         if (control == Control::mean_pool) list.add(model::Variant::mean_pool);
-        if (control != Control::m1) continue;
+        if (control != Control::m1 && control != Control::du0) continue;
         auto const collective = std::find_if(
             spec.arms.begin(), spec.arms.end(),
             [](ArmSpec const& arm) { return arm.strategy.kind == kv::StrategyKind::collective; });
         if (collective == spec.arms.end()) continue;
-        auto one_row = collective->weights;
-        one_row.m = 1;
-        list.add(one_row);
+        list.add(reduced(control, collective->weights));
     }
     return list.take();
 }

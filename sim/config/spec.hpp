@@ -64,9 +64,11 @@ enum class Control : std::uint8_t {
     popularity,
     no_history,
     mean_pool,
+    mean_keys,
     other_history,
     random_indices,
-    m1
+    m1,
+    du0
 };
 std::string to_string(Control control);
 
@@ -76,9 +78,9 @@ struct AccuracySpec {
     std::uint32_t bootstrap_replicates = 200;
     double margin = 0.03;         ///< share of the history lift that may be lost
     std::uint64_t max_users = 0;  ///< evaluate a hashed subsample of users, 0 = all
-    std::vector<Control> controls = {Control::popularity,     Control::no_history,
-                                     Control::mean_pool,      Control::other_history,
-                                     Control::random_indices, Control::m1};
+    std::vector<Control> controls = {
+        Control::popularity,    Control::no_history,     Control::mean_pool, Control::mean_keys,
+        Control::other_history, Control::random_indices, Control::m1,        Control::du0};
     bool write_predictions = false;
     bool splits = true;   ///< judge arms in thirds of users and items, too
     bool leakage = true;  ///< probe the histories for leaked labels
@@ -189,9 +191,12 @@ std::string spec_schema_json();
 std::string spec_markdown();
 
 /// Distinct variants to train: `full` first, the arms' in their order, then what the accuracy
-/// measurement needs beside them: no_history (always, it anchors the history lift), mean_pool and
-/// m1 when asked for. m1 = the weights of the first collective arm with one pool row.
+/// measurement needs beside them: no_history (always, it anchors the history lift), mean_pool, m1
+/// and du0 when asked for.
 std::vector<model::VariantParams> variants_to_train(Spec const& spec);
+/// Weights of a control: those of the first collective arm with one pool row (m1) or without
+/// user-specific values (du0); unchanged for other controls.
+model::VariantParams reduced(Control control, model::VariantParams weights);
 /// <weights_dir>/<weights_stem>_seed<seed>.ckvt
 std::string weights_path(Spec const& spec, model::VariantParams const& variant, std::uint64_t seed);
 

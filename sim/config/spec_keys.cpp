@@ -14,9 +14,14 @@ constexpr std::pair<WorkloadKind, char const*> kWorkloadKinds[] = {
     {WorkloadKind::expanded, "expanded"}};
 
 constexpr std::pair<Control, char const*> kControls[] = {
-    {Control::popularity, "popularity"},         {Control::no_history, "no_history"},
-    {Control::mean_pool, "mean_pool"},           {Control::other_history, "other_history"},
-    {Control::random_indices, "random_indices"}, {Control::m1, "m1"}};
+    {Control::popularity, "popularity"},
+    {Control::no_history, "no_history"},
+    {Control::mean_pool, "mean_pool"},
+    {Control::mean_keys, "mean_keys"},
+    {Control::other_history, "other_history"},
+    {Control::random_indices, "random_indices"},
+    {Control::m1, "m1"},
+    {Control::du0, "du0"}};
 
 void describe_workload(KeyVisitor& v, WorkloadSpec& workload) {
     bool const known = v.choice<WorkloadKind>(
@@ -60,7 +65,11 @@ void describe_accuracy(KeyVisitor& v, AccuracySpec& accuracy) {
                .unit = "users"},
               accuracy.max_users, {.high = kMostUsers});
     v.list({.name = "controls",
-            .meaning = "rows that tell whether the data can rank strategies at all"},
+            .meaning =
+                "rows that tell whether the data can rank strategies at all: clicks by item, no "
+                "history, its mean, full KV with the mean of all K for every K, another "
+                "user's history; of the first collective arm random pool rows, and trained "
+                "anew with one pool row or without user-specific values"},
            accuracy.controls, {.most = std::size(kControls), .unique = true},
            [](KeyVisitor& inner, Key const& key, Control& control) {
                inner.choice<Control>(key, control, kControls);

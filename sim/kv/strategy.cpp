@@ -165,7 +165,8 @@ bool is_exact(StrategyParams const& params) {
     // A rank that spans all rows would be exact; the parameters alone cannot tell.
     if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq) return false;
     bool const random = params.kind == StrategyKind::collective && params.random_indices;
-    return params.value_type == ValueType::fp32 && !random;
+    bool const mean = params.kind == StrategyKind::full && params.mean_keys;
+    return params.value_type == ValueType::fp32 && !random && !mean;
 }
 
 std::string to_string(Section section) {

@@ -58,6 +58,7 @@ struct StrategyParams {
     std::uint32_t index_bytes = 2;                ///< collective: 1, 2 or 4; must hold m - 1
     SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the search keys of SIM live
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
+    bool mean_keys = false;       ///< control, full: every K row is the mean of the catalogue's
     std::uint32_t rank = 8;       ///< low_rank: r coefficients per row; at most d
     std::uint32_t subspaces = 8;  ///< vq: equal parts of a row, one code byte each; divides d
     std::uint32_t code_bits = 8;  ///< vq: 2^code_bits codewords per subspace, 1 to 8

@@ -154,7 +154,7 @@ class Content(PlotTest):
     def test_verdicts_controls_and_margin(self):
         text = self.text("accuracy_front", "base")
         for words in ("undecided", "equivalent", "worse", "reference", "verdict margin 0.03",
-                      "no loss", "no history", "mean pool", "m1", "random indices",
+                      "no loss", "no history", "mean pool", "mean keys", "m1", "du0", "random indices",
                       "other history"):
             self.assertIn(words, " ".join(text.split()))
         self.assertNotIn("No power", text)

@@ -120,9 +120,11 @@ std::vector<Scored> scored(std::vector<Arm> const& arms) {
     all.push_back({"control.no_history", "control", 0.0, 0.0, kNaN, "worse"});
     all.push_back({"control.popularity", "control", -0.35, 0.14, kNaN, "worse"});
     all.push_back({"control.mean_pool", "control", 0.62, 0.08, kNaN, "worse"});
+    all.push_back({"control.mean_keys", "control", 0.71, 0.07, kNaN, "worse"});
     all.push_back({"control.other_history", "control", -0.11, 0.09, kNaN, "worse"});
     all.push_back({"control.random_indices", "control", 0.18, 0.12, kNaN, "worse"});
     all.push_back({"control.m1", "control", 0.44, 0.1, kNaN, "worse"});
+    all.push_back({"control.du0", "control", 0.91, 0.04, kNaN, "worse"});
     return all;
 }
 

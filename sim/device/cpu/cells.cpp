@@ -55,9 +55,7 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
         map(values).matrix = PackedMatrix(side.w, weights_->shape.attention_dim, d_e);
         map(values).type = value_type_;
         map(values).silu = site.silu;
-        bool const fitted =
-            strategy_.kind == kv::StrategyKind::low_rank || strategy_.kind == kv::StrategyKind::vq;
-        if (fitted && codes_ != nullptr) map(values).codes = &codes_->side(values);
+        if (codes_ != nullptr) map(values).codes = &codes_->side(values);
         return;
     }
     model::VariantParams const& variant = weights_->variant;
@@ -90,7 +88,7 @@ std::uint32_t CellMaker::cell_bytes(Section section) const {
     std::size_t width = m.matrix.out;
     if (m.codes != nullptr) {
         if (m.codes->codebook) return static_cast<std::uint32_t>(m.codes->codebook->subspaces());
-        width = m.codes->basis->rank;
+        if (m.codes->basis) width = m.codes->basis->rank;
     }
     return kv::row_bytes(m.type, static_cast<std::uint32_t>(width));
 }
@@ -111,7 +109,12 @@ void CellMaker::store_block(Section section, Map const& m, std::size_t count, fl
     }
     std::size_t width = m.matrix.out;
     std::size_t step = m.matrix.stride;
-    if (m.codes != nullptr) {
+    if (m.codes != nullptr && !m.codes->mean.empty()) {
+        for (std::size_t i = 0; i < count; ++i)
+            store_row(m.type, m.codes->mean.data(), width, out + i * bytes);
+        return;
+    }
+    if (m.codes != nullptr && m.codes->basis) {
         RowBasis const& basis = *m.codes->basis;
         float* coefficients = reserve_elements(scratch.fitted, kBlockItems * basis.axes.stride);
         basis.coefficients(projected, step, count, coefficients);

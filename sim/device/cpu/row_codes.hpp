@@ -1,11 +1,12 @@
-// What low_rank and vq learn from the K and V rows of the whole catalogue. Every item counts once,
-// however often histories hold it.
+// What low_rank, vq and the control of mean keys learn from the K and V rows of the whole
+// catalogue. Every item counts once, however often histories hold it.
 #pragma once
 
 #include <array>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "device/cpu/low_rank.hpp"
 #include "device/cpu/product_codes.hpp"
@@ -13,10 +14,11 @@
 
 namespace ckvsim::device::cpu {
 
-/// Fitted to one side (K or V) of one attention site; both empty for other strategies.
+/// Fitted to one side (K or V) of one attention site; all empty for other strategies.
 struct SideCodes {
     std::optional<RowBasis> basis;     ///< low_rank
     std::optional<Codebook> codebook;  ///< vq
+    std::vector<float> mean;           ///< mean_keys: stored for every item; empty for V
 };
 
 /// Immutable. Made from the rows that `full` keeps in fp32, SiLU included.

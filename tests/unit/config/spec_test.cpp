@@ -148,7 +148,7 @@ TEST(Spec, EveryEnumValueSurvives) {
         "/arms/0/strategy/kind=recompute",
         "/arms/0/measure=[\"latency\"]",
         "/measurements/accuracy/controls=[\"popularity\",\"no_history\",\"mean_pool\","
-        "\"other_history\",\"random_indices\",\"m1\"]",
+        "\"mean_keys\",\"other_history\",\"random_indices\",\"m1\",\"du0\"]",
         "/measurements/accuracy/controls=[]",
     };
     for (auto const& choice : choices) {
@@ -261,13 +261,17 @@ TEST(Variants, ControlsAddWhatTheyNeed) {
     };
     std::vector<std::string> const least = {"full", "collective_all_du1_m20", "no_history"};
     EXPECT_EQ(with_controls("[]"), least);  // no_history anchors the history lift
-    EXPECT_EQ(with_controls("[\"popularity\",\"other_history\",\"random_indices\"]"), least);
+    EXPECT_EQ(with_controls("[\"popularity\",\"mean_keys\",\"other_history\",\"random_indices\"]"),
+              least);
     auto pooled = least;
     pooled.emplace_back("mean_pool");
     EXPECT_EQ(with_controls("[\"mean_pool\"]"), pooled);
     auto one_row = least;
     one_row.emplace_back("collective_all_du1_m1");
     EXPECT_EQ(with_controls("[\"m1\"]"), one_row);
+    auto no_user_part = least;
+    no_user_part.emplace_back("collective_all_du0_m20");
+    EXPECT_EQ(with_controls("[\"du0\"]"), no_user_part);
 }
 
 TEST(Variants, M1FollowsTheFirstCollectiveArm) {

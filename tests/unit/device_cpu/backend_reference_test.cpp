@@ -299,6 +299,37 @@ TEST_P(EveryModel, RandomIndicesChooseOtherRowsThanTheRouter) {
     EXPECT_EQ(random, fixed_logits(c));
 }
 
+/// The control attends over the same V with one K for all, the mean of what full KV keeps.
+TEST_P(EveryModel, MeanKeysReplaceEveryKey) {
+    auto const catalogue = test::small_catalogue(kItems);
+    BackendCase c{"", of_model(test::even_shape()), {}, {}};
+    auto const weights = test::case_weights(c, catalogue);
+    auto const plain = test::stored_rows(c, weights, catalogue);
+    auto const mean_of = [](test::ReferenceRows::Table const& rows) {
+        std::vector<double> mean(rows.front().size(), 0.0);
+        for (std::size_t item = 1; item < rows.size(); ++item) {
+            for (std::size_t i = 0; i < mean.size(); ++i)
+                mean[i] += rows[item][i] / static_cast<double>(rows.size() - 1);
+        }
+        return test::ReferenceRows::Table(rows.size(), mean);
+    };
+    test::ReferenceOptions options;
+    options.rows.short_k = mean_of(plain.short_k);
+    options.rows.long_k = mean_of(plain.long_k);
+    auto const own = fixed_logits(c);
+    c.strategy.mean_keys = true;
+    EXPECT_NE(own, fixed_logits(c));
+    auto const kept = test::stored_rows(c, weights, catalogue);
+    for (std::size_t item = 0; item <= kItems; ++item) {
+        EXPECT_EQ(kept.long_v[item], plain.long_v[item]);
+        for (std::size_t i = 0; i < kept.long_k[item].size(); ++i)
+            EXPECT_NEAR(kept.long_k[item][i], options.rows.long_k[item][i], 1e-6);
+    }
+    auto const backend = make_backend(weights, c.strategy, catalogue);
+    compare(c, *backend, ReferenceModel(*weights, options), test::random_history(50, kItems, 7),
+            {3, 9, 20});
+}
+
 TEST_P(EveryModel, ForcedIndicesReplaceTheRouter) {
     auto const catalogue = test::small_catalogue(kItems);
     BackendCase c{"",

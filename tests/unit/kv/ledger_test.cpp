@@ -338,6 +338,9 @@ TEST(IsExact, OnlyUnroundedAndUnscrambledOnes) {
     EXPECT_TRUE(is_exact(random));
     random.random_indices = true;
     EXPECT_FALSE(is_exact(random));
+    auto mean = of(StrategyKind::full);
+    mean.mean_keys = true;
+    EXPECT_FALSE(is_exact(mean));
 }
 
 }  // namespace
