@@ -130,7 +130,7 @@ class Content(PageTest):
         copy(self.path("leaked"), self.path("unprobed"), change)
         found = self.content("unprobed")
         controls = next(p for p in found["panels"] if p["id"] == "controls")
-        self.assertTrue(controls["explain"].endswith("m1 = the pool)."), controls["explain"])
+        self.assertTrue(controls["explain"].endswith("du0 = the user-specific values)."), controls["explain"])
         self.assertNotIn("leak", " ".join([found["runs"][0]["title"], *(one["text"] for one in found["runs"][0]["sentences"])]))
 
     def test_missing_parts_are_not_measured_and_never_zero(self):
