@@ -35,7 +35,7 @@ struct TokenRows {
 };
 
 /// What a score becomes: its share of a softmax over the tokens, or silu(score) / divisor, the
-/// attention of HSTU. No served model asks for silu yet: tests alone call it.
+/// attention of HSTU.
 enum class Weighting : std::uint8_t { softmax, silu };
 
 /// Target attention of `count` queries over the same tokens: softmax(q . k / sqrt(head_dim)) v per
@@ -50,6 +50,14 @@ struct AttentionCall {
     Weighting weighting = Weighting::softmax;
     float scale = 0.0F;    ///< of scores; 0 = 1 / sqrt(head_dim)
     float divisor = 1.0F;  ///< silu only
+    /// silu only, added to scaled scores; null = none: query j adds bias[h * bias_step + t - j *
+    /// bias_shift] to token t. Shift 1 = every query stands one position after the query before.
+    /// Readable, though without effect, up to t = padded(tokens).
+    float const* bias = nullptr;
+    std::size_t bias_step = 0;
+    std::size_t bias_shift = 0;
+    /// silu only, causal: query j sees the first seen + j tokens; 0 = every query sees all.
+    std::size_t seen = 0;
     TokenRows k;
     TokenRows v;
     std::size_t tokens = 0;

@@ -187,16 +187,25 @@ HWY_INLINE void softmax(float* scores, std::size_t tokens, float scale) {
         hn::StoreU(hn::Mul(hn::LoadU(d, scores + t), inverse), d, scores + t);
 }
 
-/// Turns scores [tokens] into silu(scale * scores) / divisor, zero in the padding.
-HWY_INLINE void silu_weights(float* scores, std::size_t tokens, float scale, float divisor) {
+/// Turns scores [tokens] of query number `query` and one head into silu(scale * scores + bias) /
+/// divisor, zero for tokens that the query does not see and in the padding.
+HWY_INLINE void silu_weights(AttentionCall const& call, std::size_t query, std::size_t head,
+                             float scale, float* scores) {
     FloatTag const d;
+    std::size_t const seen =
+        call.seen == 0 ? call.tokens : std::min(call.tokens, call.seen + query);
+    float const* bias = call.bias == nullptr
+                            ? nullptr
+                            : call.bias + head * call.bias_step - query * call.bias_shift;
     // As in silu() of kernels.cpp: exp of less than 88 neither overflows nor matters.
     auto const limit = hn::Set(d, 88.0F);
     auto const one = hn::Set(d, 1.0F);
     auto const factor = hn::Set(d, scale);
-    auto const share = hn::Set(d, 1.0F / divisor);
-    for (std::size_t t = 0; t < padded(tokens); t += hn::Lanes(d)) {
-        auto const x = keep_tokens(hn::Mul(hn::LoadU(d, scores + t), factor), t, tokens);
+    auto const share = hn::Set(d, 1.0F / call.divisor);
+    for (std::size_t t = 0; t < padded(call.tokens); t += hn::Lanes(d)) {
+        auto sum = hn::Mul(hn::LoadU(d, scores + t), factor);
+        if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + t));
+        auto const x = keep_tokens(sum, t, seen);
         auto const e = hn::Exp(d, hn::Min(hn::Neg(x), limit));
         hn::StoreU(hn::Mul(hn::Div(x, hn::Add(one, e)), share), d, scores + t);
     }
@@ -240,10 +249,10 @@ HWY_INLINE Scores scores_at(AttentionCall const& call, float* base, std::size_t 
     return {tokens, shares_rows(call) ? tokens + padded(call.tokens) : nullptr};
 }
 
-/// Products with K -> weights of V's rows, of one query [d] and head; `out` [d] gets the user
-/// dimensions.
-HWY_INLINE void weigh(AttentionCall const& call, float const* q, std::size_t head,
-                      Scores const& scores, float* out) {
+/// Products with K -> weights of V's rows, of query number `query`, q [d], and one head; `out` [d]
+/// gets the user dimensions.
+HWY_INLINE void weigh(AttentionCall const& call, std::size_t query, float const* q,
+                      std::size_t head, Scores const& scores, float* out) {
     std::size_t const step = padded(call.tokens);
     std::size_t const pool_dims = call.heads * call.head_dim - call.user_dims;
     if (call.k.places != nullptr) {
@@ -260,7 +269,7 @@ HWY_INLINE void weigh(AttentionCall const& call, float const* q, std::size_t hea
     if (call.weighting == Weighting::softmax) {
         softmax(scores.tokens, call.tokens, scale);
     } else {
-        silu_weights(scores.tokens, call.tokens, scale, call.divisor);
+        silu_weights(call, query, head, scale, scores.tokens);
     }
     for (std::size_t u = 0; u < call.user_dims; ++u) {
         if (!in_head(u)) continue;

@@ -36,7 +36,8 @@ class Tile {
         for (std::size_t j = 0; j < count_; ++j)
             std::copy_n(query(j) + offset, call_.head_dim, q_ + j * columns_);
         score(offset);
-        for (std::size_t j = 0; j < count_; ++j) weigh(call_, query(j), head, scores(j), out(j));
+        for (std::size_t j = 0; j < count_; ++j)
+            weigh(call_, first_ + j, query(j), head, scores(j), out(j));
         sum(offset);
         std::size_t const pool_dims = call_.heads * call_.head_dim - call_.user_dims;
         std::size_t const written = std::min(call_.head_dim, std::max(pool_dims, offset) - offset);

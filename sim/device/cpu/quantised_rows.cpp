@@ -222,7 +222,7 @@ HWY_INLINE void read_keys(AttentionCall const& call, std::size_t c, float* base)
         }
     }
     for (std::size_t h = 0; h < call.heads; ++h)
-        weigh(call, q, h, scores_at(call, base, h), call.out + c * call.out_step);
+        weigh(call, c, q, h, scores_at(call, base, h), call.out + c * call.out_step);
 }
 
 /// V of query c, added to what weigh() left in the user dimensions.

@@ -99,7 +99,7 @@ HWY_INLINE void stream_keys(AttentionCall const& call, std::size_t c, TokenRows 
     }
     for (std::size_t j = 0; j < kQueries; ++j) {
         for (std::size_t h = 0; h < call.heads; ++h) {
-            weigh(call, q[j], h, scores_at(call, base, j * call.heads + h),
+            weigh(call, c + j, q[j], h, scores_at(call, base, j * call.heads + h),
                   call.out + (c + j) * call.out_step);
         }
     }

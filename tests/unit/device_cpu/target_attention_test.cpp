@@ -22,19 +22,23 @@ struct Shape {
 constexpr Shape kShapes[] = {{1, 1, 0},  {1, 4, 0},  {2, 7, 0},  {1, 12, 0},  {2, 32, 0},
                              {2, 32, 1}, {3, 19, 3}, {4, 8, 10}, {1, 40, 39}, {1, 150, 1}};
 
-/// Attention of one query in double precision. Rows [tokens, d] with the user part already joined.
-std::vector<double> attention_oracle(AttentionCall const& call, float const* q,
+/// Attention of query `c` in double precision. Rows [tokens, d] with the user part already joined.
+std::vector<double> attention_oracle(AttentionCall const& call, std::size_t c,
                                      std::vector<std::vector<double>> const& k,
                                      std::vector<std::vector<double>> const& v) {
     std::vector<double> out(call.heads * call.head_dim, 0.0);
+    float const* q = call.q + c * call.q_step;
+    std::size_t const seen = call.seen == 0 ? k.size() : std::min(k.size(), call.seen + c);
     double const scale =
         call.scale != 0.0F ? call.scale : 1.0 / std::sqrt(static_cast<double>(call.head_dim));
     for (std::size_t h = 0; h < call.heads && !k.empty(); ++h) {
         std::size_t const first = h * call.head_dim;
-        std::vector<double> p(k.size(), 0.0);
-        for (std::size_t t = 0; t < k.size(); ++t) {
+        std::vector<double> p(seen, 0.0);
+        for (std::size_t t = 0; t < seen; ++t) {
             for (std::size_t i = first; i < first + call.head_dim; ++i) p[t] += q[i] * k[t][i];
             p[t] *= scale;
+            if (call.bias != nullptr)
+                p[t] += call.bias[h * call.bias_step + t - c * call.bias_shift];
         }
         if (call.weighting == Weighting::softmax) {
             double const top = *std::max_element(p.begin(), p.end());
@@ -44,7 +48,7 @@ std::vector<double> attention_oracle(AttentionCall const& call, float const* q,
         } else {
             for (double& x : p) x = x / (1.0 + std::exp(-x)) / call.divisor;
         }
-        for (std::size_t t = 0; t < k.size(); ++t) {
+        for (std::size_t t = 0; t < seen; ++t) {
             for (std::size_t i = first; i < first + call.head_dim; ++i) out[i] += p[t] * v[t][i];
         }
     }
@@ -160,7 +164,7 @@ void expect_near_oracle(AttentionCall const& call, std::vector<float> const& out
                         SideData const& v, double bound) {
     std::size_t const d = call.heads * call.head_dim;
     for (std::size_t c = 0; c < call.count; ++c) {
-        auto const expected = attention_oracle(call, call.q + c * call.q_step, k.joined, v.joined);
+        auto const expected = attention_oracle(call, c, k.joined, v.joined);
         for (std::size_t i = 0; i < d; ++i) EXPECT_NEAR(out[c * d + i], expected[i], bound);
     }
 }
@@ -260,6 +264,45 @@ TEST_P(TargetAttention, SiluWeightsMatchDoublePrecision) {
             expect_near_oracle(call, run(call), k, v, bound);
         });
     }
+}
+
+TEST_P(TargetAttention, BiasesFollowTheDistanceAndCausalQueriesSeeTheirPast) {
+    for_every_call(40, 1.0, [](AttentionCall call, SideData const& k, SideData const& v) {
+        // A query every position: the last sees all tokens, the first all but 39 of them.
+        std::size_t const before = call.tokens > call.count ? call.tokens - call.count : 0;
+        std::size_t const farthest = before + call.count;
+        call.weighting = Weighting::silu;
+        call.scale = 0.5F;
+        call.divisor = 20.0F;
+        call.bias_step = farthest + padded(call.tokens);
+        auto const biases = random_floats(call.heads * call.bias_step, 17);
+        call.bias = biases.data() + call.count;
+        call.bias_shift = 1;
+        call.seen = before + 1;
+        double const bound = 1e-6 * (1.0 + static_cast<double>(call.heads * call.head_dim));
+        for (bool const shared : {false, true}) {
+            call.k = shared ? k.shared() : k.by_token();
+            call.v = shared ? v.shared() : v.by_token();
+            auto const all = run(call);
+            expect_near_oracle(call, all, k, v, bound);
+            EXPECT_TRUE(same_bits(run_in_halves(call), all));
+            // One query of its own, with as many tokens as it sees: the bits of the whole.
+            std::size_t const d = call.heads * call.head_dim;
+            for (std::size_t const c : {std::size_t{0}, std::size_t{7}, call.count - 1}) {
+                AttentionCall one = call;
+                one.q = call.q + c * call.q_step;
+                one.count = 1;
+                one.bias = call.bias - c;
+                one.seen = call.seen + c;
+                if (!shared) one.tokens = std::min(call.tokens, one.seen);
+                one.seen = shared ? one.seen : 0;
+                auto const from = all.begin() + static_cast<std::ptrdiff_t>(c * d);
+                EXPECT_TRUE(same_bits(
+                    run(one), std::vector<float>(from, from + static_cast<std::ptrdiff_t>(d))))
+                    << "query " << c;
+            }
+        }
+    });
 }
 
 TEST_P(TargetAttention, AllTokensInOneRow) {
