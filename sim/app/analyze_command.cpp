@@ -208,6 +208,13 @@ int analyze_command(comm::Communicator& comm, AnalyzeOptions const& options) {
     config::Spec spec;
     comm.run_phase("reading the spec", [&] {
         spec = config::load_spec(options.spec, options.overrides);
+        if (spec.model.kind == model::ModelKind::hstu) {
+            throw ConfigError(options.spec,
+                              {{"/model/kind",
+                                "\"hstu\": K and V are compared item by item, those of its layers "
+                                "depend on the tokens before",
+                                "analyse sim or twin"}});
+        }
         require_weights(spec, options.spec);
     });
     auto const text = config::dump_spec(spec);

@@ -73,6 +73,12 @@ std::string weights_dir(config::Spec const& spec) {
 
 int prepare_command(SpecOptions const& options, std::string const& output) {
     auto const spec = config::load_spec(options.spec, options.overrides);
+    if (spec.model.kind == model::ModelKind::hstu) {
+        throw ConfigError(
+            options.spec,
+            {{"/model/kind", "\"hstu\": ckvsim-train does not train it yet",
+              "use sim or twin, or bring weight files of your own (sim/model/sim.hpp)"}});
+    }
     Progress progress(options.quiet);
     auto const population = make_population(spec);
     TensorFile out;

@@ -1,13 +1,22 @@
 // Table arms: what every arm of a spec keeps, and where its pools make no claim of sharing.
 #include "app/row.hpp"
 #include "app/run_context.hpp"
+#include "core/error.hpp"
 
 namespace ckvsim::app {
 
 namespace {
 
 std::string model_name(model::ModelKind kind) {
-    return kind == model::ModelKind::sim ? "SIM" : "TWIN";
+    switch (kind) {
+        case model::ModelKind::sim:
+            return "SIM";
+        case model::ModelKind::twin:
+            return "TWIN";
+        case model::ModelKind::hstu:
+            return "HSTU";
+    }
+    throw InternalError("report_arms: unknown model");
 }
 
 }  // namespace
@@ -41,6 +50,13 @@ void report_arms(RunContext& context) {
             .set("applies", refused ? 0 : 1)
             .set("refusal", refused.value_or(""))
             .add();
+        if (!refused &&
+            kv::append_rule(arm.strategy, shape) == kv::AppendRule::stale_after_window) {
+            context.report.notes.push_back(
+                arm.name + ": appended events are exact until a history outgrows max_tokens = " +
+                std::to_string(shape.max_tokens) +
+                "; from then on K and V beyond the first layer remember tokens that fell out");
+        }
         if (collective && arm.weights.m >= catalogue) {
             context.report.notes.push_back(
                 arm.name + ": pool larger than catalogue (m = " + std::to_string(arm.weights.m) +

@@ -135,7 +135,7 @@ void add_workload_notes(RunContext& context) {
     auto const& scan = context.scan;
     double const mean = static_cast<double>(scan.tokens) /
                         static_cast<double>(std::max<std::uint64_t>(scan.users, 1));
-    if (mean < 200) {
+    if (mean < 200 && context.spec.model.stack_layers() == 0) {
         char text[200];
         std::snprintf(text, sizeof text,
                       "Histories hold %.1f events on average: the long branch (top %u) is barely "

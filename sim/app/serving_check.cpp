@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "core/tensor_file.hpp"
 #include "device/cpu/cpu_backend.hpp"
+#include "model/weight_shapes.hpp"
 
 namespace ckvsim::app {
 
@@ -63,10 +64,11 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
     auto const candidates = file.tensor("ref.candidate").as<std::uint32_t>();
     auto const contexts = file.tensor("ref.context").as<std::uint32_t>();
     auto const logits = file.tensor("ref.logit").as<float>();
-    auto const top_k = file.tensor("ref.topk").as<std::uint32_t>();
     auto const& shape = backend.weights().shape;
-    bool const attends = backend.weights().variant.variant != model::Variant::mean_pool &&
-                         backend.weights().variant.variant != model::Variant::no_history;
+    bool const searches =
+        model::has_attention(backend.weights().variant.variant) && shape.stack_layers() == 0;
+    std::span<std::uint32_t const> top_k;
+    if (searches) top_k = file.tensor("ref.topk").as<std::uint32_t>();
     auto const scratch = backend.make_scratch();
     std::vector<std::byte> entry(backend.layout().entry_bytes(shape.max_tokens));
     std::vector<float> features(backend.feature_width());
@@ -80,15 +82,16 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
         request.candidates = &candidates[sample];
         request.contexts = &contexts[sample];
         request.count = 1;
-        auto const forced = top_k.subspan(sample * shape.top_k, shape.top_k);
-        if (attends) request.forced_top_k = forced.data();
+        std::span<std::uint32_t const> forced;
+        if (searches) forced = top_k.subspan(sample * shape.top_k, shape.top_k);
+        if (searches) request.forced_top_k = forced.data();
         backend.decode(request, features.data(), *scratch);
         float logit = 0;
         backend.tower(features.data(), 1, &logit, *scratch);
         result.max_abs_difference = std::max(result.max_abs_difference,
                                              std::abs(score_of(logit) - score_of(logits[sample])));
         ++result.samples;
-        if (!attends) continue;
+        if (!searches) continue;
         request.forced_top_k = nullptr;
         request.chosen_top_k = chosen.data();
         backend.decode(request, features.data(), *scratch);

@@ -81,7 +81,8 @@ void check_model(Checker& checker, model::SimShape const& shape) {
         shape.attention_dim % shape.heads == 0, {"/model/heads", "/model/attention_dim"},
         text(shape.heads) + " heads do not divide attention_dim " + text(shape.attention_dim),
         "choose a divisor of it");
-    checker.require(shape.top_k <= shape.max_tokens, {"/model/top_k", "/model/max_tokens"},
+    checker.require(shape.kind == model::ModelKind::hstu || shape.top_k <= shape.max_tokens,
+                    {"/model/top_k", "/model/max_tokens"},
                     text(shape.top_k) + " is above max_tokens " + text(shape.max_tokens),
                     "allowed: 1 .. " + text(shape.max_tokens));
 }
@@ -93,7 +94,10 @@ std::string culprit(kv::StrategyParams const& strategy, model::VariantParams con
     other_type.value_type = kv::ValueType::fp32;
     if (kv::refusal(strategy, weights, model) && !kv::refusal(other_type, weights, model))
         return "value_type";
-    if (model == model::ModelKind::twin && strategy.search_keys == kv::SearchKeys::item_table)
+    if (model == model::ModelKind::hstu && strategy.kind == kv::StrategyKind::collective &&
+        strategy.keying == kv::Keying::item)
+        return "keying";
+    if (model != model::ModelKind::sim && strategy.search_keys == kv::SearchKeys::item_table)
         return "search_keys";
     bool const pools = weights.variant == model::Variant::collective;
     return pools && strategy.kind == kv::StrategyKind::collective ? "index_bytes" : "kind";
@@ -101,6 +105,13 @@ std::string culprit(kv::StrategyParams const& strategy, model::VariantParams con
 
 void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec const& arm,
                     std::string const& at) {
+    auto const unknown = model::variant_refusal(arm.weights, shape.kind);
+    bool const collective = arm.weights.variant == model::Variant::collective;
+    checker.require(!unknown,
+                    {at + "/weights/" + (collective ? "scope" : "variant"), at + "/weights/variant",
+                     "/model/kind"},
+                    unknown.value_or(""), "");
+    if (unknown) return;
     auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
     checker.require(
         !refused,
@@ -200,6 +211,14 @@ void check_traffic(Checker& checker, Spec const& spec, std::string const& sectio
 }
 
 void check_serving(Checker& checker, Spec const& spec) {
+    checker.require(spec.model.kind != model::ModelKind::hstu || !spec.executed.enabled,
+                    {"/measurements/executed/enabled", "/model/kind"},
+                    "true, but what a request of model 'hstu' costs is not modelled yet",
+                    "set it to false: memory, accuracy and residency are measured without it");
+    checker.require(spec.model.kind != model::ModelKind::hstu || !spec.simulated.enabled,
+                    {"/measurements/simulated/enabled", "/model/kind"},
+                    "true, but what a request of model 'hstu' costs is not modelled yet",
+                    "set it to false: memory, accuracy and residency are measured without it");
     if (spec.executed.enabled) {
         check_traffic(checker, spec, "executed", spec.executed.traffic, spec.executed.warmup_s);
     }

@@ -15,8 +15,8 @@ using model::ModelKind;
 using model::Scope;
 using model::Variant;
 
-constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
-                                                         {ModelKind::twin, "twin"}};
+constexpr std::pair<ModelKind, char const*> kModels[] = {
+    {ModelKind::sim, "sim"}, {ModelKind::twin, "twin"}, {ModelKind::hstu, "hstu"}};
 constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"},
                                                          {Variant::full_silu, "full_silu"},
                                                          {Variant::collective, "collective"},
@@ -51,7 +51,7 @@ void describe_weights(KeyVisitor& v, model::VariantParams& weights) {
     std::string const condition = "variant = collective";
     v.choice<Scope>({.name = "scope",
                      .meaning = "attention sites with pools: released = the short branch, all = "
-                                "short and long",
+                                "short and long; hstu: all, its layers",
                      .applies = collective,
                      .only_if = condition},
                     weights.scope, kScopes);
@@ -98,7 +98,7 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
               strategy.index_bytes, {.only = {1, 2, 4}});
     v.choice<SearchKeys>({.name = "search_keys",
                           .meaning = "where the search keys of model sim live: with each user's "
-                                     "tokens, or once per item; twin has none",
+                                     "tokens, or once per item; twin and hstu have none",
                           .applies = collective,
                           .only_if = condition},
                          strategy.search_keys, kSearchKeys);
@@ -151,8 +151,11 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
         {.name = "kind",
          .meaning =
              "the model (sim/model/sim.hpp): sim searches keys of their own, twin those that "
-             "its long branch attends to"},
+             "its long branch attends to; hstu is a stack of self-attention layers over all "
+             "tokens"},
         shape.kind, kModels);
+    bool const searches = !known || shape.kind != ModelKind::hstu;
+    std::string const searching = "kind is not hstu";
     v.integer({.name = "feature_dim",
                .meaning = "width of one feature's embedding; d_e = features x feature_dim",
                .unit = "values"},
@@ -165,7 +168,9 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
               {.low = 1, .high = 256});
     v.integer({.name = "short_tokens",
                .meaning = "newest tokens that the short branch attends over",
-               .unit = "tokens"},
+               .unit = "tokens",
+               .applies = searches,
+               .only_if = searching},
               shape.short_tokens, {.low = 1, .high = 100'000});
     v.integer({.name = "search_dim",
                .meaning = "width d_s of the search keys",
@@ -175,8 +180,15 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
               shape.search_dim, {.low = 1, .high = 4096});
     v.integer({.name = "top_k",
                .meaning = "tokens that the long branch selects; at most max_tokens",
-               .unit = "tokens"},
+               .unit = "tokens",
+               .applies = searches,
+               .only_if = searching},
               shape.top_k, {.low = 1, .high = 100'000});
+    v.integer({.name = "layers",
+               .meaning = "self-attention layers; K and V of each are kept",
+               .applies = !known || shape.kind == ModelKind::hstu,
+               .only_if = "kind = hstu"},
+              shape.layers, {.low = 1, .high = model::kMaxLayers});
     v.integer(
         {.name = "max_tokens", .meaning = "longest history that a request sees", .unit = "tokens"},
         shape.max_tokens, {.low = 1, .high = 1'000'000});

@@ -62,13 +62,15 @@ class Backend {
     virtual std::uint32_t encode(std::span<ItemId const> tokens, std::uint32_t capacity,
                                  EncodeMode mode, std::byte* entry, Scratch& scratch) const = 0;
     /// Appends newer tokens in place; the oldest fall out when capacity is reached. Bit-equal to
-    /// encode() of the concatenation. Returns the new number of tokens.
+    /// encode() of the concatenation, as far as kv::append_rule() says so. Returns the new number
+    /// of tokens.
     virtual std::uint32_t append(std::byte* entry, std::uint32_t tokens, std::uint32_t capacity,
                                  std::span<ItemId const> added, EncodeMode mode,
                                  Scratch& scratch) const = 0;
     /// Width of one row of tower input.
     [[nodiscard]] virtual std::uint32_t feature_width() const = 0;
-    /// Attention stage: fills features [C, feature_width()] = concat(e_c, short, long, context).
+    /// Attention stage: fills features [C, feature_width()] = concat(e_c, short, long, context), of
+    /// HSTU concat(e_c, last layer's output, context).
     virtual void decode(ScoreRequest const& request, float* features, Scratch& scratch) const = 0;
     /// decode() of several requests: features[i] for requests[i], the same bits. Backends whose
     /// requests share memory read it for the whole batch.

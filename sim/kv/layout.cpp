@@ -43,6 +43,17 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
         return;
     }
     bool const collective = strategy.kind == StrategyKind::collective;
+    if (shape.stack_layers() > 0) {
+        for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
+            set(layer_section(layer, LayerPart::k), collective ? 0 : row);
+            set(layer_section(layer, LayerPart::v), collective ? 0 : row);
+            for (auto const part : {LayerPart::k_index, LayerPart::v_index})
+                set(layer_section(layer, part), collective ? strategy.index_bytes : 0);
+            for (auto const part : {LayerPart::k_user, LayerPart::v_user})
+                set(layer_section(layer, part), collective ? user : 0);
+        }
+        return;
+    }
     if (collective) {
         for (Section const s : {Section::short_k_index, Section::short_v_index})
             set(s, strategy.index_bytes);

@@ -32,7 +32,7 @@ class Ledger {
 
     void add_tower() {
         std::size_t floats = 0;
-        std::size_t in = 3 * d_e_ + shape_.context_dim;
+        std::size_t in = model::tower_inputs(shape_, static_cast<std::uint32_t>(d_e_));
         for (std::uint32_t const out : shape_.tower) {
             floats += (in + 1) * out;
             in = out;
@@ -44,6 +44,10 @@ class Ledger {
     /// user part [d_u, d_e].
     void add_projections() {
         if (!model::has_attention(variant_.variant)) return;
+        if (shape_.stack_layers() > 0) {
+            add_stack_projections();
+            return;
+        }
         std::size_t const d = shape_.attention_dim;
         std::size_t floats = (4 * d + 2 * std::size_t{shape_.search_width()}) * d_e_;
         for (bool const collective :
@@ -53,10 +57,27 @@ class Ledger {
         add("projections", floats * sizeof(float));
     }
 
+    /// Per layer wg, wq and wo, and per side as above.
+    void add_stack_projections() {
+        std::size_t const d = shape_.attention_dim;
+        std::size_t const side = short_collective() ? variant_.d_u : d;
+        add("projections", shape_.layers * (3 * d + 2 * side) * d_e_ * sizeof(float));
+    }
+
+    /// Serving looks biases up by distance: one per head and position, the candidate's included.
+    void add_position_bias() {
+        add("position_bias", std::size_t{shape_.stack_layers()} * shape_.heads *
+                                 (std::size_t{shape_.max_tokens} + 1) * sizeof(float));
+    }
+
     void add_router() {
         std::size_t sides = 0;
-        if (short_collective()) sides += 2;
-        if (model::long_site_is_collective(variant_)) sides += 2;
+        if (shape_.stack_layers() > 0) {
+            sides = short_collective() ? 2 * std::size_t{shape_.layers} : 0;
+        } else {
+            if (short_collective()) sides += 2;
+            if (model::long_site_is_collective(variant_)) sides += 2;
+        }
         add("router", sides * variant_.m * d_e_ * sizeof(float));
     }
 
@@ -139,7 +160,11 @@ std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
     ledger.add_tower();
     ledger.add_projections();
     ledger.add_router();
-    if (model::has_attention(variant.variant)) {
+    if (model::has_attention(variant.variant) && shape.stack_layers() > 0) {
+        for (std::uint32_t layer = 0; layer < shape.layers; ++layer)
+            ledger.add_site(model::layer_name(layer), ledger.short_collective());
+        ledger.add_position_bias();
+    } else if (model::has_attention(variant.variant)) {
         ledger.add_site("short", ledger.short_collective());
         ledger.add_site("long", model::long_site_is_collective(variant));
         ledger.add_search_table();

@@ -43,6 +43,34 @@ std::optional<std::string> search_refusal(StrategyParams const& params, model::M
     return std::nullopt;
 }
 
+/// Strategies that need keys of items alone, and encodings that no layer of HSTU is served with.
+std::optional<std::string> stack_refusal(StrategyParams const& params, model::ModelKind model) {
+    if (model != model::ModelKind::hstu || params.kind == StrategyKind::recompute)
+        return std::nullopt;
+    bool const collective = params.kind == StrategyKind::collective;
+    std::string const needs =
+        " needs K and V that depend on the item alone; those of model 'hstu' "
+        "depend on the tokens before from the second layer on. use ";
+    if (params.kind == StrategyKind::item_table)
+        return "strategy 'item_table'" + needs + "'full' or 'recompute'";
+    if (collective && params.keying == Keying::item)
+        return "keying 'item'" + needs + "'user_token'";
+    if (collective && params.search_keys == SearchKeys::item_table) {
+        return "strategy 'collective': search_keys 'item_table' means nothing to model 'hstu' (its "
+               "candidates attend to all tokens, nothing is searched). use 'stored'";
+    }
+    if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq) {
+        return "strategy '" + to_string(params.kind) +
+               "' is not served for model 'hstu': it is fitted to the rows of all items, and rows "
+               "of 'hstu' are not an item's; not written for rows of tokens yet. use 'full'";
+    }
+    if (params.value_type == ValueType::int8 || params.value_type == ValueType::int4) {
+        return "value_type '" + to_string(params.value_type) +
+               "' is not served for model 'hstu': not written for its layers yet. use fp32 or fp16";
+    }
+    return std::nullopt;
+}
+
 /// True when `value` fits an unsigned integer of `bytes` bytes.
 bool fits(std::uint32_t value, std::uint32_t bytes) {
     return bytes >= 4 || value < (1U << (8 * bytes));
@@ -113,7 +141,9 @@ std::optional<std::string> refusal(StrategyParams const& params,
         return "strategy '" + strategy + "' cannot serve '" + trained +
                "' weights (they have no keys and values to keep). use strategy 'recompute'";
     }
+    if (auto const reason = model::variant_refusal(weights, model)) return reason;
     if (auto const reason = type_refusal(params)) return reason;
+    if (auto const reason = stack_refusal(params, model)) return reason;
     bool const collective_weights = weights.variant == Variant::collective;
     if (params.kind != StrategyKind::collective) {
         if (!collective_weights) return search_refusal(params, model);
@@ -169,7 +199,24 @@ bool is_exact(StrategyParams const& params) {
     return params.value_type == ValueType::fp32 && !random && !mean;
 }
 
+AppendRule append_rule(StrategyParams const& params, model::SimShape const& shape) {
+    // A first layer's K and V are the item's own; entries of ids hold nothing that could be stale.
+    bool const contextual = shape.stack_layers() > 1 && params.kind != StrategyKind::recompute;
+    return contextual ? AppendRule::stale_after_window : AppendRule::exact;
+}
+
+std::string to_string(AppendRule rule) {
+    return rule == AppendRule::exact ? "exact" : "stale_after_window";
+}
+
 std::string to_string(Section section) {
+    if (section >= Section::first_layer_ && section < Section::count_) {
+        static constexpr std::array<char const*, kLayerParts> kParts = {
+            "_k", "_v", "_k_index", "_k_user", "_v_index", "_v_user"};
+        auto const place =
+            static_cast<std::uint32_t>(section) - static_cast<std::uint32_t>(Section::first_layer_);
+        return model::layer_name(place / kLayerParts) + kParts[place % kLayerParts];
+    }
     switch (section) {
         case Section::ids:
             return "ids";
@@ -199,6 +246,7 @@ std::string to_string(Section section) {
             return "long_v_index";
         case Section::long_v_user:
             return "long_v_user";
+        case Section::first_layer_:
         case Section::count_:
             break;
     }

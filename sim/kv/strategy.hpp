@@ -83,6 +83,14 @@ constexpr std::uint32_t codewords(StrategyParams const& params, std::uint32_t it
 /// True when the strategy's scores equal full KV fp32 of the same weights (up to rounding).
 bool is_exact(StrategyParams const& params);
 
+/// What an entry is after newer tokens were appended. `exact`: the bytes that encode() of the whole
+/// history would write. `stale_after_window`: the same as long as no token falls out; from then on
+/// the kept K and V of HSTU's layers beyond the first still carry what tokens outside the window
+/// told them, until the entry is encoded anew.
+enum class AppendRule : std::uint8_t { exact, stale_after_window };
+AppendRule append_rule(StrategyParams const& params, model::SimShape const& shape);
+std::string to_string(AppendRule rule);
+
 /// The storage sections of one user's entry. Every section is an array over tokens.
 enum class Section : std::uint8_t {
     ids,  ///< u32 item ids, all tokens
@@ -98,12 +106,22 @@ enum class Section : std::uint8_t {
     long_k_index,
     long_k_user,
     long_v_index,
-    long_v_user,  ///< collective codes, long branch
-    count_
+    long_v_user,   ///< collective codes, long branch
+    first_layer_,  ///< from here on layer_section()
+    count_ = first_layer_ + 6 * model::kMaxLayers
 };
 inline constexpr std::size_t kSections = static_cast<std::size_t>(Section::count_);
+
+/// What an entry keeps of one layer of HSTU: rows, or codes of collective.
+enum class LayerPart : std::uint8_t { k, v, k_index, k_user, v_index, v_user };
+inline constexpr std::size_t kLayerParts = 6;
+constexpr Section layer_section(std::uint32_t layer, LayerPart part) {
+    return static_cast<Section>(static_cast<std::size_t>(Section::first_layer_) +
+                                layer * kLayerParts + static_cast<std::size_t>(part));
+}
 std::string to_string(Section section);
-/// "short", "long" or "search": the attention site a section belongs to; ids belong to "all".
+/// "short", "long", "search" or "layer1", ...: the attention site a section belongs to; ids belong
+/// to "all".
 std::string site_of(Section section);
 
 /// Bytes of one K or V row outside pools, as the strategy stores it.

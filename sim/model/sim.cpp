@@ -13,8 +13,8 @@
 namespace ckvsim::model {
 namespace {
 
-constexpr std::array<std::pair<ModelKind, char const*>, 2> kModelNames = {
-    {{ModelKind::sim, "sim"}, {ModelKind::twin, "twin"}}};
+constexpr std::array<std::pair<ModelKind, char const*>, 3> kModelNames = {
+    {{ModelKind::sim, "sim"}, {ModelKind::twin, "twin"}, {ModelKind::hstu, "hstu"}}};
 constexpr std::array<std::pair<Variant, char const*>, 5> kVariantNames = {
     {{Variant::full, "full"},
      {Variant::full_silu, "full_silu"},
@@ -70,6 +70,19 @@ SiteWeights random_site(RandomTensors& random, SimShape const& shape, VariantPar
     return site;
 }
 
+std::vector<StackLayer> random_stack(RandomTensors& random, SimShape const& shape,
+                                     VariantParams const& variant, std::uint32_t d_e) {
+    bool const collective = variant.variant == Variant::collective;
+    std::vector<StackLayer> stack(shape.layers);
+    for (StackLayer& layer : stack) {
+        layer.site = random_site(random, shape, variant, d_e, collective);
+        layer.site.silu = true;
+        layer.gate = random.matrix(shape.attention_dim, d_e);
+        layer.position_bias = random.normal(std::size_t{shape.heads} * kPositionBuckets, 1.0);
+    }
+    return stack;
+}
+
 std::size_t floats_of(SideWeights const& side) {
     return side.w.size() + side.router.size() + side.user.size() + side.pool.size();
 }
@@ -100,7 +113,8 @@ ModelKind model_kind_from(std::string const& name) {
     for (auto const& [value, text] : kModelNames) {
         if (name == text) return value;
     }
-    throw InternalError("model::model_kind_from: unknown model '" + name + "' (known: sim, twin)");
+    throw InternalError("model::model_kind_from: unknown model '" + name +
+                        "' (known: sim, twin, hstu)");
 }
 
 Variant variant_from(std::string const& name) {
@@ -134,6 +148,8 @@ std::uint64_t catalogue_digest(workload::Catalogue const& catalogue) {
 std::size_t SimWeights::bytes() const {
     std::size_t floats =
         floats_of(short_site) + floats_of(long_site) + search_wq.size() + search_wk.size();
+    for (StackLayer const& layer : stack)
+        floats += floats_of(layer.site) + layer.gate.size() + layer.position_bias.size();
     for (Layer const& layer : tower) floats += layer.w.size() + layer.b.size();
     return floats * sizeof(float);
 }
@@ -168,7 +184,42 @@ bool long_site_is_collective(VariantParams const& params) {
     return params.variant == Variant::collective && params.scope == Scope::all;
 }
 
+std::uint32_t tower_inputs(SimShape const& shape, std::uint32_t d_e) {
+    std::uint32_t const branches = shape.stack_layers() > 0 ? 1 : 2;
+    return (1 + branches) * d_e + shape.context_dim;
+}
+
+std::string layer_name(std::uint32_t layer) { return "layer" + std::to_string(layer + 1); }
+
+std::uint32_t position_bucket(std::uint32_t distance) {
+    constexpr std::uint32_t kExact = kPositionBuckets / 2;
+    if (distance < kExact) return distance;
+    double const steps = kPositionBuckets - kExact;
+    double const share = std::log(static_cast<double>(distance) / kExact) /
+                         std::log(static_cast<double>(kFarthestPosition) / kExact);
+    return std::min(kPositionBuckets - 1, kExact + static_cast<std::uint32_t>(share * steps));
+}
+
+std::optional<std::string> variant_refusal(VariantParams const& params, ModelKind model) {
+    if (model != ModelKind::hstu) return std::nullopt;
+    if (params.variant == Variant::full_silu) {
+        return "variant 'full_silu' is 'full' for model 'hstu' (its layers apply SiLU to q, k and "
+               "v "
+               "anyway). use 'full'";
+    }
+    if (params.variant == Variant::collective && params.scope == Scope::released) {
+        return "scope 'released' means nothing to model 'hstu' (it has no short branch: every "
+               "layer "
+               "attends to all tokens). use 'all'";
+    }
+    return std::nullopt;
+}
+
 void check_shape(SimShape const& shape, VariantParams const& variant) {
+    if (auto const reason = variant_refusal(variant, shape.kind))
+        throw InternalError("model: " + *reason);
+    static_assert(kMaxLayers == 4, "the message below names it");
+    validate(shape.layers > 0 && shape.layers <= kMaxLayers, "model: layers must be 1 to 4");
     bool const searches_keys = shape.kind == ModelKind::sim;
     validate(shape.feature_dim > 0 && shape.attention_dim > 0 && shape.context_dim > 0 &&
                  (!searches_keys || shape.search_dim > 0),
@@ -205,7 +256,9 @@ SimWeights random_sim_weights(SimShape const& shape, VariantParams const& varian
         random.normal(std::size_t{context_vocabulary} * shape.context_dim, 1.0);
     weights.item_embeddings =
         gather_item_embeddings(weights.feature_tables, catalogue, shape.feature_dim);
-    if (has_attention(variant.variant)) {
+    if (has_attention(variant.variant) && shape.stack_layers() > 0) {
+        weights.stack = random_stack(random, shape, variant, weights.d_e);
+    } else if (has_attention(variant.variant)) {
         bool const collective = variant.variant == Variant::collective;
         weights.short_site = random_site(random, shape, variant, weights.d_e, collective);
         weights.long_site =
@@ -213,7 +266,7 @@ SimWeights random_sim_weights(SimShape const& shape, VariantParams const& varian
         weights.search_wq = random.matrix(shape.search_width(), weights.d_e);
         weights.search_wk = random.matrix(shape.search_width(), weights.d_e);
     }
-    std::uint32_t in = 3 * weights.d_e + shape.context_dim;
+    std::uint32_t in = tower_inputs(shape, weights.d_e);
     std::vector<std::uint32_t> widths = shape.tower;
     widths.push_back(1);
     for (std::uint32_t const out : widths) {

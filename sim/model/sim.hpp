@@ -1,6 +1,7 @@
 // The served models, shapes and weights: SIM (Search-based Interest Model, soft search; Pi et al.,
-// CIKM 2020, arXiv 2006.05639) and TWIN (Two-stage Interest Network; Chang et al., KDD 2023, arXiv
-// 2302.02352). They differ in the long branch's search alone.
+// CIKM 2020, arXiv 2006.05639), TWIN (Two-stage Interest Network; Chang et al., KDD 2023, arXiv
+// 2302.02352) and HSTU (Hierarchical Sequential Transduction Units; Zhai et al., ICML 2024, arXiv
+// 2402.17152). SIM and TWIN differ in the long branch's search alone; HSTU is below them.
 //
 // Forward pass, the contract between ckvsim-train (libtorch) and the serving kernels (device/):
 //   e(i)      = concat_f embed.<f>[feature_f(i)]                      [d_e], d_e = F * feature_dim
@@ -28,25 +29,46 @@
 //               attention
 //   no_history  short = long = 0
 //
+// HSTU: a stack of `layers` causal self-attention layers over all tokens; K and V of every layer
+// are kept. From the second layer on they depend on the tokens before, not on the item alone.
+//   x_0      = e(i) of a token or of the candidate                       [d_e]
+//   n        = norm(x) = (x - mean x) / sqrt(var x + 1e-6), no scale, no shift
+//   g, q     = SiLU(wg n), SiLU(wq n); k, v = SiLU(wk n), SiLU(wv n)     [d]
+//   a_i      = per head: sum_{j <= i} SiLU(q_i . k_j + bias[h, bucket(i - j)]) / max_tokens * v_j
+//   x_{l+1}  = x_l + wo (norm(a) * g), norm over all d values of a
+//   bucket   = distance up to 15, then 16 buckets in equal steps of its logarithm up to 128, all
+//              farther distances in the last (position_bucket())
+//   A candidate is a token after the history's last; it attends to the history and to itself, never
+//   to another candidate. One token per history item: action tokens (HSTU interleaves them) need
+//   event fields, which no dataset reader provides.
+//   logit    = tower(concat(e_c, x_layers of the candidate, embed.context[context]))
+//   Variants: full; collective with scope all: k = SiLU(concat(pool[argmax(wr n)], wu n)), likewise
+//   v, with pools and routers of every layer's own (a token attends to itself and to the tokens
+//   before it as they are kept); mean_pool: the mean of e over all tokens in place of x_layers;
+//   no_history: zeros. There is no full_silu: the layers apply SiLU anyway.
+//
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
 //   context_dim], short.{wq,wk,wv} [d, d_e], short.wo [d_e, d], long.{wq,wk,wv,wo} likewise,
 //   search.{wq,wk} [search_dim, d_e] (SIM only), <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m,
 //   d - d_u]} for collective sites (then no <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w
-//   [out, in], tower.<l>.b [out], the last with out = 1.
-// Attributes: format = "ckvsim-sim-1", model ("sim" or "twin"; absent = sim), variant, scope, seed,
-//   feature_dim, attention_dim, heads, short_tokens, search_dim (SIM only), top_k, max_tokens,
-//   context_dim, d_u, m, tower (comma-separated hidden widths), catalogue_digest (hex), and free
-//   training facts with the prefix "train." (epochs, tune_auc, wall_s, ...).
+//   [out, in], tower.<l>.b [out], the last with out = 1. HSTU has the sites layer1, layer2, ...
+//   instead of short and long, each with <site>.wg [d, d_e] and <site>.bias [heads, 32] besides.
+// Attributes: format = "ckvsim-sim-1", model ("sim", "twin" or "hstu"; absent = sim), variant,
+//   scope, seed, feature_dim, attention_dim, heads, short_tokens and top_k (not HSTU), search_dim
+//   (SIM only), layers (HSTU only), max_tokens, context_dim, d_u, m, tower (comma-separated hidden
+//   widths), catalogue_digest (hex), and free training facts with the prefix "train." (epochs,
+//   tune_auc, wall_s, ...).
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
 //   ref.offsets [R+1] u64 and ref.tokens u32 (CSR, already cut to max_tokens, oldest first),
-//   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32, ref.topk [R, top_k] u32
-//   (positions in the token list, ascending; 0xFFFFFFFF = none), ref.<site>.<k|v>.index [V+1] u32
-//   (arg-max pool row per item) for collective sites.
+//   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; SIM and TWIN: ref.topk [R,
+//   top_k] u32 (positions in the token list, ascending; 0xFFFFFFFF = none), ref.<site>.<k|v>.index
+//   [V+1] u32 (arg-max pool row per item) for collective sites.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,7 +77,7 @@
 
 namespace ckvsim::model {
 
-enum class ModelKind : std::uint8_t { sim, twin };
+enum class ModelKind : std::uint8_t { sim, twin, hstu };
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 /// Attention sites with pools: released = the short branch alone, all = short and long K and V.
 enum class Scope : std::uint8_t { released, all };
@@ -68,22 +90,37 @@ ModelKind model_kind_from(std::string const& name);
 Variant variant_from(std::string const& name);
 Scope scope_from(std::string const& name);
 
+/// Most self-attention layers of a stack: an entry has sections for so many.
+inline constexpr std::uint32_t kMaxLayers = 4;
+
+/// Relative positions of HSTU: how many biases a head has, and from which distance on all share
+/// one (FACTS section 1).
+inline constexpr std::uint32_t kPositionBuckets = 32;
+inline constexpr std::uint32_t kFarthestPosition = 128;
+/// The bias that a token at this distance behind a query takes; 0 = the query itself.
+std::uint32_t position_bucket(std::uint32_t distance);
+
 /// Hyper-parameters that fix every shape.
 struct SimShape {
     ModelKind kind = ModelKind::sim;
     std::uint32_t feature_dim = 16;    ///< width of one feature's embedding; d_e = F * feature_dim
     std::uint32_t attention_dim = 64;  ///< d
     std::uint32_t heads = 2;           ///< H, divides d
-    std::uint32_t short_tokens = 49;
-    std::uint32_t search_dim = 16;  ///< d_s; means nothing to TWIN
-    std::uint32_t top_k = 20;
-    std::uint32_t max_tokens = 200;  ///< longest history a request sees
+    std::uint32_t short_tokens = 49;   ///< means nothing to HSTU
+    std::uint32_t search_dim = 16;     ///< d_s; SIM only
+    std::uint32_t top_k = 20;          ///< means nothing to HSTU
+    std::uint32_t layers = 2;          ///< HSTU only; at most kMaxLayers
+    std::uint32_t max_tokens = 200;    ///< longest history a request sees
     std::uint32_t context_dim = 4;
     std::vector<std::uint32_t> tower = {64, 32};
 
     /// Width of the keys that a search of its own needs: 0 where it reads the long branch's K.
     [[nodiscard]] std::uint32_t search_width() const {
         return kind == ModelKind::sim ? search_dim : 0;
+    }
+    /// Self-attention layers whose K and V are kept; 0 where candidates attend to items.
+    [[nodiscard]] std::uint32_t stack_layers() const {
+        return kind == ModelKind::hstu ? layers : 0;
     }
     bool operator==(SimShape const&) const = default;
 };
@@ -97,6 +134,9 @@ struct VariantParams {
 
     bool operator==(VariantParams const&) const = default;
 };
+
+/// Why a model has no such variant; nullopt = it has. Example: HSTU with scope `released`.
+std::optional<std::string> variant_refusal(VariantParams const& params, ModelKind model);
 
 /// File stem that identifies a variant, for example "full" or "collective_all_du1_m512".
 std::string weights_stem(VariantParams const& params);
@@ -117,6 +157,13 @@ struct SiteWeights {
     SideWeights v;
 };
 
+/// One self-attention layer of HSTU.
+struct StackLayer {
+    SiteWeights site;
+    std::vector<float> gate;           ///< wg [d, d_e]
+    std::vector<float> position_bias;  ///< [heads, kPositionBuckets]
+};
+
 /// Immutable, shared between threads and strategies.
 struct SimWeights {
     SimShape shape;
@@ -132,6 +179,7 @@ struct SimWeights {
     SiteWeights long_site;
     std::vector<float> search_wq;  ///< [search_width, d_e]
     std::vector<float> search_wk;
+    std::vector<StackLayer> stack;  ///< HSTU, instead of the sites and the search
     struct Layer {
         std::uint32_t out = 0;
         std::uint32_t in = 0;
@@ -167,7 +215,7 @@ struct ReferenceBlock {
     /// Arg-max pool row per item [V+1] by name ("short.k", "long.v", ...), collective sites only.
     std::map<std::string, std::vector<std::uint32_t>> indices;
 };
-/// Adds the block's "ref." tensors to a weight file.
+/// Adds the block's "ref." tensors to a weight file; top_k = 0 for a model without a search.
 void add_reference_block(ReferenceBlock const& block, std::uint32_t top_k, TensorFile& file);
 
 /// Digest of features and vocabularies, stored in weight files so that foreign weights are refused.

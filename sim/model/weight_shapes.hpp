@@ -2,6 +2,7 @@
 // share.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "model/sim.hpp"
@@ -17,6 +18,13 @@ bool has_attention(Variant variant);
 
 /// True when the long branch keeps pool codes too.
 bool long_site_is_collective(VariantParams const& params);
+
+/// Width of one row of tower input: the candidate, what the attention made of it and the context.
+std::uint32_t tower_inputs(SimShape const& shape, std::uint32_t d_e);
+
+/// "layer1", "layer2", ...: the site of a stack's layer, counted from 0, in weight files and
+/// ledgers.
+std::string layer_name(std::uint32_t layer);
 
 /// Throws InternalError when the widths contradict each other (heads not dividing d, d_u >= d, zero
 /// widths).

@@ -86,7 +86,7 @@ ModelKind read_kind(Reader const& reader) {
         return model_kind_from(reader.text("model"));
     } catch (InternalError const&) {
         reader.fail("attribute 'model' is '" + reader.text("model") +
-                    "' (known: sim, twin). read it with the version of ckvsim that wrote it");
+                    "' (known: sim, twin, hstu). read it with the version of ckvsim that wrote it");
     }
 }
 
@@ -96,9 +96,13 @@ SimShape read_shape(Reader const& reader) {
     shape.feature_dim = reader.count("feature_dim", 1);
     shape.attention_dim = reader.count("attention_dim", 1);
     shape.heads = reader.count("heads", 1);
-    shape.short_tokens = reader.count("short_tokens", 1);
+    if (shape.kind == ModelKind::hstu) {
+        shape.layers = reader.count("layers", 1);
+    } else {
+        shape.short_tokens = reader.count("short_tokens", 1);
+        shape.top_k = reader.count("top_k", 1);
+    }
     if (shape.kind == ModelKind::sim) shape.search_dim = reader.count("search_dim", 1);
-    shape.top_k = reader.count("top_k", 1);
     shape.max_tokens = reader.count("max_tokens", 1);
     shape.context_dim = reader.count("context_dim", 1);
     shape.tower = parse_widths(reader, reader.text("tower"));
@@ -153,6 +157,20 @@ SiteWeights read_site(Reader const& reader, std::string const& name, SimWeights 
     return site;
 }
 
+std::vector<StackLayer> read_stack(Reader const& reader, SimWeights const& weights) {
+    bool const collective = weights.variant.variant == Variant::collective;
+    std::vector<StackLayer> stack(weights.shape.layers);
+    for (std::uint32_t l = 0; l < weights.shape.layers; ++l) {
+        std::string const name = layer_name(l);
+        stack[l].site = read_site(reader, name, weights, collective);
+        stack[l].site.silu = true;
+        stack[l].gate = reader.floats(name + ".wg", {weights.shape.attention_dim, weights.d_e});
+        stack[l].position_bias =
+            reader.floats(name + ".bias", {weights.shape.heads, kPositionBuckets});
+    }
+    return stack;
+}
+
 void read_embeddings(Reader const& reader, TensorFile const& file,
                      workload::Catalogue const& catalogue, SimWeights& weights) {
     std::int64_t const feature_dim = weights.shape.feature_dim;
@@ -179,7 +197,7 @@ void read_embeddings(Reader const& reader, TensorFile const& file,
 void read_tower(Reader const& reader, SimWeights& weights) {
     std::vector<std::uint32_t> widths = weights.shape.tower;
     widths.push_back(1);
-    std::uint32_t in = 3 * weights.d_e + weights.shape.context_dim;
+    std::uint32_t in = tower_inputs(weights.shape, weights.d_e);
     for (std::size_t l = 0; l < widths.size(); ++l) {
         std::string const prefix = "tower." + std::to_string(l) + ".";
         SimWeights::Layer layer;
@@ -219,7 +237,9 @@ SimWeights sim_weights_from(TensorFile const& file, workload::Catalogue const& c
     weights.d_e = static_cast<std::uint32_t>(catalogue.features.size()) * weights.shape.feature_dim;
     weights.digest = file.digest();
     read_embeddings(reader, file, catalogue, weights);
-    if (has_attention(weights.variant.variant)) {
+    if (has_attention(weights.variant.variant) && weights.shape.stack_layers() > 0) {
+        weights.stack = read_stack(reader, weights);
+    } else if (has_attention(weights.variant.variant)) {
         bool const collective = weights.variant.variant == Variant::collective;
         weights.short_site = read_site(reader, "short", weights, collective);
         weights.long_site =

@@ -34,9 +34,13 @@ void write_attributes(Writer& writer, SimWeights const& weights) {
     writer.count("feature_dim", shape.feature_dim);
     writer.count("attention_dim", shape.attention_dim);
     writer.count("heads", shape.heads);
-    writer.count("short_tokens", shape.short_tokens);
+    if (shape.stack_layers() > 0) {
+        writer.count("layers", shape.layers);
+    } else {
+        writer.count("short_tokens", shape.short_tokens);
+        writer.count("top_k", shape.top_k);
+    }
     if (shape.search_width() > 0) writer.count("search_dim", shape.search_dim);
-    writer.count("top_k", shape.top_k);
     writer.count("max_tokens", shape.max_tokens);
     writer.count("context_dim", shape.context_dim);
     std::string tower;
@@ -76,6 +80,17 @@ void write_site(Writer& writer, std::string const& name, SiteWeights const& site
     write_side(writer, name, "v", site.v, weights, site.collective);
 }
 
+void write_stack(Writer& writer, SimWeights const& weights) {
+    std::int64_t const d = weights.shape.attention_dim;
+    for (std::uint32_t l = 0; l < weights.stack.size(); ++l) {
+        StackLayer const& layer = weights.stack[l];
+        std::string const name = layer_name(l);
+        write_site(writer, name, layer.site, weights);
+        writer.array(name + ".wg", layer.gate, {d, weights.d_e});
+        writer.array(name + ".bias", layer.position_bias, {weights.shape.heads, kPositionBuckets});
+    }
+}
+
 }  // namespace
 
 TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue const& catalogue) {
@@ -92,7 +107,9 @@ TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue cons
     }
     writer.array("embed.context", weights.context_embeddings,
                  {weights.context_vocabulary, weights.shape.context_dim});
-    if (has_attention(weights.variant.variant)) {
+    if (has_attention(weights.variant.variant) && weights.shape.stack_layers() > 0) {
+        write_stack(writer, weights);
+    } else if (has_attention(weights.variant.variant)) {
         write_site(writer, "short", weights.short_site, weights);
         write_site(writer, "long", weights.long_site, weights);
         if (std::uint32_t const d_s = weights.shape.search_width(); d_s > 0) {
@@ -116,8 +133,10 @@ void add_reference_block(ReferenceBlock const& block, std::uint32_t top_k, Tenso
     writer.column("ref.candidate", block.candidates);
     writer.column("ref.context", block.contexts);
     writer.column("ref.logit", block.logits);
-    writer.array("ref.topk", block.top_k,
-                 {static_cast<std::int64_t>(block.candidates.size()), top_k});
+    if (top_k > 0) {
+        writer.array("ref.topk", block.top_k,
+                     {static_cast<std::int64_t>(block.candidates.size()), top_k});
+    }
     for (auto const& [name, rows] : block.indices) writer.column("ref." + name + ".index", rows);
 }
 

@@ -199,6 +199,56 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
     return cases;
 }
 
+/// The same for HSTU; some shapes with one layer and with the most.
+inline model::SimShape hstu_of(model::SimShape shape, std::uint32_t layers = 2) {
+    shape.kind = model::ModelKind::hstu;
+    shape.layers = layers;
+    return shape;
+}
+inline std::vector<model::SimShape> stack_shapes() {
+    model::SimShape one_head = tiny_shape();
+    one_head.heads = 1;
+    one_head.attention_dim = 2;
+    return {hstu_of(tiny_shape()), hstu_of(even_shape()), hstu_of(odd_shape()),
+            hstu_of(one_head, 1), hstu_of(tiny_shape(), model::kMaxLayers)};
+}
+
+/// Every (variant, strategy) pair that HSTU is served with.
+inline std::vector<BackendCase> stack_cases(model::SimShape const& shape) {
+    using kv::StrategyKind;
+    std::vector<BackendCase> cases;
+    auto const add = [&](model::VariantParams const& variant, kv::StrategyParams const& strategy) {
+        cases.push_back({model::weights_stem(variant) + "/" + kv::to_string(strategy.kind) + "/" +
+                             kv::to_string(strategy.value_type) + "/idx" +
+                             std::to_string(strategy.index_bytes) + "/layers" +
+                             std::to_string(shape.layers) + "/d" +
+                             std::to_string(shape.attention_dim),
+                         shape, variant, strategy});
+    };
+    kv::StrategyParams strategy;
+    strategy.kind = StrategyKind::recompute;
+    for (auto const variant :
+         {model::Variant::mean_pool, model::Variant::no_history, model::Variant::full})
+        add({variant, {}, 0, 1}, strategy);
+    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
+        strategy.kind = StrategyKind::full;
+        strategy.value_type = type;
+        add({model::Variant::full, {}, 0, 1}, strategy);
+        strategy.kind = StrategyKind::collective;
+        std::uint32_t const d = shape.attention_dim;
+        struct Pool {
+            std::uint32_t d_u, m, index_bytes;
+        };
+        for (auto const& [d_u, m, index_bytes] :
+             {Pool{0, 1, 1}, Pool{1, 17, 1}, Pool{3, 300, 2}, Pool{d - 1, 6, 4}}) {
+            if (d_u >= d) continue;
+            strategy.index_bytes = index_bytes;
+            add({model::Variant::collective, model::Scope::all, d_u, m}, strategy);
+        }
+    }
+    return cases;
+}
+
 inline std::shared_ptr<model::SimWeights const> case_weights(BackendCase const& c,
                                                              workload::Catalogue const& catalogue,
                                                              std::uint64_t seed = 5) {

@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "reference_stack.hpp"
+
 namespace ckvsim::test {
 namespace {
 
@@ -178,6 +180,13 @@ ReferenceResult ReferenceModel::score(std::span<ItemId const> history, ItemId ca
     auto const recent = tokens.last(std::min<std::size_t>(tokens.size(), shape.short_tokens));
     ReferenceResult result;
     Row const e = embedding(candidate);
+    if (shape.stack_layers() > 0) {
+        Row input = e;
+        Row const out = stack_output(tokens, candidate);
+        input.insert(input.end(), out.begin(), out.end());
+        result.logit = tower(with_context(std::move(input), context));
+        return result;
+    }
     Row short_out(weights_.d_e, 0.0);
     Row long_out(weights_.d_e, 0.0);
     if (weights_.variant.variant == model::Variant::mean_pool) {
@@ -197,11 +206,22 @@ ReferenceResult ReferenceModel::score(std::span<ItemId const> history, ItemId ca
     Row input = e;
     input.insert(input.end(), short_out.begin(), short_out.end());
     input.insert(input.end(), long_out.begin(), long_out.end());
-    auto const row = weights_.context_embeddings.begin() +
-                     static_cast<std::ptrdiff_t>(std::size_t{context} * shape.context_dim);
-    input.insert(input.end(), row, row + shape.context_dim);
-    result.logit = tower(std::move(input));
+    result.logit = tower(with_context(std::move(input), context));
     return result;
+}
+
+Row ReferenceModel::with_context(Row input, std::uint32_t context) const {
+    std::uint32_t const width = weights_.shape.context_dim;
+    auto const row = weights_.context_embeddings.begin() +
+                     static_cast<std::ptrdiff_t>(std::size_t{context} * width);
+    input.insert(input.end(), row, row + width);
+    return input;
+}
+
+Row ReferenceModel::stack_output(std::span<ItemId const> tokens, ItemId candidate) const {
+    if (weights_.variant.variant == model::Variant::no_history) return Row(weights_.d_e, 0.0);
+    if (weights_.variant.variant == model::Variant::mean_pool) return mean(tokens);
+    return ReferenceStack(weights_, options_.half_values, options_.stack).output(tokens, candidate);
 }
 
 }  // namespace ckvsim::test

@@ -2,6 +2,7 @@
 // oracle that serving kernels are tested against. Shares no code with device/.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -34,10 +35,15 @@ struct ReferenceRows {
     Table short_k, short_v, long_k, long_v, search;
 };
 
+/// Pool rows of HSTU's layers that replace the routers' choices: [layer][K, V][token], the
+/// candidate's last. Empty = the routers'.
+using StackIndices = std::vector<std::array<std::vector<std::uint32_t>, 2>>;
+
 struct ReferenceOptions {
     bool half_values = false;  ///< K, V, search keys, pools and user parts are rounded to fp16
     ReferenceIndices indices;
     ReferenceRows rows;  ///< empty tables = from the weights
+    StackIndices stack;  ///< HSTU
 };
 
 class ReferenceModel {
@@ -73,6 +79,8 @@ class ReferenceModel {
                 ReferenceResult& result) const;
     [[nodiscard]] Row query(model::SiteWeights const& site, Row const& candidate) const;
     [[nodiscard]] Row mean(std::span<ItemId const> tokens) const;
+    [[nodiscard]] Row with_context(Row input, std::uint32_t context) const;
+    [[nodiscard]] Row stack_output(std::span<ItemId const> tokens, ItemId candidate) const;
     [[nodiscard]] double tower(Row row) const;
 
     model::SimWeights const& weights_;

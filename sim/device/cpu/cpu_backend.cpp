@@ -5,6 +5,7 @@
 #include "core/error.hpp"
 #include "device/cpu/entry_writer.hpp"
 #include "device/cpu/history_reader.hpp"
+#include "device/cpu/stack_backend.hpp"
 #include "device/cpu/tower.hpp"
 #include "model/weight_shapes.hpp"
 
@@ -209,8 +210,10 @@ std::unique_ptr<decode::Backend> make_backend(std::shared_ptr<model::SimWeights 
                                               kv::StrategyParams const& strategy,
                                               workload::Catalogue const& catalogue,
                                               BackendOptions const& options) {
-    return std::make_unique<CpuBackend>(checked(std::move(weights), strategy, catalogue), strategy,
-                                        catalogue, options);
+    auto own = checked(std::move(weights), strategy, catalogue);
+    if (own->shape.stack_layers() > 0)
+        return make_stack_backend(std::move(own), strategy, catalogue);
+    return std::make_unique<CpuBackend>(std::move(own), strategy, catalogue, options);
 }
 
 }  // namespace ckvsim::device::cpu

@@ -7,9 +7,6 @@
 #include "model/weight_shapes.hpp"
 
 namespace ckvsim::device::cpu {
-namespace {
-
-using kv::Section;
 
 AlignedVector<std::byte> make_pool(std::span<float const> pool, std::uint32_t rows,
                                    kv::ValueType type, std::size_t width, std::size_t step_bytes) {
@@ -25,6 +22,10 @@ AlignedVector<std::byte> make_pool(std::span<float const> pool, std::uint32_t ro
     }
     return result;
 }
+
+namespace {
+
+using kv::Section;
 
 /// Fills the sides of one attention site.
 class SideFiller {

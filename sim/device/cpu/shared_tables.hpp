@@ -1,9 +1,16 @@
 // What every user of a strategy shares: pools, and cells per catalogue item.
 #pragma once
 
+#include <span>
+
 #include "device/cpu/cells.hpp"
 
 namespace ckvsim::device::cpu {
+
+/// A trained pool, `rows` times the same number of values, as the kernels read it: SiLU applied,
+/// stored as `type`, zeros from there to `width` values and up to the next row `step_bytes` on.
+AlignedVector<std::byte> make_pool(std::span<float const> pool, std::uint32_t rows,
+                                   kv::ValueType type, std::size_t width, std::size_t step_bytes);
 
 /// Where the rows of one side (K or V) of one attention site come from.
 struct SideTables {

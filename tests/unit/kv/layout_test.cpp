@@ -237,5 +237,44 @@ TEST(Sections, NamesAndSites) {
     EXPECT_EQ(std::unique(names.begin(), names.end()), names.end()) << "names are unique";
 }
 
+model::SimShape stack_shape(std::uint32_t layers) {
+    model::SimShape s = shape();
+    s.kind = model::ModelKind::hstu;
+    s.layers = layers;
+    return s;
+}
+
+TEST(EntryLayout, HstuKeepsKeysAndValuesOfEveryLayer) {
+    for (std::uint32_t const layers : {1U, 2U, model::kMaxLayers}) {
+        // n * layers * 2 d b, or codes of each layer and side
+        EntryLayout const full(stack_shape(layers), {},
+                               strategy(StrategyKind::full, ValueType::fp16));
+        EXPECT_EQ(full.payload_bytes(kLong), kLong * layers * 2 * 256 * 2);
+        EXPECT_FALSE(full.has(Section::short_k) || full.has(Section::search) ||
+                     full.has(Section::ids));
+        EntryLayout const pooled(stack_shape(layers), collective(3, 1000, Scope::all),
+                                 strategy(StrategyKind::collective));
+        EXPECT_EQ(pooled.payload_bytes(kLong), kLong * layers * 2 * (2 + 3 * 4));
+        EXPECT_EQ(pooled.tokens_in(layer_section(0, LayerPart::v_user), 1000), kLong);
+        EXPECT_EQ(EntryLayout(stack_shape(layers), {}, strategy(StrategyKind::recompute))
+                      .payload_bytes(kLong),
+                  kLong * 4);
+        EXPECT_EQ(full.has(layer_section(1, LayerPart::k)), layers > 1);
+    }
+    EXPECT_EQ(to_string(layer_section(1, LayerPart::v_index)), "layer2_v_index");
+    EXPECT_EQ(site_of(layer_section(3, LayerPart::k)), "layer4");
+}
+
+TEST(EntryLayout, AppendsToHstuAreExactWhereNoLayerLooksBack) {
+    auto const full = strategy(StrategyKind::full);
+    EXPECT_EQ(append_rule(full, shape()), AppendRule::exact);
+    EXPECT_EQ(append_rule(full, stack_shape(1)), AppendRule::exact);
+    EXPECT_EQ(append_rule(full, stack_shape(2)), AppendRule::stale_after_window);
+    EXPECT_EQ(append_rule(strategy(StrategyKind::collective), stack_shape(2)),
+              AppendRule::stale_after_window);
+    EXPECT_EQ(append_rule(strategy(StrategyKind::recompute), stack_shape(2)), AppendRule::exact);
+    EXPECT_EQ(to_string(AppendRule::stale_after_window), "stale_after_window");
+}
+
 }  // namespace
 }  // namespace ckvsim::kv

@@ -324,6 +324,32 @@ TEST(Refusal, TwinSearchesRowsOfFp32AndFp16Alone) {
         << "keeps no rows";
 }
 
+TEST(Refusal, HstuHasNoRowsOfItems) {
+    auto const by_item = HasSubstr("depend on the tokens before from the second layer on");
+    auto const pools = collective(Scope::all);
+    auto const why = [](StrategyParams const& s, VariantParams const& v) {
+        return refusal(s, v, ModelKind::hstu).value_or("it applies");
+    };
+    EXPECT_THAT(why(of(StrategyKind::item_table), {}), by_item);
+    auto codes = of(StrategyKind::collective);
+    EXPECT_EQ(why(codes, pools), "it applies");
+    codes.keying = Keying::item;
+    EXPECT_THAT(why(codes, pools), by_item);
+    codes.keying = Keying::user_token;
+    codes.search_keys = SearchKeys::item_table;
+    EXPECT_THAT(why(codes, pools), HasSubstr("nothing is searched"));
+    EXPECT_THAT(why(of(StrategyKind::collective), collective(Scope::released)),
+                HasSubstr("it has no short branch"));
+    for (auto const kind : {StrategyKind::low_rank, StrategyKind::vq})
+        EXPECT_THAT(why(of(kind), {}), HasSubstr("not written for rows of tokens yet"));
+    for (auto const type : {ValueType::int8, ValueType::int4}) {
+        EXPECT_THAT(why(of(StrategyKind::full, type), {}), HasSubstr("use fp32 or fp16"));
+        EXPECT_EQ(why(of(StrategyKind::recompute, type), {}), "it applies");
+    }
+    for (auto const type : {ValueType::fp32, ValueType::fp16})
+        EXPECT_EQ(why(of(StrategyKind::full, type), {}), "it applies");
+}
+
 TEST(IsExact, OnlyUnroundedAndUnscrambledOnes) {
     EXPECT_TRUE(is_exact(of(StrategyKind::recompute, ValueType::fp16))) << "stores ids alone";
     EXPECT_TRUE(is_exact(of(StrategyKind::full)));

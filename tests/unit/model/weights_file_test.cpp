@@ -128,7 +128,8 @@ TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
     EXPECT_NE(refusal_of(renamed).find("search_dim is missing"), std::string::npos)
         << refusal_of(renamed);
     renamed.set("model", std::string("sasrec"));
-    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin)"), std::string::npos)
+    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin, hstu)"),
+              std::string::npos)
         << refusal_of(renamed);
 }
 
@@ -182,6 +183,62 @@ TEST_P(EveryModel, BrokenFilesAreRefusedWithTheTensorsName) {
         changed.set(key, std::string(value));
         EXPECT_NE(refusal_of(changed), "") << key;
     }
+}
+
+SimShape hstu_shape() {
+    SimShape result = shape();
+    result.kind = ModelKind::hstu;
+    result.layers = 3;
+    return result;
+}
+
+TEST(WeightsFile, TheStackOfHstuReadsBackUnchanged) {
+    for (VariantParams const& variant : {VariantParams{Variant::full, {}, 0, 0},
+                                         {Variant::mean_pool, {}, 0, 0},
+                                         {Variant::collective, Scope::all, 0, 4},
+                                         {Variant::collective, Scope::all, 2, 7}}) {
+        SCOPED_TRACE(weights_stem(variant));
+        SimWeights const written = random_sim_weights(hstu_shape(), variant, catalogue(), 4, 11);
+        TensorFile const file = weights_file_from(written, catalogue());
+        EXPECT_FALSE(file.has("short.wq"));
+        EXPECT_FALSE(file.attributes.contains("top_k"));
+        SimWeights const read = sim_weights_from(file, catalogue(), "weights.ckvt");
+        EXPECT_EQ(read.shape.layers, 3U);
+        ASSERT_EQ(read.stack.size(), variant.variant == Variant::mean_pool ? 0U : 3U);
+        for (std::size_t l = 0; l < read.stack.size(); ++l) {
+            expect_equal(read.stack[l].site, written.stack[l].site);
+            EXPECT_EQ(read.stack[l].gate, written.stack[l].gate);
+            EXPECT_EQ(read.stack[l].position_bias, written.stack[l].position_bias);
+        }
+        EXPECT_EQ(read.tower.front().w, written.tower.front().w);
+        EXPECT_EQ(read.bytes(), written.bytes());
+    }
+}
+
+TEST(WeightsFile, BrokenStacksOfHstuAreRefused) {
+    auto const file =
+        weights_file_from(random_sim_weights(hstu_shape(), {}, catalogue(), 4, 1), catalogue());
+    EXPECT_EQ(refusal_of(file), "");
+    auto without = file;
+    without.tensors.erase("layer2.bias");
+    EXPECT_NE(refusal_of(without).find("tensor 'layer2.bias' is missing (expected [3, 32])"),
+              std::string::npos)
+        << refusal_of(without);
+    auto deep = file;
+    deep.set("layers", std::int64_t{kMaxLayers + 1});
+    EXPECT_NE(refusal_of(deep).find("layers must be 1 to 4"), std::string::npos);
+    auto silu = file;
+    silu.set("variant", std::string("full_silu"));
+    EXPECT_NE(refusal_of(silu).find("'full_silu' is 'full' for model 'hstu'"), std::string::npos);
+}
+
+TEST(WeightsFile, HstuHasNoShortBranchToReleaseAlone) {
+    VariantParams released{Variant::collective, Scope::released, 1, 4};
+    EXPECT_TRUE(variant_refusal(released, ModelKind::hstu));
+    EXPECT_FALSE(variant_refusal(released, ModelKind::twin));
+    EXPECT_THROW(random_sim_weights(hstu_shape(), released, catalogue(), 4, 1), InternalError);
+    released.scope = Scope::all;
+    EXPECT_FALSE(variant_refusal(released, ModelKind::hstu));
 }
 
 }  // namespace

@@ -1,0 +1,145 @@
+#include "device/cpu/stack_side.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/rng.hpp"
+#include "device/cpu/quantised_rows.hpp"
+#include "device/cpu/shared_tables.hpp"
+
+namespace ckvsim::device::cpu {
+namespace {
+
+/// As in cells.cpp: what is projected together stays in the L1 and L2 caches.
+constexpr std::size_t kBlockTokens = 32;
+constexpr std::size_t kRouterBlockTokens = 4;
+
+}  // namespace
+
+StackSide::StackSide(model::SimWeights const& weights, model::SideWeights const& side,
+                     kv::StrategyParams const& strategy, std::uint32_t number)
+    : type_(strategy.value_type),
+      user_type_(kv::user_type(strategy.value_type)),
+      d_(weights.shape.attention_dim),
+      heads_(weights.shape.heads),
+      collective_(weights.variant.variant == model::Variant::collective) {
+    auto const width = static_cast<std::uint32_t>(d_);
+    if (!collective_) {
+        row_bytes_ = kv::row_bytes(type_, width);
+        projection_ = PackedMatrix(side.w, d_, weights.d_e);
+        return;
+    }
+    model::VariantParams const& variant = weights.variant;
+    d_u_ = variant.d_u;
+    index_bytes_ = strategy.index_bytes;
+    user_bytes_ = kv::row_bytes(user_type_, variant.d_u);
+    projection_ = PackedMatrix(side.user, d_u_, weights.d_e);
+    pool_step_ = (kv::row_bytes(type_, width) + kCacheLine - 1) / kCacheLine * kCacheLine;
+    pool_ = make_pool(side.pool, variant.m, type_, d_, pool_step_);
+    if (!strategy.random_indices) {
+        router_ = PackedMatrix(side.router, variant.m, weights.d_e);
+        return;
+    }
+    fixed_.resize(std::size_t{weights.items} + 1);
+    for (std::size_t item = 0; item < fixed_.size(); ++item) {
+        CounterRng rng(number, Purpose::control_index, item);
+        fixed_[item] = rng.below(variant.m);
+    }
+}
+
+void StackSide::store(float const* states, std::size_t step, ItemId const* items, std::size_t count,
+                      OpenSideCells const& cells, std::size_t first, SideScratch& scratch) const {
+    if (collective_) {
+        store_indices(states, step, items, count, cells.indices + first * index_bytes_, scratch);
+        if (d_u_ == 0) return;
+    }
+    std::size_t const bytes = collective_ ? user_bytes_ : row_bytes_;
+    kv::ValueType const type = collective_ ? user_type_ : type_;
+    std::byte* out = (collective_ ? cells.users : cells.rows) + first * bytes;
+    std::size_t const stride = projection_.stride;
+    float* projected = reserve_elements(scratch.projected, kBlockTokens * stride);
+    for (std::size_t block = 0; block < count; block += kBlockTokens) {
+        std::size_t const rows = std::min(kBlockTokens, count - block);
+        multiply(states + block * step, step, rows, projection_, projected, stride);
+        silu(projected, rows * stride);
+        for (std::size_t i = 0; i < rows; ++i)
+            store_row(type, projected + i * stride, projection_.out, out + (block + i) * bytes);
+    }
+}
+
+void StackSide::store_indices(float const* states, std::size_t step, ItemId const* items,
+                              std::size_t count, std::byte* out, SideScratch& scratch) const {
+    // Little-endian machines only (as the tensor file): the low bytes come first.
+    auto const put = [&](std::size_t token, std::uint32_t index) {
+        std::memcpy(out + token * index_bytes_, &index, index_bytes_);
+    };
+    if (!fixed_.empty()) {
+        for (std::size_t t = 0; t < count; ++t) put(t, fixed_[items[t]]);
+        return;
+    }
+    float* logits = reserve_elements(scratch.projected, kRouterBlockTokens * router_.stride);
+    for (std::size_t block = 0; block < count; block += kRouterBlockTokens) {
+        std::size_t const rows = std::min(kRouterBlockTokens, count - block);
+        multiply(states + block * step, step, rows, router_, logits, router_.stride);
+        for (std::size_t i = 0; i < rows; ++i)
+            put(block + i, arg_max(logits + i * router_.stride, router_.out));
+    }
+}
+
+std::uint32_t StackSide::index_at(std::byte const* indices, std::size_t token) const {
+    std::uint32_t index = 0;
+    std::memcpy(&index, indices + token * index_bytes_, index_bytes_);
+    return index;
+}
+
+TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool share,
+                          SideScratch& scratch) const {
+    auto& rows = scratch.rows;
+    if (rows.size() < row_slots(tokens)) rows.resize(row_slots(tokens));
+    TokenRows result{rows.data(), nullptr, nullptr, tokens};
+    if (tokens == 0) return result;
+    if (!collective_) {
+        for (std::size_t t = 0; t < tokens; ++t) rows[t] = cells.rows + t * row_bytes_;
+    } else {
+        std::uint32_t* keys = reserve_elements(scratch.keys, tokens);
+        for (std::size_t t = 0; t < tokens; ++t) keys[t] = index_at(cells.indices, t);
+        std::size_t const bound = pool_.size() / pool_step_;
+        RowSharing& sharing = scratch.sharing;
+        if (share && sharing.find(keys, tokens, bound, {d_, heads_})) {
+            result.places = sharing.places();
+            result.distinct = sharing.distinct();
+        }
+        for (std::size_t i = 0; i < result.count(tokens); ++i) {
+            std::size_t const token = result.places == nullptr ? i : sharing.firsts()[i];
+            rows[i] = pool_.data() + keys[token] * pool_step_;
+        }
+        find_users(cells.users, tokens, scratch);
+        result.user = scratch.users.data();
+    }
+    std::size_t const used = result.count(tokens);
+    for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
+    return result;
+}
+
+void StackSide::find_users(std::byte const* cells, std::size_t tokens, SideScratch& scratch) const {
+    if (d_u_ == 0) return;
+    std::size_t const step = padded(tokens);
+    float* planes = reserve_elements(scratch.users, d_u_ * step);
+    float* values = reserve_elements(scratch.values, tokens * d_u_);
+    load_row(user_type_, cells, tokens * d_u_, values);
+    for (std::size_t u = 0; u < d_u_; ++u) {
+        for (std::size_t t = 0; t < tokens; ++t) planes[u * step + t] = values[t * d_u_ + u];
+        std::fill(planes + u * step + tokens, planes + (u + 1) * step, 0.0F);
+    }
+}
+
+void StackSide::load(SideCells const& cells, std::size_t token, float* row) const {
+    if (!collective_) {
+        load_row(type_, cells.rows + token * row_bytes_, d_, row);
+        return;
+    }
+    load_row(type_, pool_.data() + index_at(cells.indices, token) * pool_step_, d_ - d_u_, row);
+    if (d_u_ > 0) load_row(user_type_, cells.users + token * user_bytes_, d_u_, row + d_ - d_u_);
+}
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,85 @@
+// Keys or values of one self-attention layer of HSTU: how a token's normalised state becomes what
+// an entry keeps of it, and how attention reads that back. The cells are those of CellMaker, made
+// from a state instead of an item's embedding.
+#pragma once
+
+#include <vector>
+
+#include "device/cpu/attention.hpp"
+#include "device/cpu/row_sharing.hpp"
+#include "model/sim.hpp"
+
+namespace ckvsim::device::cpu {
+
+/// Where the cells of one side lie, those of token 0; without meaning where the strategy keeps
+/// none.
+template <class Byte>
+struct SidePlaces {
+    Byte* rows = nullptr;
+    Byte* indices = nullptr;
+    Byte* users = nullptr;
+};
+using SideCells = SidePlaces<std::byte const>;
+using OpenSideCells = SidePlaces<std::byte>;  ///< to be written
+
+/// Memory of one side, reused from request to request.
+struct SideScratch {
+    AlignedVector<float> projected;
+    AlignedVector<float> values;  ///< user parts in the order of the entry
+    AlignedVector<float> users;   ///< [d_u, padded(tokens)]
+    AlignedVector<std::uint32_t> keys;
+    std::vector<void const*> rows;  ///< [row_slots]
+    RowSharing sharing;
+};
+
+/// Immutable after construction; thread-safe.
+class StackSide {
+  public:
+    /// `number` tells the sides of a model apart: random indices differ between them.
+    StackSide(model::SimWeights const& weights, model::SideWeights const& side,
+              kv::StrategyParams const& strategy, std::uint32_t number);
+
+    /// Writes the cells of `count` tokens from their normalised states [d_e], row step in floats,
+    /// to cells `first`, first + 1, ...
+    void store(float const* states, std::size_t step, ItemId const* items, std::size_t count,
+               OpenSideCells const& cells, std::size_t first, SideScratch& scratch) const;
+    /// The rows of tokens 0 .. tokens as attention reads them; valid until the scratch is used
+    /// again. `share` lets tokens with the same pool row share it where that pays: other bits, but
+    /// the choice depends on the tokens alone.
+    [[nodiscard]] TokenRows find(SideCells const& cells, std::size_t tokens, bool share,
+                                 SideScratch& scratch) const;
+    /// The whole row [d] of one token.
+    void load(SideCells const& cells, std::size_t token, float* row) const;
+
+    /// Bytes of a token's cells by what they are; 0 where the strategy keeps none.
+    [[nodiscard]] std::size_t row_bytes() const { return row_bytes_; }
+    [[nodiscard]] std::size_t index_bytes() const { return collective_ ? index_bytes_ : 0; }
+    [[nodiscard]] std::size_t user_bytes() const { return user_bytes_; }
+    /// Bytes allocated: projections, router, pool.
+    [[nodiscard]] std::size_t projection_bytes() const { return projection_.bytes(); }
+    [[nodiscard]] std::size_t router_bytes() const { return router_.bytes(); }
+    [[nodiscard]] std::size_t pool_bytes() const { return pool_.size(); }
+
+  private:
+    void store_indices(float const* states, std::size_t step, ItemId const* items,
+                       std::size_t count, std::byte* out, SideScratch& scratch) const;
+    [[nodiscard]] std::uint32_t index_at(std::byte const* indices, std::size_t token) const;
+    void find_users(std::byte const* cells, std::size_t tokens, SideScratch& scratch) const;
+
+    kv::ValueType type_;
+    kv::ValueType user_type_;
+    std::size_t d_;
+    std::size_t heads_;
+    bool collective_;
+    std::size_t d_u_ = 0;
+    std::size_t row_bytes_ = 0;
+    std::size_t index_bytes_ = 0;
+    std::size_t user_bytes_ = 0;
+    PackedMatrix projection_;  ///< [d, d_e], or of the user part [d_u, d_e]
+    PackedMatrix router_;
+    std::vector<std::uint32_t> fixed_;  ///< index per item instead of by the router
+    AlignedVector<std::byte> pool_;     ///< [m, pool_step_]
+    std::size_t pool_step_ = 0;
+};
+
+}  // namespace ckvsim::device::cpu

@@ -1,0 +1,60 @@
+"""HSTU in whole runs on the CI spec: K and V of every layer in the ledger, served as the reference says, equal for any number of
+ranks, and refused where something would be kept per item."""
+import unittest
+
+from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, TEST_WEIGHTS, Scratch, hashes, launch, settings
+
+MODEL = settings(model=HSTU, arms=HSTU_ARMS)
+NO_SERVING = settings(measurements__executed__enabled="false", measurements__simulated__enabled="false")
+
+
+class Hstu(Scratch):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.base = [*cls.base, *settings(files__weights_dir=cls.folder / "hstu"), *MODEL, *NO_SERVING]
+        made = launch([TEST_WEIGHTS, SPEC, *cls.base], cls.folder)
+        if made.code != 0:
+            raise AssertionError(str(made))
+
+    def shown(self, report, table):
+        outcome = launch([CKVSIM, "show", report, table], self.folder)
+        self.assertEqual(outcome.code, 0, str(outcome))
+        return outcome.out
+
+    def test_a_whole_run_serves_it(self):
+        outcome = self.must_run("whole.h5")
+        self.assertIn("model HSTU", launch([CKVSIM, "show", "whole.h5"], self.folder).out)
+        sections = self.shown("whole.h5", "memory_sections")
+        for section in ("layer1_k", "layer2_v", "layer1_v_index", "layer2_k_user"):
+            self.assertIn(section, sections)
+        self.assertNotIn("short_k", sections)
+        self.assertIn("layer2.v.pool", self.shown("whole.h5", "memory_shared"))
+        self.assertIn("full_fp32: appended events are exact until", outcome.out)
+        self.assertNotIn("recompute: appended events", outcome.out)
+        self.assertIn("scores", hashes(outcome))
+
+    def test_three_ranks_give_the_hashes_of_one(self):
+        one = hashes(self.must_run("one.h5", 1))
+        three = hashes(self.must_run("three.h5", 3))
+        self.assertIn("logical", one)
+        self.assertEqual(one, three)
+
+    def test_what_it_does_not_have_is_refused(self):
+        for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is not hstu)"),
+                              ({"arms__0__strategy__kind": "item_table"}, "depend on the tokens before"),
+                              ({"arms__0__strategy__value_type": "int8"}, "not written for its layers yet"),
+                              ({"arms__3__weights__scope": "released"}, "it has no short branch"),
+                              ({"measurements__executed__enabled": "true"}, "is not modelled yet")):
+            with self.subTest(words):
+                outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
+                self.assertEqual(outcome.code, 3, str(outcome))
+                self.assertIn(words, outcome.err)
+        for command in ("prepare", "analyze"):
+            outcome = launch([CKVSIM, command, SPEC, *self.base, "-q"], self.folder)
+            self.assertEqual(outcome.code, 3, str(outcome))
+            self.assertIn("/model/kind: \"hstu\"", outcome.err)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,33 @@
+// The self-attention layers of HSTU as sim/model/sim.hpp has them, in plain double precision and
+// with nothing kept: the whole sequence, the candidate its last token, goes through every layer.
+#pragma once
+
+#include "reference_model.hpp"
+
+namespace ckvsim::test {
+
+class ReferenceStack {
+  public:
+    using Row = std::vector<double>;
+    /// Keeps references. `half_values`: K, V, pools and user parts are rounded to fp16.
+    ReferenceStack(model::SimWeights const& weights, bool half_values, StackIndices const& indices)
+        : weights_(weights), half_values_(half_values), indices_(indices) {}
+
+    /// The last layer's output of the candidate behind `tokens`.
+    [[nodiscard]] Row output(std::span<ItemId const> tokens, ItemId candidate) const;
+    /// How far the router logits of given pool rows lay below the best, at most, in the last call
+    /// of output(): rounding may choose another row only where the difference is nothing.
+    [[nodiscard]] double largest_shortfall() const { return shortfall_; }
+
+  private:
+    [[nodiscard]] Row side_row(model::SideWeights const& side, std::size_t layer, std::size_t which,
+                               std::size_t token, Row const& normed) const;
+    void run_layer(std::size_t layer, std::vector<Row>& states) const;
+
+    model::SimWeights const& weights_;
+    bool half_values_;
+    StackIndices const& indices_;
+    mutable double shortfall_ = 0.0;
+};
+
+}  // namespace ckvsim::test
