@@ -211,14 +211,6 @@ void check_traffic(Checker& checker, Spec const& spec, std::string const& sectio
 }
 
 void check_serving(Checker& checker, Spec const& spec) {
-    checker.require(spec.model.kind != model::ModelKind::hstu || !spec.executed.enabled,
-                    {"/measurements/executed/enabled", "/model/kind"},
-                    "true, but what a request of model 'hstu' costs is not modelled yet",
-                    "set it to false: memory, accuracy and residency are measured without it");
-    checker.require(spec.model.kind != model::ModelKind::hstu || !spec.simulated.enabled,
-                    {"/measurements/simulated/enabled", "/model/kind"},
-                    "true, but what a request of model 'hstu' costs is not modelled yet",
-                    "set it to false: memory, accuracy and residency are measured without it");
     if (spec.executed.enabled) {
         check_traffic(checker, spec, "executed", spec.executed.traffic, spec.executed.warmup_s);
     }

@@ -29,9 +29,15 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         key << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
     }
     key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de"
-        << features * shape.feature_dim << "/s" << shape.short_tokens;
-    if (searches_keys) key << "/ds" << shape.search_dim;
-    key << "/k" << shape.top_k << "/c" << shape.context_dim << "/t";
+        << features * shape.feature_dim;
+    if (shape.stack_layers() > 0) {
+        key << "/layers" << shape.layers;
+    } else {
+        key << "/s" << shape.short_tokens;
+        if (searches_keys) key << "/ds" << shape.search_dim;
+        key << "/k" << shape.top_k;
+    }
+    key << "/c" << shape.context_dim << "/t";
     for (std::size_t i = 0; i < shape.tower.size(); ++i)
         key << (i == 0 ? "" : "x") << shape.tower[i];
     return key.str();

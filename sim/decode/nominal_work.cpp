@@ -38,6 +38,11 @@ class Formulas {
             work_.decode_bytes_per_token += kFloat * d_e_;
             work_.flops_per_token += d_e_;
         }
+        if (shape_.stack_layers() > 0) {
+            if (model::has_attention(variant_.variant)) add_stack();
+            add_written();
+            return work_;
+        }
         if (model::has_attention(variant_.variant)) {
             add_candidates();
             add_search();
@@ -62,7 +67,7 @@ class Formulas {
     }
 
     void add_score() {
-        double in = 3.0 * d_e_ + shape_.context_dim;
+        double in = model::tower_inputs(shape_, static_cast<std::uint32_t>(d_e_));
         work_.score_bytes_per_candidate = kFloat * (in + 1.0);
         auto const layer = [&](double out) {
             work_.score_flops_per_candidate += 2.0 * in * out;
@@ -128,6 +133,44 @@ class Formulas {
         };
         move_half(work_.decode_bytes_per_long_row, work_.decode_bytes_per_token);
         move_half(work_.flops_per_long_row, work_.flops_per_token);
+    }
+
+    /// HSTU; bytes of entries are add_written()'s.
+    void add_stack() {
+        bool const collective = variant_.variant == model::Variant::collective;
+        double const layers = shape_.layers;
+        double const pool_rows =
+            collective
+                ? 2.0 * kv::row_bytes(strategy_.value_type, shape_.attention_dim - variant_.d_u)
+                : 0.0;
+        double const products = 3.0 * d_ * d_e_;  // wg, wq, wo
+        double const side_flops = make_flops(collective);
+        double const weights = layers * (kFloat * products + make_weight_bytes(collective));
+        work_.flops_per_candidate = layers * (2.0 * products + side_flops + 4.0 * d_);
+        work_.flops_per_token_candidate = layers * 4.0 * d_;
+        work_.decode_batch_bytes = weights;
+        double const token_flops = layers * side_flops + (layers - 1.0) * 2.0 * products;
+        double const pair_flops = (layers - 1.0) * 4.0 * d_;
+        if (recompute_) {
+            work_.decode_bytes_per_token += kFloat * d_e_;
+            work_.flops_per_token = token_flops;
+            work_.flops_per_token_pair = pair_flops;
+            return;
+        }
+        for (std::size_t s = 0; s < kv::kSections; ++s)
+            work_.decode_bytes_per_token += layout_.bytes_per_token(static_cast<Section>(s));
+        work_.decode_bytes_per_token += layers * pool_rows;
+        work_.prefill_bytes_per_token = kFloat * d_e_ + (layers - 1.0) * pool_rows;
+        work_.prefill_flops_per_token = token_flops;
+        work_.prefill_flops_per_token_pair = pair_flops;
+        work_.prefill_batch_bytes = weights;
+    }
+
+    /// HSTU's entries, or the ids that are copied.
+    void add_written() {
+        for (std::size_t s = 0; s < kv::kSections; ++s)
+            work_.prefill_bytes_per_token += layout_.bytes_per_token(static_cast<Section>(s));
+        if (layout_.has(Section::ids)) work_.prefill_bytes_per_token += kId;
     }
 
     void add_prefill() {

@@ -20,6 +20,11 @@
 //     are read once per batch, q and the output go through them per candidate.
 //   - vq: a row's codes are read; its codewords come from codebooks on chip, read once per batch.
 //   - recompute gathers a token's embedding once per request and keeps K and V on chip.
+//   - HSTU, L layers: a candidate goes through all of them and makes its own K and V as a token
+//     does (collective: through the routers, 2 m d_e flops a side and layer). Tokens are not taken
+//     through what follows the last layer's K and V. Their attention to each other is charged for
+//     the n (n + 1) / 2 pairs that see each other; what was written stays on chip for it, pool rows
+//     are read once per token, side and layer.
 //   - TWIN searches the long branch's K: K is read (recompute: made) for all n tokens and counted
 //     there, V for the r rows alone; a search costs 2 d flops per token and candidate, also where
 //     equal pool rows could share one product.
@@ -50,8 +55,8 @@ struct NominalWork {
 
     // Decode, bytes: ids 4; search key d_s b or its embedding 4 d_e; K and V of a row as stored:
     // 2 d b (kv::stored_row_bytes), or codes 2 (index + d_u b) and two pool rows 2 (d - d_u) b.
-    double decode_bytes_per_token = 0.0;  ///< n: ids, search keys (TWIN: K of the long branch),
-                                          ///< embeddings of recompute
+    double decode_bytes_per_token = 0.0;  ///< n: ids, search keys (TWIN: K of the long branch;
+                                          ///< HSTU: K and V of all layers), embeddings of recompute
     double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch
     double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch (TWIN: V)
     double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
@@ -63,12 +68,14 @@ struct NominalWork {
     double flops_per_long_row_candidate = 0.0;
     double flops_per_candidate = 0.0;
     double flops_per_token = 0.0;
+    double flops_per_token_pair = 0.0;  ///< n (n + 1) / 2: recompute of HSTU
     double flops_per_short_token = 0.0;
     double flops_per_long_row = 0.0;
 
     // Prefill: per side (K, V) 2 d d_e flops, or router 2 m d_e and user part 2 d_u d_e; search key
     // 2 d_s d_e. Bytes: embedding 4 d_e read (where anything is computed) and the entry written.
     double prefill_flops_per_token = 0.0;
+    double prefill_flops_per_token_pair = 0.0;  ///< n (n + 1) / 2: HSTU
     double prefill_flops_per_short_token = 0.0;
     double prefill_bytes_per_token = 0.0;
     double prefill_bytes_per_short_token = 0.0;
@@ -89,14 +96,18 @@ struct NominalWork {
                     r * decode_bytes_per_long_row,
                 c * (flops_per_candidate + n * flops_per_token_candidate +
                      s * flops_per_short_token_candidate + l * flops_per_long_row_candidate) +
-                    n * flops_per_token + s * flops_per_short_token + r * flops_per_long_row};
+                    n * flops_per_token + pairs(n) * flops_per_token_pair +
+                    s * flops_per_short_token + r * flops_per_long_row};
     }
     [[nodiscard]] Work prefill(std::uint32_t tokens) const {
         double const n = tokens;
         double const s = std::min(tokens, short_tokens);
         return {n * prefill_bytes_per_token + s * prefill_bytes_per_short_token,
-                n * prefill_flops_per_token + s * prefill_flops_per_short_token};
+                n * prefill_flops_per_token + pairs(n) * prefill_flops_per_token_pair +
+                    s * prefill_flops_per_short_token};
     }
+    /// Tokens that see each other causally, themselves included.
+    [[nodiscard]] static double pairs(double tokens) { return tokens * (tokens + 1.0) / 2.0; }
     [[nodiscard]] Work score(std::uint32_t candidates) const {
         return {candidates * score_bytes_per_candidate, candidates * score_flops_per_candidate};
     }

@@ -47,5 +47,20 @@ TEST(CostKey, LeavesOutWhatAStrategyDoesNotUse) {
     EXPECT_EQ(cost_key({}, {}, full, 2), cost_key({}, {}, other, 2));
 }
 
+TEST(CostKey, OfHstuNamesItsLayersAndNothingOfASearch) {
+    model::SimShape shape;
+    shape.kind = model::ModelKind::hstu;
+    auto other = shape;
+    other.top_k = 3;
+    other.short_tokens = 5;
+    other.search_dim = 2;
+    EXPECT_EQ(cost_key(shape, {}, {}, 2), cost_key(other, {}, {}, 2));
+    other = shape;
+    other.layers = 3;
+    EXPECT_NE(cost_key(shape, {}, {}, 2), cost_key(other, {}, {}, 2));
+    other.kind = model::ModelKind::twin;
+    EXPECT_NE(cost_key(shape, {}, {}, 2), cost_key(other, {}, {}, 2));
+}
+
 }  // namespace
 }  // namespace ckvsim::decode

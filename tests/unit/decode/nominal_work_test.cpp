@@ -196,5 +196,56 @@ TEST(NominalWork, ControlsWithoutAttentionReadEmbeddingsOrNothing) {
     EXPECT_DOUBLE_EQ(none.decode(10, 5).flops, 0.0);
 }
 
+model::SimShape hstu_shape(std::uint32_t layers = 2) {
+    auto shape = paper_shape();
+    shape.kind = model::ModelKind::hstu;
+    shape.layers = layers;
+    return shape;
+}
+constexpr double kLayerProducts = 3.0 * 256 * 192;  // wg, wq, wo
+
+TEST(NominalWork, HstuReadsKeysAndValuesOfEveryLayer) {
+    using kv::StrategyKind;
+    auto const full = nominal_work(hstu_shape(), {}, strategy(StrategyKind::full), catalogue());
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).bytes, 2 * 2 * 256 * 4.0 * 1000);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 512).bytes, full.decode(1000, 1).bytes);
+    double const own = 2.0 * kLayerProducts + 4.0 * 256 * 192 + 4.0 * 256;
+    EXPECT_DOUBLE_EQ(full.decode(1000, 3).flops, 3.0 * 2 * (own + 4.0 * 256 * 1000));
+    double const in = 2 * 192 + 4;
+    EXPECT_DOUBLE_EQ(full.score(1).flops, 2 * (in * 128 + 128));
+}
+
+TEST(NominalWork, PrefillOfHstuGrowsWithThePairsOfAllLayersButTheLast) {
+    using kv::StrategyKind;
+    double const sides = 4.0 * 256 * 192;
+    for (std::uint32_t const layers : {1U, 2U, 4U}) {
+        auto const full =
+            nominal_work(hstu_shape(layers), {}, strategy(StrategyKind::full), catalogue());
+        double const deeper = layers - 1.0;
+        EXPECT_DOUBLE_EQ(
+            full.prefill(10).flops,
+            10 * (layers * sides + deeper * 2 * kLayerProducts) + deeper * 4 * 256 * 55);
+        EXPECT_DOUBLE_EQ(full.prefill(10).bytes, 10.0 * (4 * 192 + layers * 2 * 256 * 4));
+        auto const again =
+            nominal_work(hstu_shape(layers), {}, strategy(StrategyKind::recompute), catalogue());
+        EXPECT_DOUBLE_EQ(again.decode(10, 1).flops - full.decode(10, 1).flops,
+                         full.prefill(10).flops);
+        EXPECT_DOUBLE_EQ(again.decode(10, 1).bytes, 10.0 * (4 + 4 * 192));
+        EXPECT_DOUBLE_EQ(again.prefill(10).bytes, 10.0 * 8);
+    }
+}
+
+TEST(NominalWork, CandidatesOfHstuGoThroughTheRouters) {
+    auto const pooled =
+        nominal_work(hstu_shape(), collective(1, 500, model::Scope::all),
+                     strategy(kv::StrategyKind::collective, kv::ValueType::fp16), catalogue());
+    double const codes = 2 * 2 * (2 + 2.0);
+    double const pool_rows = 2 * 2 * 255 * 2.0;
+    EXPECT_DOUBLE_EQ(pooled.decode(100, 1).bytes, 100 * (codes + pool_rows));
+    EXPECT_DOUBLE_EQ(pooled.prefill(100).bytes, 100 * (codes + pool_rows / 2 + 4 * 192));
+    double const router = 4.0 * (500 + 1) * 192;
+    EXPECT_DOUBLE_EQ(pooled.decode(0, 1).flops, 2 * (2 * kLayerProducts + router + 4 * 256));
+}
+
 }  // namespace
 }  // namespace ckvsim::decode
