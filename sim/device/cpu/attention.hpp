@@ -29,6 +29,7 @@ struct TokenRows {
     /// to its tokens, and its tokens' weights summed before V is read. Null: token t has row t.
     std::uint32_t const* places = nullptr;
     std::size_t distinct = 0;  ///< rows, with places
+    bool near = false;         ///< in the caches already: asking for rows ahead would only cost
     [[nodiscard]] std::size_t count(std::size_t tokens) const {
         return places == nullptr ? tokens : distinct;
     }

@@ -11,6 +11,9 @@
 namespace ckvsim::device::cpu {
 namespace {
 
+/// Tables up to this size are in a core's L2 cache, or almost, once requests have used them.
+constexpr std::size_t kNearBytes = std::size_t{1} << 19;
+
 constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
 
 /// planes [d_u, step] = cells [., d_u] of the given places, transposed.
@@ -36,6 +39,12 @@ TokenOrder order_of(SideTables const& side, TokenList const& list) {
 template <class Index>
 void gather_codes(std::byte const* cells, ItemId const* ids, TokenList const& list,
                   std::uint32_t* codes) {
+    if (ids == nullptr && list.positions == nullptr) {
+        // One after the other, by vectors.
+        auto const* from = reinterpret_cast<Index const*>(cells);
+        std::copy_n(from, list.count, codes);
+        return;
+    }
     for (std::size_t i = 0; i < list.count; ++i) {
         std::uint32_t const position = list.at(i);
         std::size_t const cell = ids == nullptr ? position : ids[position];
@@ -218,50 +227,80 @@ bool AttentionSite::find_keys(std::size_t which, TokenList const& list,
 TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, bool made,
                                    SiteScratch& scratch) const {
     SideTables const& tables = side(which);
-    std::size_t const slots = row_slots(list.count);
-    auto& rows = scratch.rows[which];
-    if (rows.size() < slots) rows.resize(slots);
     find_users(which, list, scratch.users[which], scratch);
-    TokenRows result{rows.data(), scratch.users[which].data(), nullptr, list.count};
-    bool const keyed = find_keys(which, list, scratch);
-    std::uint32_t const* keys = scratch.keys[which].data();
+    TokenRows result;
+    result.user = scratch.users[which].data();
+    RowSharing const* shared = nullptr;
     // Sums of V over shared rows have other bits than sums over tokens. Codes may: the choice
     // depends on the tokens alone. Rows of items must not: they equal full KV bit for bit.
-    if (keyed && (tables.codes || which == 0)) {
+    if (find_keys(which, list, scratch) && (tables.codes || which == 0)) {
         std::size_t const bound = tables.codes ? tables.pool.size() / tables.pool_step_bytes
                                                : tables.rows.size() / row_bytes_;
         RowSharing& sharing = scratch.sharing[which];
-        if (sharing.find(keys, list.count, bound, {d_, heads_})) {
+        if (sharing.find(scratch.keys[which].data(), list.count, bound, {d_, heads_})) {
+            // Of items, made rows are known by their tokens.
+            if (made && !tables.codes && sharing.all())
+                sharing.number(scratch.keys[which].data(), list.count, bound);
+            shared = &sharing;
             result.places = sharing.places();
             result.distinct = sharing.distinct();
         }
     }
     std::size_t const used = result.count(list.count);
-    std::uint32_t const* firsts =
-        result.places == nullptr ? nullptr : scratch.sharing[which].firsts();
-    TokenOrder const order = order_of(tables, list);
+    auto& rows = scratch.rows[which];
+    if (rows.size() < row_slots(used)) rows.resize(row_slots(used));
+    place_rows(which, list, made, shared, scratch);
+    for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
+    result.rows = rows.data();
+    result.near = (tables.codes || tables.by_item) &&
+                  std::max(tables.pool.size(), tables.rows.size()) <= kNearBytes;
+    return result;
+}
+
+void AttentionSite::place_rows(std::size_t which, TokenList const& list, bool made,
+                               RowSharing const* shared, SiteScratch& scratch) const {
+    SideTables const& tables = side(which);
+    std::uint32_t const* keys = scratch.keys[which].data();
+    void const** rows = scratch.rows[which].data();
+    // Of tables: rows by key.
     auto const fill = [&](auto&& address) {
-        for (std::size_t i = 0; i < used; ++i)
-            rows[i] = address(firsts == nullptr ? i : std::size_t{firsts[i]});
+        if (shared == nullptr) {
+            for (std::size_t i = 0; i < list.count; ++i) rows[i] = address(keys[i]);
+        } else {
+            for (std::size_t i = 0; i < shared->distinct(); ++i)
+                rows[i] = address(shared->key(keys, i));
+        }
+    };
+    // Of the tokens' own: in the order of reading.
+    auto const fill_own = [&](auto&& address) {
+        TokenOrder const order = order_of(tables, list);
+        std::size_t const used = shared == nullptr ? list.count : shared->distinct();
+        for (std::size_t i = 0; i < used; ++i) {
+            std::size_t const slot = shared == nullptr ? i : shared->firsts()[i];
+            rows[i] = address(list.at(order.at(slot)));
+        }
     };
     if (made) {
         float const* from = scratch.made_rows[which].data();
-        auto const& own_slots = scratch.slots[which];
-        fill([&](std::size_t i) {
-            std::uint32_t const key =
-                tables.codes ? keys[i] : row_key(tables, scratch, list.at(order.at(i)));
-            return from + own_slots[key] * width_;
-        });
+        auto const& slots = scratch.slots[which];
+        if (tables.codes) {
+            // A row that no token has counts nothing: any made one stands for it.
+            fill([&](std::uint32_t key) {
+                return from + (slots[key] == kNoSlot ? 0 : slots[key]) * width_;
+            });
+        } else {
+            fill_own([&](std::uint32_t position) {
+                return from + slots[row_key(tables, scratch, position)] * width_;
+            });
+        }
     } else if (tables.codes) {
-        fill([&](std::size_t i) { return tables.pool.data() + keys[i] * tables.pool_step_bytes; });
+        fill([&](std::uint32_t key) { return tables.pool.data() + key * tables.pool_step_bytes; });
     } else if (tables.by_item) {
-        fill([&](std::size_t i) { return tables.rows.data() + keys[i] * row_bytes_; });
+        fill([&](std::uint32_t key) { return tables.rows.data() + key * row_bytes_; });
     } else {
         std::byte const* own = scratch.view->section(tables.values);
-        fill([&](std::size_t i) { return own + list.at(order.at(i)) * row_bytes_; });
+        fill_own([&](std::uint32_t position) { return own + position * row_bytes_; });
     }
-    for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
-    return result;
 }
 
 void AttentionSite::find_users(std::size_t which, TokenList const& list,

@@ -129,6 +129,9 @@ class AttentionSite {
     void fill_rows(TokenList const& list, SiteScratch& scratch, std::size_t sides) const;
     [[nodiscard]] TokenRows find_rows(std::size_t which, TokenList const& list, bool made,
                                       SiteScratch& scratch) const;
+    /// Addresses of the rows that attention reads, to scratch.rows: of `shared` where it is given.
+    void place_rows(std::size_t which, TokenList const& list, bool made, RowSharing const* shared,
+                    SiteScratch& scratch) const;
     [[nodiscard]] AttentionCall make_call(TokenList const& list, std::size_t first,
                                           std::size_t count, bool made, SiteScratch& scratch) const;
     void attend_low_rank(AttentionCall call, std::size_t first, SiteScratch& scratch) const;

@@ -69,7 +69,7 @@ class Tile {
     }
 
     /// Products of all queries with four rows of K at a time.
-    HWY_INLINE void score(std::size_t offset) {
+    HWY_NOINLINE void score(std::size_t offset) {
         constexpr std::size_t kAhead = 4 * kTokenBlock;
         std::size_t const groups = std::max<std::size_t>(count_ / 3, 1);
         std::size_t const share = (kTokenBlock + groups - 1) / groups;
@@ -167,7 +167,7 @@ class Tile {
     }
 
     /// sums_ = weights times V, tokens in ascending order.
-    HWY_INLINE void sum(std::size_t offset) {
+    HWY_NOINLINE void sum(std::size_t offset) {
         std::size_t const width = kPanelVectors * hn::Lanes(FloatTag());
         std::size_t const rows = call_.v.count(call_.tokens);
         std::fill_n(sums_, count_ * columns_, 0.0F);

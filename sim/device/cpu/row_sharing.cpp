@@ -19,9 +19,10 @@ constexpr std::size_t kDirectKeys = std::size_t{1} << 16;
 
 /// A row costs about a cycle for each vector of eight values; a token about three for each head
 /// (score spread, weight added) and four to find its row.
+constexpr std::size_t kFindCycles = 4;
+std::size_t row_cycles(std::size_t rows, SharingCost const& cost) { return rows * cost.dims / 8; }
 bool pays(std::size_t count, std::size_t distinct, SharingCost const& cost) {
-    std::size_t const saved = (count - distinct) * cost.dims / 8;
-    return saved > count * (3 * cost.heads + 4);
+    return row_cycles(count - distinct, cost) > count * (3 * cost.heads + kFindCycles);
 }
 
 /// Distinct keys among `count` when all keys are equally likely.
@@ -44,6 +45,7 @@ void RowSharing::prepare(std::size_t count, std::size_t bound) {
         base_ = 1;
     }
     distinct_ = 0;
+    all_ = false;
 }
 
 void RowSharing::place(std::uint32_t const* keys, std::size_t first, std::size_t end) {
@@ -99,6 +101,14 @@ bool RowSharing::find(std::uint32_t const* keys, std::size_t count, std::size_t 
     auto const uniform = static_cast<std::size_t>(expected_distinct(count, bound));
     std::size_t const probed = std::min(kProbe, count);
     place(keys, 0, probed);
+    auto const like_uniform = static_cast<std::size_t>(expected_distinct(probed, bound));
+    if (10 * distinct_ > 9 * like_uniform && bound < count && pays(count, bound, cost) &&
+        row_cycles(bound - std::min(uniform, bound), cost) < count * kFindCycles) {
+        std::copy_n(keys, count, places_.data());
+        distinct_ = bound;
+        all_ = true;
+        return true;
+    }
     if (!pays(count, std::min(uniform, count), cost) && 10 * distinct_ > 9 * probed) return false;
     place(keys, probed, count);
     return pays(count, distinct_, cost);

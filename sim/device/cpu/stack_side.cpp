@@ -110,8 +110,8 @@ TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool share
             result.distinct = sharing.distinct();
         }
         for (std::size_t i = 0; i < result.count(tokens); ++i) {
-            std::size_t const token = result.places == nullptr ? i : sharing.firsts()[i];
-            rows[i] = pool_.data() + keys[token] * pool_step_;
+            std::size_t const row = result.places == nullptr ? keys[i] : sharing.key(keys, i);
+            rows[i] = pool_.data() + row * pool_step_;
         }
         find_users(cells.users, tokens, scratch);
         result.user = scratch.users.data();

@@ -36,15 +36,16 @@ class RowsAhead {
               std::size_t row_bytes)
         : rows_(side.rows),
           slots_(row_slots(side.count(tokens))),
+          near_(side.near),
           then_(then == nullptr ? nullptr : then->rows),
-          then_slots_(then == nullptr ? 0 : row_slots(then->count(tokens))),
+          then_slots_(then == nullptr || then->near ? 0 : row_slots(then->count(tokens))),
           row_bytes_(row_bytes),
           ahead_(row_slots(std::max(kAheadBytes / row_bytes, kTokenBlock))) {}
     /// Before the block of rows at `first` is read.
     HWY_INLINE void at(std::size_t first) const {
         std::size_t const next = first + ahead_;
         if (next < slots_) {
-            ask(rows_, next);
+            if (!near_) ask(rows_, next);
         } else if (next - slots_ < then_slots_) {
             ask(then_, next - slots_);
         }
@@ -61,6 +62,7 @@ class RowsAhead {
 
     void const* const* rows_;
     std::size_t slots_;
+    bool near_;
     void const* const* then_;
     std::size_t then_slots_;
     std::size_t row_bytes_;
@@ -77,8 +79,8 @@ HWY_INLINE void block_rows(TokenRows const& side, std::size_t first,
 /// K of queries c .. c + kQueries: all heads of a row before the next row, so that memory sees one
 /// stream. `base` holds the scores of [queries, heads].
 template <std::size_t kQueries, class Row>
-HWY_INLINE void stream_keys(AttentionCall const& call, std::size_t c, TokenRows const* then,
-                            float* base) {
+HWY_NOINLINE void stream_keys(AttentionCall const& call, std::size_t c, TokenRows const* then,
+                              float* base) {
     float const* q[kQueries];
     for (std::size_t j = 0; j < kQueries; ++j) q[j] = call.q + (c + j) * call.q_step;
     std::size_t const slots = row_slots(call.k.count(call.tokens));
@@ -153,7 +155,7 @@ HWY_INLINE void accumulate(float const* const (&p)[kQueries], Row const* const (
 
 /// V of queries c .. c + kQueries, added to what weigh() left in the user dimensions.
 template <std::size_t kQueries, class Row>
-HWY_INLINE void stream_values(AttentionCall const& call, std::size_t c, float* base) {
+HWY_NOINLINE void stream_values(AttentionCall const& call, std::size_t c, float* base) {
     std::size_t const d = call.heads * call.head_dim;
     float* out[kQueries];
     for (std::size_t j = 0; j < kQueries; ++j) {

@@ -22,6 +22,7 @@ std::vector<std::uint32_t> random_keys(std::size_t count, std::uint32_t bound,
 }
 
 void expect_places(RowSharing const& sharing, std::vector<std::uint32_t> const& keys) {
+    ASSERT_FALSE(sharing.all());
     EXPECT_EQ(sharing.distinct(), std::set<std::uint32_t>(keys.begin(), keys.end()).size());
     std::uint32_t next = 0;
     for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -45,6 +46,11 @@ TEST(RowSharing, FindsTheDistinctKeysOfListAfterList) {
                 auto keys = random_keys(count, std::min(bound, 150U), round * 100 + count);
                 for (auto& key : keys) key = bound - 1 - key;
                 ASSERT_TRUE(sharing.find(keys.data(), count, bound, kCost)) << bound;
+                if (sharing.all()) {
+                    EXPECT_EQ(sharing.distinct(), bound);
+                    EXPECT_EQ(std::vector(sharing.places(), sharing.places() + count), keys);
+                    continue;
+                }
                 expect_places(sharing, keys);
             }
         }
@@ -69,6 +75,20 @@ TEST(RowSharing, DecidesByWhatItSaves) {
     // Nor can rows of 64 values in two heads pay, not even one row for all.
     EXPECT_FALSE(decide(std::vector<std::uint32_t>(1000, 5), 10, {64, 2}));
     EXPECT_TRUE(decide(std::vector<std::uint32_t>(1000, 5), 10, {64, 1}));
+}
+
+TEST(RowSharing, ReadsAllRowsWhereMostAreWanted) {
+    RowSharing sharing;
+    auto const reads_all = [&](std::vector<std::uint32_t> const& keys, std::size_t bound) {
+        return sharing.find(keys.data(), keys.size(), bound, kCost) && sharing.all();
+    };
+    EXPECT_TRUE(reads_all(random_keys(1000, 500, 1), 500));
+    EXPECT_FALSE(reads_all(random_keys(1000, 650, 1), 650)) << "a fifth of the rows for nothing";
+    EXPECT_FALSE(reads_all(random_keys(1000, 60, 1), 500)) << "the first keys are few";
+    // One list does not change how the next is read.
+    EXPECT_TRUE(reads_all(random_keys(400, 20, 1), 20));
+    sharing.number(random_keys(40, 20, 1).data(), 40, 20);
+    EXPECT_FALSE(sharing.all());
 }
 
 TEST(RowSharing, NumbersKeysWhetherOrNotSharingPays) {
