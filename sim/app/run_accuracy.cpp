@@ -69,6 +69,8 @@ std::optional<Contestant> control_contestant(config::Spec const& spec, Control k
         case Control::mean_keys: {
             auto contestant = control(name, model::Variant::full, kv::StrategyKind::full);
             contestant.strategy.mean_keys = true;
+            if (kv::refusal(contestant.strategy, contestant.weights, spec.model.kind))
+                return std::nullopt;
             return contestant;
         }
         case Control::other_history: {
@@ -331,6 +333,13 @@ void note_power(RunContext& context, Results const& results) {
             "attention.");
     }
     auto const* mean_keys = find_result(results, "control.mean_keys");
+    auto const& asked = context.spec.accuracy.controls;
+    if (mean_keys == nullptr &&
+        std::find(asked.begin(), asked.end(), Control::mean_keys) != asked.end()) {
+        notes.push_back(
+            "Control mean_keys is left out: rows of K of model hstu are not an item's, so the "
+            "catalogue has no mean of them. Whether K carries anything is not known here.");
+    }
     if (mean_keys != nullptr && mean_keys->auc_difference.high >= 0) {
         notes.push_back(
             "K carries nothing here: full KV is not better than the same weights with every K row "

@@ -59,6 +59,11 @@ std::optional<std::string> stack_refusal(StrategyParams const& params, model::Mo
         return "strategy 'collective': search_keys 'item_table' means nothing to model 'hstu' (its "
                "candidates attend to all tokens, nothing is searched). use 'stored'";
     }
+    if (params.mean_keys) {
+        return "control mean_keys: the rows of K of model 'hstu' are not an item's, so the "
+               "catalogue "
+               "has no mean of them. leave it out";
+    }
     if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq) {
         return "strategy '" + to_string(params.kind) +
                "' is not served for model 'hstu': it is fitted to the rows of all items, and rows "

@@ -36,6 +36,8 @@ class Hstu(Scratch):
         self.assertIn("full_fp32: appended events are exact until", outcome.out)
         self.assertNotIn("recompute: appended events", outcome.out)
         self.assertIn("scores", hashes(outcome))
+        self.assertIn("Control mean_keys is left out", outcome.out)
+        self.assertNotIn("control.mean_keys", self.shown("whole.h5", "accuracy"))
         for arm in ("full_fp32", "recompute", "collective_fp16"):
             self.assertIn(arm, self.shown("whole.h5", "executed_latency"))
             self.assertIn(arm, self.shown("whole.h5", "simulated_latency"))

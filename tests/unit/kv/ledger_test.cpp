@@ -342,6 +342,9 @@ TEST(Refusal, HstuHasNoRowsOfItems) {
                 HasSubstr("it has no short branch"));
     for (auto const kind : {StrategyKind::low_rank, StrategyKind::vq})
         EXPECT_THAT(why(of(kind), {}), HasSubstr("not written for rows of tokens yet"));
+    auto mean = of(StrategyKind::full);
+    mean.mean_keys = true;
+    EXPECT_THAT(why(mean, {}), HasSubstr("no mean of them"));
     for (auto const type : {ValueType::int8, ValueType::int4}) {
         EXPECT_THAT(why(of(StrategyKind::full, type), {}), HasSubstr("use fp32 or fp16"));
         EXPECT_EQ(why(of(StrategyKind::recompute, type), {}), "it applies");
