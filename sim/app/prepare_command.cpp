@@ -29,9 +29,13 @@ void set_shape(model::SimShape const& shape, TensorFile& out) {
     out.set("feature_dim", std::int64_t{shape.feature_dim});
     out.set("attention_dim", std::int64_t{shape.attention_dim});
     out.set("heads", std::int64_t{shape.heads});
-    out.set("short_tokens", std::int64_t{shape.short_tokens});
+    if (shape.stack_layers() > 0) {
+        out.set("layers", std::int64_t{shape.layers});
+    } else {
+        out.set("short_tokens", std::int64_t{shape.short_tokens});
+        out.set("top_k", std::int64_t{shape.top_k});
+    }
     if (shape.search_width() > 0) out.set("search_dim", std::int64_t{shape.search_dim});
-    out.set("top_k", std::int64_t{shape.top_k});
     out.set("max_tokens", std::int64_t{shape.max_tokens});
     out.set("context_dim", std::int64_t{shape.context_dim});
     out.set("tower", join(shape.tower));
@@ -73,12 +77,6 @@ std::string weights_dir(config::Spec const& spec) {
 
 int prepare_command(SpecOptions const& options, std::string const& output) {
     auto const spec = config::load_spec(options.spec, options.overrides);
-    if (spec.model.kind == model::ModelKind::hstu) {
-        throw ConfigError(
-            options.spec,
-            {{"/model/kind", "\"hstu\": ckvsim-train does not train it yet",
-              "use sim or twin, or bring weight files of your own (sim/model/sim.hpp)"}});
-    }
     Progress progress(options.quiet);
     auto const population = make_population(spec);
     TensorFile out;

@@ -71,6 +71,49 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     }
 };
 
+class CausalFunction : public torch::autograd::Function<CausalFunction> {
+  public:
+    static at::Tensor forward(AutogradContext* context, at::Tensor const& queries,
+                              at::Tensor const& keys, at::Tensor const& values,
+                              at::Tensor const& biases, Sequences const* sequences,
+                              std::int64_t heads, double divisor) {
+        auto const q = queries.contiguous();
+        auto const k = keys.contiguous();
+        auto const v = values.contiguous();
+        auto const bias = biases.contiguous();
+        auto out = at::empty_like(q);
+        causal_attention_forward(shape_of(q, heads, divisor), *sequences, data_of(q), data_of(k),
+                                 data_of(v), data_of(bias), out.data_ptr<float>());
+        context->save_for_backward({q, k, v, bias});
+        context->saved_data["sequences"] = reinterpret_cast<std::int64_t>(sequences);
+        context->saved_data["heads"] = heads;
+        context->saved_data["divisor"] = divisor;
+        return out;
+    }
+
+    static variable_list backward(AutogradContext* context, variable_list const& grad_outputs) {
+        auto const saved = context->get_saved_variables();
+        auto const* sequences =
+            reinterpret_cast<Sequences const*>(context->saved_data["sequences"].toInt());
+        auto const shape = shape_of(saved[0], context->saved_data["heads"].toInt(),
+                                    context->saved_data["divisor"].toDouble());
+        auto const grad_out = grad_outputs[0].contiguous();
+        variable_list grads(7);
+        for (std::size_t i = 0; i < 4; ++i) grads[i] = at::zeros_like(saved[i]);
+        causal_attention_backward(shape, *sequences, data_of(saved[0]), data_of(saved[1]),
+                                  data_of(saved[2]), data_of(saved[3]), data_of(grad_out),
+                                  {grads[0].data_ptr<float>(), grads[1].data_ptr<float>(),
+                                   grads[2].data_ptr<float>(), grads[3].data_ptr<float>()});
+        return grads;
+    }
+
+  private:
+    static CausalShape shape_of(at::Tensor const& q, std::int64_t heads, double divisor) {
+        return {static_cast<std::size_t>(heads), static_cast<std::size_t>(q.size(1)),
+                static_cast<float>(divisor)};
+    }
+};
+
 class RouterFunction : public torch::autograd::Function<RouterFunction> {
   public:
     static variable_list forward(AutogradContext* context, at::Tensor const& embeddings,
@@ -154,6 +197,12 @@ at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,
                             at::Tensor const& values, Ragged const& tokens, std::int64_t heads,
                             double scale) {
     return AttentionFunction::apply(queries, keys, values, &tokens, heads, scale);
+}
+
+at::Tensor causal_attention(at::Tensor const& q, at::Tensor const& k, at::Tensor const& v,
+                            at::Tensor const& bias, Sequences const& sequences, std::int64_t heads,
+                            double divisor) {
+    return CausalFunction::apply(q, k, v, bias, &sequences, heads, divisor);
 }
 
 Routing route(at::Tensor const& embeddings, at::Tensor const& router, at::Tensor const& counts,

@@ -1,9 +1,11 @@
-// The two operations of the trainer that libtorch does not have, with their gradients: attention
-// over ragged lists of table rows, and the CollectiveKV router without a tokens x pool matrix.
+// The operations of the trainer that libtorch does not have, with their gradients: attention over
+// ragged lists of table rows, self-attention of HSTU over sequences, and the CollectiveKV router
+// without a tokens x pool matrix.
 #pragma once
 
 #include <torch/types.h>
 
+#include "train/causal_attention.hpp"
 #include "train/ragged_attention.hpp"
 
 namespace ckvsim::train {
@@ -14,6 +16,12 @@ namespace ckvsim::train {
 at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,
                             at::Tensor const& values, Ragged const& tokens, std::int64_t heads,
                             double scale);
+
+/// HSTU's self-attention: q [queries, d], k and v [tokens, d], bias [heads, kPositionBuckets] ->
+/// [queries, d]. `sequences` must live until backward has run.
+at::Tensor causal_attention(at::Tensor const& q, at::Tensor const& k, at::Tensor const& v,
+                            at::Tensor const& bias, Sequences const& sequences, std::int64_t heads,
+                            double divisor);
 
 struct Routing {
     at::Tensor index;    ///< [U] int64, arg-max pool row

@@ -20,8 +20,10 @@ constexpr char const* kFormat = "ckvsim-samples-1";
 constexpr std::uint32_t kMaxWidth = 1U << 16;
 constexpr std::uint32_t kMaxCount = 1U << 24;
 
-constexpr std::array<std::pair<Model, char const*>, 2> kModels = {
-    {{Model::sim, "sim"}, {Model::twin, "twin"}}};
+constexpr std::array<std::pair<Model, char const*>, 3> kModels = {
+    {{Model::sim, "sim"}, {Model::twin, "twin"}, {Model::hstu, "hstu"}}};
+// As entries have sections for so many (model/sim.hpp).
+constexpr std::uint32_t kMaxLayers = 4;
 constexpr std::array<std::pair<Kind, char const*>, 5> kKinds = {{{Kind::full, "full"},
                                                                  {Kind::full_silu, "full_silu"},
                                                                  {Kind::collective, "collective"},
@@ -97,9 +99,10 @@ Model read_model(Reader const& reader) {
     for (auto const& [value, known] : kModels) {
         if (name == known) return value;
     }
-    reader.fail("attribute model = \"" + name +
-                "\" is not a model (known: sim, twin). Use the trainer of the ckvsim that prepared "
-                "the file");
+    reader.fail(
+        "attribute model = \"" + name +
+        "\" is not a model (known: sim, twin, hstu). Use the trainer of the ckvsim that prepared "
+        "the file");
 }
 
 Shape read_shape(Reader const& reader) {
@@ -109,9 +112,13 @@ Shape read_shape(Reader const& reader) {
     shape.feature_dim = reader.count("feature_dim", 1, kMaxWidth);
     shape.attention_dim = reader.count("attention_dim", 1, kMaxWidth);
     shape.heads = reader.count("heads", 1, shape.attention_dim);
-    shape.short_tokens = reader.count("short_tokens", 1, kMaxCount);
+    if (shape.model == Model::hstu) {
+        shape.layers = reader.count("layers", 1, kMaxLayers);
+    } else {
+        shape.short_tokens = reader.count("short_tokens", 1, kMaxCount);
+        shape.top_k = reader.count("top_k", 1, kMaxCount);
+    }
     if (shape.model == Model::sim) shape.search_dim = reader.count("search_dim", 1, kMaxWidth);
-    shape.top_k = reader.count("top_k", 1, kMaxCount);
     shape.max_tokens = reader.count("max_tokens", 1, kMaxCount);
     shape.context_dim = reader.count("context_dim", 1, kMaxWidth);
     if (shape.attention_dim % shape.heads != 0) {

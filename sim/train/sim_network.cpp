@@ -8,7 +8,7 @@
 #include "core/hash.hpp"
 #include "core/rng.hpp"
 #include "train/autograd_ops.hpp"
-#include "train/parameters.hpp"
+#include "train/network_parts.hpp"
 #include "train/streams.hpp"
 #include "train/tensor_values.hpp"
 
@@ -38,69 +38,6 @@ void fill_normal(at::Tensor const& tensor, double deviation, std::uint64_t seed,
 
 }  // namespace
 
-struct SimNetwork::Parts {
-    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_);
-
-    /// What one pass leaves behind; must live until backward has run.
-    struct Pass {
-        bool training = false;
-        std::vector<at::Tensor> feature_rows;  ///< touched rows, leaves of the graph
-        at::Tensor context_rows;
-        Ragged selected;
-        std::vector<std::uint32_t> positions;
-        at::Tensor logits;
-        at::Tensor search_logits;
-        at::Tensor peak;
-        at::Tensor balance;
-    };
-
-    void add(std::string const& name, std::int64_t out, std::int64_t in, double deviation);
-    void add_zeros(std::string const& name, std::int64_t size);
-    void add_site(std::string const& site, bool collective);
-    void add_search();
-    void add_table(std::string const& name, std::int64_t rows, std::int64_t width, bool padding);
-    at::Tensor const& parameter(std::string const& name) const { return parameters.at(name).value; }
-    at::Tensor linear(at::Tensor const& input, std::string const& name) const {
-        return at::mm(input, parameter(name).t());
-    }
-
-    void run(Batch const& batch, Pass& pass) const;
-    at::Tensor gather(Batch const& batch, Pass& pass) const;
-    at::Tensor activate(at::Tensor const& x, bool silu) const { return silu ? at::silu(x) : x; }
-    at::Tensor side(std::string const& site, std::string const& name, bool collective,
-                    at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass,
-                    at::Tensor* served = nullptr) const;
-    at::Tensor attend(std::string const& site, bool collective, at::Tensor const& candidates,
-                      at::Tensor const& embeddings, std::vector<float> const& counts,
-                      Ragged const& tokens, bool search_first, Pass& pass) const;
-    void select(Ragged const& tokens, at::Tensor const& queries, at::Tensor const& keys,
-                Pass& pass) const;
-    at::Tensor search(Batch const& batch, at::Tensor const& candidates,
-                      at::Tensor const& embeddings, Pass& pass) const;
-    at::Tensor tower(at::Tensor x, Pass const& pass) const;
-    at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses) const;
-    at::Tensor item_embeddings() const;
-
-    /// Everything that training changes.
-    template <class Archive>
-    void archive(Archive& ar) {
-        ar(steps);
-        for (auto& [name, parameter] : parameters) archive_tensor(ar, parameter);
-        for (auto& table : feature_tables) archive_tensor(ar, table);
-        archive_tensor(ar, context_table);
-    }
-
-    Shape shape;
-    Schedule schedule;
-    VariantSpec variant;
-    std::uint64_t seed = 0;
-    std::uint64_t steps = 0;
-    std::vector<std::vector<std::uint32_t>> const* item_features = nullptr;
-    std::map<std::string, Parameter> parameters;
-    std::vector<Table> feature_tables;
-    Table context_table;
-};
-
 SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_)
     : shape(samples.shape),
       schedule(samples.schedule),
@@ -115,11 +52,15 @@ SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, st
     feature_tables.pop_back();
     std::int64_t const d_e = shape.d_e();
     if (attends(variant.kind)) {
-        add_site("short", variant.collective_short());
-        add_site("long", variant.collective_long());
+        if (shape.model == Model::hstu) {
+            add_stack();
+        } else {
+            add_site("short", variant.collective_short(), kEmbeddingDeviation);
+            add_site("long", variant.collective_long(), kEmbeddingDeviation);
+        }
         if (shape.model == Model::sim) add_search();
     }
-    std::int64_t in = 3 * d_e + shape.context_dim;
+    std::int64_t in = (shape.model == Model::hstu ? 2 : 3) * d_e + shape.context_dim;
     for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
         bool const last = l == shape.tower.size();
         std::int64_t const out = last ? 1 : std::int64_t{shape.tower[l]};
@@ -144,7 +85,7 @@ void SimNetwork::Parts::add_zeros(std::string const& name, std::int64_t size) {
     parameters.emplace(name, Parameter{value, AdamState(static_cast<std::size_t>(size))});
 }
 
-void SimNetwork::Parts::add_site(std::string const& site, bool collective) {
+void SimNetwork::Parts::add_site(std::string const& site, bool collective, double input_deviation) {
     std::int64_t const d = shape.attention_dim;
     std::int64_t const d_e = shape.d_e();
     double const deviation = std::sqrt(2.0 / static_cast<double>(d + d_e));  // Xavier
@@ -157,7 +98,7 @@ void SimNetwork::Parts::add_site(std::string const& site, bool collective) {
         }
         auto const prefix = site + "." + side + ".";
         add(prefix + "wr", variant.m, d_e,
-            kRouterLogitDeviation / (kEmbeddingDeviation * std::sqrt(static_cast<double>(d_e))));
+            kRouterLogitDeviation / (input_deviation * std::sqrt(static_cast<double>(d_e))));
         if (variant.d_u > 0) add(prefix + "wu", variant.d_u, d_e, deviation);
         add(prefix + "pool", variant.m, d - variant.d_u, kPoolDeviation);
     }
@@ -209,7 +150,7 @@ at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& n
                                    bool collective, at::Tensor const& embeddings,
                                    at::Tensor const& counts, Pass& pass, at::Tensor* served) const {
     if (!collective) {
-        bool const silu = variant.kind == Kind::full_silu;
+        bool const silu = variant.kind == Kind::full_silu || shape.model == Model::hstu;
         auto const table = activate(linear(embeddings, site + ".w" + name), silu);
         if (served != nullptr) *served = table.detach();
         return table;
@@ -315,13 +256,30 @@ at::Tensor SimNetwork::Parts::tower(at::Tensor x, Pass const& pass) const {
     return x.squeeze(1);
 }
 
+/// Equal scores are equal weights: attention with a zero query is the mean.
+at::Tensor SimNetwork::Parts::mean(at::Tensor const& embeddings, Ragged const& tokens) const {
+    auto const nothing = at::zeros({static_cast<std::int64_t>(tokens.lists()), 1}, at::kFloat);
+    auto const no_keys = at::zeros({embeddings.size(0), 1}, at::kFloat);
+    return ragged_attention(nothing, no_keys, embeddings, tokens, 1, 1.0);
+}
+
 void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
     auto const embeddings = gather(batch, pass);
     auto const candidates = at::embedding(embeddings, view_of(batch.candidates));
     pass.peak = at::zeros({}, at::kFloat);
     pass.balance = at::zeros({}, at::kFloat);
+    auto const context = at::embedding(pass.context_rows, view_of(batch.context.index));
     at::Tensor recent = at::zeros_like(candidates);
     at::Tensor older = recent;
+    if (shape.model == Model::hstu) {
+        if (attends(variant.kind)) {
+            older = stack(batch, embeddings, pass);
+        } else if (variant.kind == Kind::mean_pool) {
+            older = mean(embeddings, batch.long_tokens);
+        }
+        pass.logits = tower(at::cat({candidates, older, context}, 1), pass);
+        return;
+    }
     if (attends(variant.kind)) {
         recent = attend("short", variant.collective_short(), candidates, embeddings,
                         batch.short_counts, batch.short_tokens, false, pass);
@@ -330,13 +288,9 @@ void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
         older = attend("long", variant.collective_long(), candidates, embeddings, batch.long_counts,
                        twin ? batch.long_tokens : pass.selected, twin, pass);
     } else if (variant.kind == Kind::mean_pool) {
-        // Equal scores are equal weights: attention with a zero query is the mean.
-        auto const nothing = at::zeros({static_cast<std::int64_t>(batch.size()), 1}, at::kFloat);
-        auto const no_keys = at::zeros({embeddings.size(0), 1}, at::kFloat);
-        recent = ragged_attention(nothing, no_keys, embeddings, batch.short_tokens, 1, 1.0);
-        older = ragged_attention(nothing, no_keys, embeddings, batch.long_tokens, 1, 1.0);
+        recent = mean(embeddings, batch.short_tokens);
+        older = mean(embeddings, batch.long_tokens);
     }
-    auto const context = at::embedding(pass.context_rows, view_of(batch.context.index));
     pass.logits = tower(at::cat({candidates, recent, older, context}, 1), pass);
 }
 
@@ -479,6 +433,8 @@ void SimNetwork::store(TensorFile& out) const {
     }
     for (auto const& table : parts_->feature_tables) put(table.name, table.value);
     put(parts_->context_table.name, parts_->context_table.value);
+    // Routers of HSTU see states of tokens, not items.
+    if (parts_->shape.model == Model::hstu) return;
     auto const embeddings = parts_->item_embeddings();
     for (auto const& [name, parameter] : parts_->parameters) {
         if (!name.ends_with(".wr")) continue;

@@ -1,6 +1,6 @@
-// SIM and TWIN with full KV, full KV + SiLU, CollectiveKV, and its controls: parameters, training
-// step and evaluation. The forward pass in evaluation is the contract of model/sim.hpp. libtorch
-// stays behind this interface.
+// SIM, TWIN and HSTU with full KV, full KV + SiLU (not HSTU), CollectiveKV, and its controls:
+// parameters, training step and evaluation. The forward pass in evaluation is the contract of
+// model/sim.hpp. libtorch stays behind this interface.
 #pragma once
 
 #include <cstdint>

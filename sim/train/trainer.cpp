@@ -57,9 +57,13 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set("feature_dim", std::int64_t{shape.feature_dim});
     file.set("attention_dim", std::int64_t{shape.attention_dim});
     file.set("heads", std::int64_t{shape.heads});
-    file.set("short_tokens", std::int64_t{shape.short_tokens});
+    if (shape.model == Model::hstu) {
+        file.set("layers", std::int64_t{shape.layers});
+    } else {
+        file.set("short_tokens", std::int64_t{shape.short_tokens});
+        file.set("top_k", std::int64_t{shape.top_k});
+    }
     if (shape.model == Model::sim) file.set("search_dim", std::int64_t{shape.search_dim});
-    file.set("top_k", std::int64_t{shape.top_k});
     file.set("max_tokens", std::int64_t{shape.max_tokens});
     file.set("context_dim", std::int64_t{shape.context_dim});
     file.set("tower", join(shape.tower));
@@ -254,6 +258,7 @@ class Training {
         out.tensors["ref.candidate"] = Tensor::from<std::uint32_t>(split.item, {count});
         out.tensors["ref.context"] = Tensor::from<std::uint32_t>(split.context, {count});
         out.tensors["ref.logit"] = Tensor::from<float>(logits, {count});
+        if (k == 0) return;  // HSTU chooses nothing
         out.tensors["ref.topk"] =
             Tensor::from<std::uint32_t>(top_k, {count, static_cast<std::int64_t>(k)});
     }

@@ -81,6 +81,12 @@ class PlantedSamples {
         file_.set("model", std::string("twin"));
         file_.attributes.erase("search_dim");
     }
+    void set_hstu() {
+        file_.set("model", std::string("hstu"));
+        for (char const* const key : {"search_dim", "short_tokens", "top_k"})
+            file_.attributes.erase(key);
+        file_.set("layers", std::int64_t{2});
+    }
     [[nodiscard]] TensorFile& file() { return file_; }
 
   private:

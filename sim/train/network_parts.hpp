@@ -1,0 +1,87 @@
+// What a SimNetwork is made of; private to the sources that implement it.
+#pragma once
+
+#include <torch/types.h>
+
+#include <array>
+
+#include "train/causal_attention.hpp"
+#include "train/parameters.hpp"
+#include "train/sim_network.hpp"
+
+namespace ckvsim::train {
+
+/// Parameters and the forward pass.
+struct SimNetwork::Parts {
+    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_);
+
+    /// What one pass leaves behind; must live until backward has run.
+    struct Pass {
+        bool training = false;
+        std::vector<at::Tensor> feature_rows;  ///< touched rows, leaves of the graph
+        at::Tensor context_rows;
+        Ragged selected;
+        std::vector<std::uint32_t> positions;
+        // HSTU: sequences of all layers but the last and of the last, rows of their tokens among
+        // the unique items, rows of the candidates among those.
+        std::array<Sequences, 2> sequences;
+        std::vector<std::int64_t> token_rows;
+        std::vector<std::int64_t> candidate_rows;
+        at::Tensor logits;
+        at::Tensor search_logits;
+        at::Tensor peak;
+        at::Tensor balance;
+    };
+
+    void add(std::string const& name, std::int64_t out, std::int64_t in, double deviation);
+    void add_zeros(std::string const& name, std::int64_t size);
+    /// `input_deviation`: of the values that the site's router sees at the start.
+    void add_site(std::string const& site, bool collective, double input_deviation);
+    void add_stack();
+    void add_search();
+    void add_table(std::string const& name, std::int64_t rows, std::int64_t width, bool padding);
+    at::Tensor const& parameter(std::string const& name) const { return parameters.at(name).value; }
+    at::Tensor linear(at::Tensor const& input, std::string const& name) const {
+        return at::mm(input, parameter(name).t());
+    }
+
+    void run(Batch const& batch, Pass& pass) const;
+    at::Tensor gather(Batch const& batch, Pass& pass) const;
+    at::Tensor activate(at::Tensor const& x, bool silu) const { return silu ? at::silu(x) : x; }
+    at::Tensor side(std::string const& site, std::string const& name, bool collective,
+                    at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass,
+                    at::Tensor* served = nullptr) const;
+    at::Tensor attend(std::string const& site, bool collective, at::Tensor const& candidates,
+                      at::Tensor const& embeddings, std::vector<float> const& counts,
+                      Ragged const& tokens, bool search_first, Pass& pass) const;
+    void select(Ragged const& tokens, at::Tensor const& queries, at::Tensor const& keys,
+                Pass& pass) const;
+    at::Tensor search(Batch const& batch, at::Tensor const& candidates,
+                      at::Tensor const& embeddings, Pass& pass) const;
+    at::Tensor stack(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
+    at::Tensor mean(at::Tensor const& embeddings, Ragged const& tokens) const;
+    at::Tensor tower(at::Tensor x, Pass const& pass) const;
+    at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses) const;
+    at::Tensor item_embeddings() const;
+
+    /// Everything that training changes.
+    template <class Archive>
+    void archive(Archive& ar) {
+        ar(steps);
+        for (auto& [name, parameter] : parameters) archive_tensor(ar, parameter);
+        for (auto& table : feature_tables) archive_tensor(ar, table);
+        archive_tensor(ar, context_table);
+    }
+
+    Shape shape;
+    Schedule schedule;
+    VariantSpec variant;
+    std::uint64_t seed = 0;
+    std::uint64_t steps = 0;
+    std::vector<std::vector<std::uint32_t>> const* item_features = nullptr;
+    std::map<std::string, Parameter> parameters;
+    std::vector<Table> feature_tables;
+    Table context_table;
+};
+
+}  // namespace ckvsim::train
