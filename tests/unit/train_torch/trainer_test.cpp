@@ -186,10 +186,10 @@ TEST_F(Trainer, HstuLearnsThePlantedRule) {
     std::vector<double> auc;
     for (std::size_t i = 0; i < data.variants.size(); ++i)
         auc.push_back(train(data, run_of(data, i, 1)).tune_auc);
-    // Bounds: see the note above LearnsThePlantedRule; to be set from seeds 1 to 10.
-    EXPECT_GT(auc[0], 0.80) << "full";
-    EXPECT_GT(auc[1], 0.75) << "collective";
-    EXPECT_LT(auc[2], 0.52) << "no_history: the candidate alone says nothing";
+    // The worst of seeds 1 to 3 (full: to 4); some were best in the last of their eight epochs.
+    EXPECT_GT(auc[0], 0.84) << "full: at least 0.8532";
+    EXPECT_GT(auc[1], 0.83) << "collective: at least 0.8466";
+    EXPECT_LT(auc[2], 0.52) << "no_history, at most 0.5113: the candidate alone says nothing";
 }
 
 TEST_F(Trainer, SameSeedGivesTheSameFileAndAnotherSeedAnother) {
