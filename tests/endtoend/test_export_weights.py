@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import CALIBRATION, CKVSIM, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
+from harness import CALIBRATION, CKVSIM, HSTU, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
 
 SCRIPT = SOURCE / "workloads/examples/export_weights.py"
 try:
@@ -25,13 +25,15 @@ def load_script():
 @unittest.skipIf(np is None, "needs python3-numpy and python3-xxhash")
 class ExportWeights(Scratch):
     MODEL = {}
+    ARMS = (("full", "full"), ("full", "item_table"), ("full_silu", "full"))
+    KEY = "short_attention.key.weight"
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.script = load_script()
         arms = [{"name": f"{variant}_{kind}", "weights": {"variant": variant}, "strategy": {"kind": kind}}
-                for variant, kind in (("full", "full"), ("full", "item_table"), ("full_silu", "full"))]
+                for variant, kind in cls.ARMS]
         cls.base = settings(files__platform=PLATFORM, files__calibration=CALIBRATION, training__seeds="[3]",
                             measurements__executed__enabled="false", measurements__simulated__enabled="false",
                             arms=json.dumps(arms), files__weights_dir=cls.folder / "exported", **cls.MODEL)
@@ -61,13 +63,15 @@ class ExportWeights(Scratch):
         return done.returncode, done.stdout, done.stderr
 
     def test_exported_weights_are_served_as_they_score(self):
-        for variant in ("full", "full_silu"):
+        variants = sorted({variant for variant, _ in self.ARMS})
+        for variant in variants:
             code, out, err = self.export(self.state(), "--variant", variant)
             self.assertEqual((code, out), (0, f"{self.folder}/exported/{variant}_seed3.ckvt\n"), err)
         outcome = self.run_spec("exported.h5")
         self.assertEqual(outcome.code, 0, str(outcome))
         shown = launch([CKVSIM, "show", "exported.h5", "serving_check"], self.folder)
-        self.assertIn("full_silu", shown.out)
+        for variant in variants:
+            self.assertIn(variant, shown.out)
 
         # The check that accepted them sees a wrong logit.
         attributes, tensors = self.script.read_ckvt(self.folder / "exported/full_seed3.ckvt")
@@ -83,7 +87,7 @@ class ExportWeights(Scratch):
         self.assertEqual(self.export({**state, "reference_logits": logits}, "-o", "x.ckvt")[0], 0)
         bent = logits.copy()
         bent[4] += 0.01
-        key = "short_attention.key.weight"
+        key = self.KEY
         padded = state["embeddings.0.weight"].copy()
         padded[0] = 1
         for words, change in (("reference request 4", {"reference_logits": bent}),
@@ -101,12 +105,24 @@ class ExportWeights(Scratch):
         shape = self.script.shape_of(self.attributes)
         wanted = self.script.wanted_shapes(shape, self.samples["feature_vocabularies"],
                                            int(self.attributes["context_vocabulary"]))
-        forward = self.script.Forward(self.script.collect(state, wanted), shape, self.samples["item_features"], False)
+        kind = self.script.HstuForward if shape["model"] == "hstu" else self.script.Forward
+        forward = kind(self.script.collect(state, wanted), shape, self.samples["item_features"], False)
         return [forward.score(*request) for request in self.script.reference_requests(self.attributes, self.samples)]
 
 
 class ExportTwin(ExportWeights):
     MODEL = {"model": TWIN}
+
+
+class ExportHstu(ExportWeights):
+    MODEL = {"model": HSTU}
+    ARMS = (("full", "full"), ("full", "recompute"))
+    KEY = "layer1_attention.key.weight"
+
+    def test_it_has_no_variant_of_its_own_for_silu(self):
+        code, _, err = self.export(self.state(), "--variant", "full_silu", "-o", "x.ckvt")
+        self.assertEqual(code, 4, err)
+        self.assertIn("HSTU has no variant full_silu", err)
 
 
 if __name__ == "__main__":

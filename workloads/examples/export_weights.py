@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Writes weights that were trained elsewhere as a weight file of ckvsim (sim/docs/tensor_file.md), for a model with the forward
-pass of SIM or TWIN (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
+pass of SIM, TWIN or HSTU (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
 
 usage: export_weights.py SAMPLES WEIGHTS [--seed 1] [--variant full|full_silu] [-o FILE]
   SAMPLES  what `ckvsim prepare SPEC` wrote: shapes, catalogue and the reference requests
@@ -19,7 +19,8 @@ import numpy as np
 import xxhash
 
 # ckvsim's tensor <- name in your state dict. nn.Linear stores [out, in], as ckvsim does; a layer that stores [in, out] is
-# transposed by writing "T:" before its name. {f}: feature number, {l}: layer of the tower, {site}: short, long.
+# transposed by writing "T:" before its name. {f}: feature number, {l}: layer of the tower, {site}: short, long; of HSTU layer1,
+# layer2, ..., which have a gate and biases of positions besides.
 #! [names]
 NAMES = {
     "embed.{f}": "embeddings.{f}.weight",
@@ -28,6 +29,8 @@ NAMES = {
     "{site}.wk": "{site}_attention.key.weight",
     "{site}.wv": "{site}_attention.value.weight",
     "{site}.wo": "{site}_attention.output.weight",
+    "{site}.wg": "{site}_attention.gate.weight",
+    "{site}.bias": "{site}_attention.position_bias",
     "search.wq": "search.query.weight",
     "search.wk": "search.key.weight",
     "tower.{l}.w": "tower.{l}.weight",
@@ -37,6 +40,7 @@ NAMES = {
 TYPES = {"float32": 1, "uint32": 6, "uint64": 8}
 KINDS = dict(enumerate("f4 f2 i1 u1 i4 u4 i8 u8 f8".split(), 1))
 NONE = 0xFFFFFFFF
+BUCKETS = 32  # biases of a head of HSTU, by distance
 SHAPE_KEYS = "feature_dim attention_dim heads short_tokens top_k max_tokens context_dim".split()
 
 
@@ -110,10 +114,10 @@ def load_state(path):
 
 
 def shape_of(attributes):
-    """Widths and counts of a sample file; search_dim is SIM's alone."""
-    shape = {key: int(attributes[key]) for key in [*SHAPE_KEYS, "search_dim"] if key in attributes}
+    """Widths and counts of a sample file; search_dim is SIM's alone, layers HSTU's, which has no branches."""
+    shape = {key: int(attributes[key]) for key in [*SHAPE_KEYS, "search_dim", "layers"] if key in attributes}
     shape["tower"] = [int(width) for width in attributes["tower"].split(",")]
-    shape["twin"] = attributes.get("model") == "twin"
+    shape["model"] = attributes.get("model", "sim")
     return shape
 
 
@@ -122,13 +126,17 @@ def wanted_shapes(shape, vocabularies, context_vocabulary):
     d, wide = shape["attention_dim"], len(vocabularies) * shape["feature_dim"]
     wanted = {f"embed.{f}": (("f", f), (int(rows), shape["feature_dim"])) for f, rows in enumerate(vocabularies)}
     wanted["embed.context"] = (None, (context_vocabulary, shape["context_dim"]))
-    for site in ("short", "long"):
+    hstu = shape["model"] == "hstu"
+    for site in [f"layer{layer + 1}" for layer in range(shape["layers"])] if hstu else ["short", "long"]:
+        if hstu:
+            wanted[f"{site}.wg"] = (("site", site), (d, wide))
+            wanted[f"{site}.bias"] = (("site", site), (shape["heads"], BUCKETS))
         for side in ("wq", "wk", "wv"):
             wanted[f"{site}.{side}"] = (("site", site), (d, wide))
         wanted[f"{site}.wo"] = (("site", site), (wide, d))
-    if not shape["twin"]:
+    if shape["model"] == "sim":
         wanted["search.wq"] = wanted["search.wk"] = (None, (shape["search_dim"], wide))
-    into = 3 * wide + shape["context_dim"]
+    into = (2 if hstu else 3) * wide + shape["context_dim"]
     for layer, out in enumerate([*shape["tower"], 1]):
         wanted[f"tower.{layer}.w"] = (("l", layer), (out, into))
         wanted[f"tower.{layer}.b"] = (("l", layer), (out,))
@@ -161,6 +169,10 @@ def collect(state, wanted):
     return tensors
 
 
+def norm(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
 class Forward:
     """The forward pass in double precision; replace it by your model to test another."""
 
@@ -183,7 +195,7 @@ class Forward:
         return self.w[f"{site}.wo"] @ np.einsum("ht,thd->hd", weights, v).reshape(d)
 
     def search(self, candidate, tokens):
-        if self.shape["twin"]:
+        if self.shape["model"] == "twin":
             return self.act(self.items[tokens] @ self.w["long.wk"].T) @ self.act(self.w["long.wq"] @ candidate)
         return (self.items[tokens] @ self.w["search.wk"].T) @ (self.w["search.wq"] @ candidate)
 
@@ -195,14 +207,42 @@ class Forward:
         ranked = sorted(range(len(tokens)), key=lambda j: (search[j], j), reverse=True)
         top = sorted(ranked[:self.shape["top_k"]])
         short = self.attention("short", candidate, tokens[-self.shape["short_tokens"]:])
-        x = np.concatenate([candidate, short, self.attention("long", candidate, tokens[top]),
-                            self.w["embed.context"][context]])
+        return self.tower([candidate, short, self.attention("long", candidate, tokens[top])], context), top
+
+    def tower(self, parts, context):
+        x = np.concatenate([*parts, self.w["embed.context"][context]])
         last = len(self.shape["tower"])
         for layer in range(last + 1):
             x = self.w[f"tower.{layer}.w"] @ x + self.w[f"tower.{layer}.b"]
             if layer < last:
                 x = np.maximum(x, 0)
-        return x[0], top
+        return x[0]
+
+
+class HstuForward(Forward):
+    """The same for HSTU: the candidate is the last token of its sequence."""
+
+    def __init__(self, tensors, shape, features, silu):
+        if silu:
+            raise Unfit("HSTU has no variant full_silu: its layers apply SiLU anyway; use --variant full")
+        super().__init__(tensors, shape, features, True)
+        distance = np.arange(shape["max_tokens"] + 1)
+        steps = np.log(np.maximum(distance, 16) / 16) / np.log(128 / 16) * 16
+        self.bucket = np.where(distance < 16, distance, np.minimum(16 + steps.astype(int), BUCKETS - 1))
+
+    def score(self, tokens, item, context):
+        x = self.items[[*tokens, item]]
+        count, d = len(x), self.shape["attention_dim"]
+        distance = np.arange(count)[:, None] - np.arange(count)
+        for layer in range(self.shape["layers"]):
+            w = {side: self.w[f"layer{layer + 1}.{side}"] for side in ("wq", "wk", "wv", "wg", "wo", "bias")}
+            state = norm(x)
+            q, k, v = (self.act(state @ w[side].T).reshape(count, self.shape["heads"], -1) for side in ("wq", "wk", "wv"))
+            scores = np.einsum("ihd,jhd->hij", q, k) + w["bias"][:, self.bucket[np.abs(distance)]]
+            weights = np.where(distance >= 0, self.act(scores) / self.shape["max_tokens"], 0)
+            attended = np.einsum("hij,jhd->ihd", weights, v).reshape(count, d)
+            x = x + (norm(attended) * self.act(state @ w["wg"].T)) @ w["wo"].T
+        return self.tower([self.items[item], x[-1]], context), []
 
 
 def reference_requests(attributes, samples):
@@ -228,15 +268,17 @@ def reference_block(forward, attributes, samples, own_logits):
             raise Unfit(f"reference request {worst}: your model says {own_logits[worst]:.6g}, this forward pass with these weights "
                         f"{logits[worst]:.6g}; compare NAMES and the contract in sim/model/sim.hpp")
         logits = own_logits
-    top_k = forward.shape["top_k"]
-    return {
+    block = {
         "ref.offsets": np.cumsum([0, *(len(tokens) for tokens, _, _ in requests)]).astype("<u8"),
         "ref.tokens": np.concatenate([tokens for tokens, _, _ in requests]).astype("<u4"),
         "ref.candidate": np.array([item for _, item, _ in requests], dtype="<u4"),
         "ref.context": np.array([context for _, _, context in requests], dtype="<u4"),
         "ref.logit": logits.astype("<f4"),
-        "ref.topk": np.array([top + [NONE] * (top_k - len(top)) for _, top in results], dtype="<u4"),
     }
+    if "top_k" in forward.shape:
+        padded = [top + [NONE] * (forward.shape["top_k"] - len(top)) for _, top in results]
+        block["ref.topk"] = np.array(padded, dtype="<u4")
+    return block
 
 
 def export(samples_path, state, variant, seed, output):
@@ -245,10 +287,11 @@ def export(samples_path, state, variant, seed, output):
     state = dict(state)
     own_logits = state.pop("reference_logits", None)
     tensors = collect(state, wanted_shapes(shape, samples["feature_vocabularies"], int(attributes["context_vocabulary"])))
-    forward = Forward(tensors, shape, samples["item_features"], variant == "full_silu")
+    kind = HstuForward if shape["model"] == "hstu" else Forward
+    forward = kind(tensors, shape, samples["item_features"], variant == "full_silu")
     tensors.update(reference_block(forward, attributes, samples, own_logits))
     output = output or os.path.join(attributes["weights_dir"], f"{variant}_seed{seed}.ckvt")
-    keys = [*SHAPE_KEYS, "search_dim", "model", "tower", "catalogue_digest"]
+    keys = [*SHAPE_KEYS, "search_dim", "layers", "model", "tower", "catalogue_digest"]
     facts = {key: attributes[key] for key in keys if key in attributes}
     facts.update({"format": "ckvsim-sim-1", "variant": variant, "seed": str(seed), "train.method": "exported"})
     write_ckvt(output, facts, tensors)
