@@ -55,7 +55,9 @@ void report_arms(RunContext& context) {
             context.report.notes.push_back(
                 arm.name + ": appended events are exact until a history outgrows max_tokens = " +
                 std::to_string(shape.max_tokens) +
-                "; from then on K and V beyond the first layer remember tokens that fell out");
+                "; from then on K and V beyond the first layer remember tokens that fell out, "
+                "those "
+                "of recompute do not, and their scores differ");
         }
         if (collective && arm.weights.m >= catalogue) {
             context.report.notes.push_back(

@@ -298,31 +298,37 @@ metrics::LiftResult const* find_result(Results const& results, std::string const
     return nullptr;
 }
 
-/// Which parts of CollectiveKV the data have a use for, by what it loses without them.
-void note_parts(RunContext& context, Results const& results) {
+/// Which parts of CollectiveKV the data have a use for, by what it loses without them: paired with
+/// the arm, seed by seed and user by user. `samples` are those of `results`.
+void note_parts(RunContext& context, Results const& results,
+                std::vector<metrics::ArmSamples> const& samples) {
     auto const* arm = first_collective(context.spec);
-    auto const* collective = arm == nullptr ? nullptr : find_result(results, arm->name);
-    if (collective == nullptr) return;
-    auto const idle = [&](std::string const& control) {
-        auto const* result = find_result(results, control);
-        return result != nullptr && result->auc.high >= collective->auc.value;
+    if (arm == nullptr) return;
+    auto const sample_of = [&](std::string const& name) -> metrics::ArmSamples const* {
+        for (std::size_t i = 0; i < results.size(); ++i) {
+            if (results[i].first.name == name) return &samples[i];
+        }
+        return nullptr;
     };
-    if (idle("control.m1")) {
-        context.report.notes.push_back(
-            "The pool index carries nothing here: CollectiveKV with a pool of one row "
-            "(control.m1) is not worse than " +
-            arm->name + " beyond its interval.");
-    }
-    if (arm->weights.d_u > 0 && idle("control.du0")) {
-        context.report.notes.push_back(
-            "The user-specific values carry nothing here: CollectiveKV without them (control.du0) "
-            "is not worse than " +
-            arm->name + " beyond its interval, and would save their bytes.");
-    }
+    auto const* collective = sample_of(arm->name);
+    auto const note = [&](char const* part, std::string const& control) {
+        auto const* without = sample_of(control);
+        if (collective == nullptr || without == nullptr) return;
+        auto const loss = metrics::compare(*without, *collective, samples[1],
+                                           context.spec.accuracy.margin, context.spec.seed)
+                              .auc_difference;
+        if (!(loss.high >= 0)) return;
+        context.report.notes.push_back(std::string(part) + " not shown to carry anything here: " +
+                                       control + ", trained without, is not worse than " +
+                                       arm->name + " beyond the interval of their difference.");
+    };
+    note("The pool index is", "control.m1");
+    if (arm->weights.d_u > 0) note("The user-specific values are", "control.du0");
 }
 
 /// What the controls say about the data's power to tell strategies apart, in words.
-void note_power(RunContext& context, Results const& results) {
+void note_power(RunContext& context, Results const& results,
+                std::vector<metrics::ArmSamples> const& samples) {
     auto& notes = context.report.notes;
     auto const* mean_pool = find_result(results, "control.mean_pool");
     if (mean_pool != nullptr && mean_pool->auc_difference.high >= 0) {
@@ -342,11 +348,12 @@ void note_power(RunContext& context, Results const& results) {
     }
     if (mean_keys != nullptr && mean_keys->auc_difference.high >= 0) {
         notes.push_back(
-            "K carries nothing here: full KV is not better than the same weights with every K row "
-            "replaced by the mean (control.mean_keys) beyond the interval, so no compression of K "
-            "can lose anything on these data.");
+            "No power to judge K: full KV is not better than the same weights with every K row "
+            "replaced by the mean (control.mean_keys) beyond the interval, so a strategy that "
+            "keeps "
+            "its score here has not shown that it keeps K.");
     }
-    note_parts(context, results);
+    note_parts(context, results, samples);
 }
 
 }  // namespace
@@ -384,7 +391,7 @@ void run_accuracy_phase(RunContext& context) {
                                                   context.spec.accuracy.margin, context.spec.seed));
             report_contestant(context, list[i], samples[i], results.back().second, calibrations[i]);
         }
-        note_power(context, results);
+        note_power(context, results, samples);
         std::vector<std::string> names;
         for (auto const& contestant : list) names.push_back(contestant.name);
         if (run.splits()) run.splits()->report(names, names[0], names[1]);

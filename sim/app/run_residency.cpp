@@ -39,13 +39,14 @@ struct Held {
 };
 
 /// Shared tables that serving the arm needs beyond the model: pools, item tables, code tables.
-/// Embeddings, projections and tower are every arm's; routers are read when entries are made, never
-/// when they are served.
-std::uint64_t own_tables(std::vector<kv::SharedBytes> const& shared) {
+/// Embeddings, projections, biases and tower are every arm's. Routers are read when entries are
+/// made; when they are served, by the candidates of HSTU alone.
+std::uint64_t own_tables(std::vector<kv::SharedBytes> const& shared, bool routes_candidates) {
     std::uint64_t bytes = 0;
     for (auto const& part : shared) {
         bool const model = part.what == "embeddings" || part.what == "projections" ||
-                           part.what == "router" || part.what == "tower";
+                           part.what == "position_bias" || part.what == "tower" ||
+                           (part.what == "router" && !routes_candidates);
         if (!model) bytes += part.bytes;
     }
     return bytes;
@@ -78,7 +79,8 @@ class ArmResidency {
           backend_(
               context.backend(arm.weights, arm.strategy, context.spec.training.seeds.front())) {
         auto const max_tokens = context.spec.model.max_tokens;
-        held_.table_bytes = own_tables(backend_->allocated_shared());
+        held_.table_bytes =
+            own_tables(backend_->allocated_shared(), backend_->weights().shape.stack_layers() > 0);
         auto const budget =
             tier_spec(context, tier).budget_bytes / static_cast<std::uint64_t>(context.comm.size());
         // Shared tables are read at every request: they stay in memory when entries do not.

@@ -17,7 +17,8 @@ namespace {
 
 struct CheckResult {
     std::uint64_t samples = 0;
-    double max_abs_difference = 0;  ///< of the score (probability)
+    double max_abs_difference = 0;  ///< of the score (probability); of those not in `flipped`
+    std::uint64_t flipped = 0;      ///< samples beyond the tolerance whose choices were not forced
     std::uint64_t index_disagreements = 0;
     std::uint64_t index_total = 0;
     std::uint64_t top_k_disagreements = 0;
@@ -55,6 +56,15 @@ void count_indices(std::vector<std::uint32_t> const& reference,
     }
 }
 
+/// HSTU with pools routes states, not items, so that a weight file holds no choices to force. A
+/// near tie then goes the other way now and then (about 10^5 choices in a file), which moves its
+/// sample's score far more than rounding does; kernels that computed something else would move all.
+bool free_choices(model::SimWeights const& weights) {
+    return weights.shape.stack_layers() > 0 &&
+           weights.variant.variant == model::Variant::collective;
+}
+constexpr double kMostFlipped = 0.05;  ///< of the samples; at least one
+
 double score_of(float logit) { return 1.0 / (1.0 + std::exp(-static_cast<double>(logit))); }
 
 /// Reference samples through the backend, once with forced and once with free choices.
@@ -88,8 +98,12 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
         backend.decode(request, features.data(), *scratch);
         float logit = 0;
         backend.tower(features.data(), 1, &logit, *scratch);
-        result.max_abs_difference = std::max(result.max_abs_difference,
-                                             std::abs(score_of(logit) - score_of(logits[sample])));
+        double const difference = std::abs(score_of(logit) - score_of(logits[sample]));
+        if (difference > kServingTolerance && free_choices(backend.weights())) {
+            ++result.flipped;
+        } else {
+            result.max_abs_difference = std::max(result.max_abs_difference, difference);
+        }
         ++result.samples;
         if (!searches) continue;
         request.forced_top_k = nullptr;
@@ -118,6 +132,10 @@ CheckResult check(RunContext& context, model::VariantParams const& variant, std:
                                                    context.population->catalogue(), options);
     CheckResult result;
     compare_samples(file, *backend, result);
+    if (free_choices(*weights)) {
+        result.index_disagreements = result.flipped;
+        result.index_total = result.samples;
+    }
     for (auto const& [reference, side] : {std::pair{&forced.short_k, &weights->short_site.k},
                                           std::pair{&forced.short_v, &weights->short_site.v},
                                           std::pair{&forced.long_k, &weights->long_site.k},
@@ -126,6 +144,24 @@ CheckResult check(RunContext& context, model::VariantParams const& variant, std:
             count_indices(*reference, device::cpu::arg_max_indices(*weights, *side), result);
     }
     return result;
+}
+
+void require_agreement(CheckResult const& result, std::string const& path) {
+    auto const allowed = std::max(1.0, kMostFlipped * static_cast<double>(result.samples));
+    if (static_cast<double>(result.flipped) > allowed) {
+        throw DataError(path, 0,
+                        "served scores differ from the trained model's by more than 1e-5 in " +
+                            std::to_string(result.flipped) + " of " +
+                            std::to_string(result.samples) +
+                            " samples (allowed for near ties of the routers: 5 %); train again "
+                            "with this version of ckvsim-train");
+    }
+    if (!(result.max_abs_difference <= kServingTolerance)) {
+        throw DataError(path, 0,
+                        "served scores differ from the trained model's by " +
+                            std::to_string(result.max_abs_difference) +
+                            " (allowed 1e-5); train again with this version of ckvsim-train");
+    }
 }
 
 /// What the trainer wrote about its run.
@@ -166,13 +202,7 @@ void run_serving_check(RunContext& context) {
                     .set("top_k_disagreements", result.top_k_disagreements)
                     .set("top_k_total", result.top_k_total)
                     .add();
-                if (!(result.max_abs_difference <= kServingTolerance)) {
-                    throw DataError(
-                        config::weights_path(context.spec, variant, seed), 0,
-                        "served scores differ from the trained model's by " +
-                            std::to_string(result.max_abs_difference) +
-                            " (allowed 1e-5); train again with this version of ckvsim-train");
-                }
+                require_agreement(result, config::weights_path(context.spec, variant, seed));
             }
         }
     });

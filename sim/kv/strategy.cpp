@@ -50,7 +50,8 @@ std::optional<std::string> stack_refusal(StrategyParams const& params, model::Mo
     bool const collective = params.kind == StrategyKind::collective;
     std::string const needs =
         " needs K and V that depend on the item alone; those of model 'hstu' "
-        "depend on the tokens before from the second layer on. use ";
+        "depend on the tokens before from the second layer on (not written for one layer alone). "
+        "use ";
     if (params.kind == StrategyKind::item_table)
         return "strategy 'item_table'" + needs + "'full' or 'recompute'";
     if (collective && params.keying == Keying::item)
@@ -61,8 +62,7 @@ std::optional<std::string> stack_refusal(StrategyParams const& params, model::Mo
     }
     if (params.mean_keys) {
         return "control mean_keys: the rows of K of model 'hstu' are not an item's, so the "
-               "catalogue "
-               "has no mean of them. leave it out";
+               "catalogue has no mean of them. leave it out";
     }
     if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq) {
         return "strategy '" + to_string(params.kind) +

@@ -37,7 +37,8 @@ TableSchema arms() {
           "pool",
           kRounding},
          {"exact", integer, "0 or 1", derived,
-          "1 = scores equal full fp32 KV of the same weights up to rounding"},
+          "1 = scores equal full fp32 KV of the same weights up to rounding; hstu: as long as no "
+          "token has left the window"},
          {"applies", integer, "0 or 1", derived, "1 = the strategy can serve these weights"},
          {"refusal", text, "text", derived, "why it does not apply; empty when it does"}}};
 }

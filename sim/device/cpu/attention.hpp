@@ -35,6 +35,9 @@ struct TokenRows {
     }
 };
 
+/// Tables up to this size are in a core's L2 cache, or almost, once requests have used them.
+inline constexpr std::size_t kNearBytes = std::size_t{1} << 19;
+
 /// What a score becomes: its share of a softmax over the tokens, or silu(score) / divisor, the
 /// attention of HSTU.
 enum class Weighting : std::uint8_t { softmax, silu };

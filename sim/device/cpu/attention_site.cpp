@@ -11,9 +11,6 @@
 namespace ckvsim::device::cpu {
 namespace {
 
-/// Tables up to this size are in a core's L2 cache, or almost, once requests have used them.
-constexpr std::size_t kNearBytes = std::size_t{1} << 19;
-
 constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
 
 /// planes [d_u, step] = cells [., d_u] of the given places, transposed.

@@ -113,6 +113,7 @@ TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool share
             std::size_t const row = result.places == nullptr ? keys[i] : sharing.key(keys, i);
             rows[i] = pool_.data() + row * pool_step_;
         }
+        result.near = pool_.size() <= kNearBytes;
         find_users(cells.users, tokens, scratch);
         result.user = scratch.users.data();
     }

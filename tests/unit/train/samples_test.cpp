@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenCase{"no_tensor", [](TensorFile& f) { f.tensors.erase("tune.label"); },
                    "tensor tune.label is missing"},
         BrokenCase{"model", [](TensorFile& f) { f.set("model", std::string("din")); },
-                   "\"din\" is not a model (known: sim, twin)"},
+                   "\"din\" is not a model (known: sim, twin, hstu)"},
         BrokenCase{"no_search_dim", [](TensorFile& f) { f.attributes.erase("search_dim"); },
                    "attribute search_dim is missing"},
         BrokenCase{"heads", [](TensorFile& f) { f.set("heads", std::int64_t{3}); },
