@@ -86,8 +86,8 @@ class SlabStore {
     [[nodiscard]] bool put(std::uint64_t user, std::span<ItemId const> history,
                            decode::EncodeMode mode, decode::Scratch& scratch);
     /// Adds newer tokens; an entry of max_tokens forgets its oldest. Bit-equal to put() of the
-    /// whole history, for HSTU as long as nothing is forgotten (kv::append_rule). False when there is no room (the old entry stays). InternalError without an
-    /// entry.
+    /// whole history, for HSTU as long as nothing is forgotten (kv::append_rule). False when there
+    /// is no room (the old entry stays). InternalError without an entry.
     [[nodiscard]] bool append(std::uint64_t user, std::span<ItemId const> added,
                               decode::EncodeMode mode, decode::Scratch& scratch);
     /// As append(), in the entry's own slot where it has room: the caller makes sure that nobody

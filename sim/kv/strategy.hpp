@@ -80,8 +80,9 @@ constexpr std::uint32_t codewords(StrategyParams const& params, std::uint32_t it
     return wanted < items ? wanted : (items == 0 ? 1 : items);
 }
 
-/// True when the strategy's scores equal full KV fp32 of the same weights (up to rounding), for HSTU
-/// as long as no token has left the window: then full is stale and recompute is not (append_rule).
+/// True when the strategy's scores equal full KV fp32 of the same weights (up to rounding), for
+/// HSTU as long as no token has left the window: then full is stale and recompute is not
+/// (append_rule).
 bool is_exact(StrategyParams const& params);
 
 /// What an entry is after newer tokens were appended. `exact`: the bytes that encode() of the whole
