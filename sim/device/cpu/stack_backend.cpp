@@ -127,6 +127,7 @@ std::uint32_t StackBackend::append(std::byte* entry, std::uint32_t tokens, std::
                                    decode::Scratch& scratch) const {
     validate(tokens <= capacity, "device/cpu: an entry holds more tokens than its capacity");
     if (added.size() > capacity) added = added.last(capacity);
+    if (added.empty()) return tokens;
     for (ItemId const item : added)
         validate(item <= weights_->items,
                  "device/cpu: a history holds an item beyond the catalogue");
