@@ -126,21 +126,9 @@ std::vector<kv::SharedBytes> CpuBackend::allocated_shared() const {
 }
 
 void CpuBackend::write_candidates(decode::ScoreRequest const& request, float* features) const {
-    std::size_t const d_e = weights_->d_e;
-    std::size_t const context_dim = weights_->shape.context_dim;
     validate(request.entry.tokens <= request.entry.capacity,
              "device/cpu: an entry holds more tokens than its capacity");
-    for (std::size_t c = 0; c < request.count; ++c) {
-        float* row = features + c * feature_width();
-        std::uint32_t const context = request.contexts == nullptr ? 0 : request.contexts[c];
-        validate(request.candidates[c] <= weights_->items,
-                 "device/cpu: a candidate lies beyond the catalogue");
-        validate(context < weights_->context_vocabulary,
-                 "device/cpu: a request context lies beyond its vocabulary");
-        std::copy_n(weights_->item_embeddings.data() + request.candidates[c] * d_e, d_e, row);
-        std::copy_n(weights_->context_embeddings.data() + context * context_dim, context_dim,
-                    row + 3 * d_e);
-    }
+    device::cpu::write_candidates(*weights_, request, feature_width(), features);
 }
 
 /// short and long of the mean_pool control: means of embeddings, the same for all candidates.

@@ -78,7 +78,6 @@ class StackBackend final : public decode::Backend {
     void drop_oldest(std::byte* entry, std::uint32_t tokens, std::uint32_t kept,
                      std::uint32_t capacity) const;
     [[nodiscard]] ItemId const* ids_of(decode::EntryRef const& entry) const;
-    void write_candidates(decode::ScoreRequest const& request, float* features) const;
     void write_without_attention(decode::ScoreRequest const& request, float* features,
                                  StackBackendScratch& scratch) const;
     [[nodiscard]] decode::EntryRef entry_to_read(decode::EntryRef const& entry,
@@ -148,22 +147,6 @@ ItemId const* StackBackend::ids_of(decode::EntryRef const& entry) const {
                                            layout_.offset(kv::Section::ids, entry.capacity));
 }
 
-void StackBackend::write_candidates(decode::ScoreRequest const& request, float* features) const {
-    std::size_t const d_e = weights_->d_e;
-    std::size_t const context_dim = weights_->shape.context_dim;
-    for (std::size_t c = 0; c < request.count; ++c) {
-        float* row = features + c * feature_width();
-        std::uint32_t const context = request.contexts == nullptr ? 0 : request.contexts[c];
-        validate(request.candidates[c] <= weights_->items,
-                 "device/cpu: a candidate lies beyond the catalogue");
-        validate(context < weights_->context_vocabulary,
-                 "device/cpu: a request context lies beyond its vocabulary");
-        std::copy_n(weights_->item_embeddings.data() + request.candidates[c] * d_e, d_e, row);
-        std::copy_n(weights_->context_embeddings.data() + context * context_dim, context_dim,
-                    row + 2 * d_e);
-    }
-}
-
 /// The controls: the mean of the tokens' embeddings, or nothing of the history at all.
 void StackBackend::write_without_attention(decode::ScoreRequest const& request, float* features,
                                            StackBackendScratch& scratch) const {
@@ -197,7 +180,7 @@ void StackBackend::decode(decode::ScoreRequest const& request, float* features,
     validate(request.entry.tokens <= request.entry.capacity,
              "device/cpu: an entry holds more tokens than its capacity");
     StackBackendScratch& mine = own(scratch);
-    write_candidates(request, features);
+    write_candidates(*weights_, request, feature_width(), features);
     if (request.chosen_top_k != nullptr) {
         // Nothing is searched, so nothing is chosen.
         std::fill_n(request.chosen_top_k, std::size_t{request.count} * weights_->shape.top_k,

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/error.hpp"
+
 namespace ckvsim::device::cpu {
 namespace {
 
@@ -47,6 +49,23 @@ std::size_t Tower::bytes() const {
     for (Layer const& layer : layers_)
         bytes += layer.matrix.bytes() + layer.bias.size() * sizeof(float);
     return bytes;
+}
+
+void write_candidates(model::SimWeights const& weights, decode::ScoreRequest const& request,
+                      std::size_t width, float* features) {
+    std::size_t const d_e = weights.d_e;
+    std::size_t const context_dim = weights.shape.context_dim;
+    for (std::size_t c = 0; c < request.count; ++c) {
+        float* row = features + c * width;
+        std::uint32_t const context = request.contexts == nullptr ? 0 : request.contexts[c];
+        validate(request.candidates[c] <= weights.items,
+                 "device/cpu: a candidate lies beyond the catalogue");
+        validate(context < weights.context_vocabulary,
+                 "device/cpu: a request context lies beyond its vocabulary");
+        std::copy_n(weights.item_embeddings.data() + request.candidates[c] * d_e, d_e, row);
+        std::copy_n(weights.context_embeddings.data() + context * context_dim, context_dim,
+                    row + width - context_dim);
+    }
 }
 
 }  // namespace ckvsim::device::cpu

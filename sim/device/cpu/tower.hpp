@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "decode/backend.hpp"
 #include "device/cpu/kernels.hpp"
 #include "model/sim.hpp"
 
@@ -30,5 +31,11 @@ class Tower {
     std::vector<Layer> layers_;
     std::size_t widest_ = 0;
 };
+
+/// What the tower reads of the candidates themselves: features [count, width] get the item's
+/// embedding at their beginning and the context's at their end. InternalError for ids beyond the
+/// catalogue or the contexts.
+void write_candidates(model::SimWeights const& weights, decode::ScoreRequest const& request,
+                      std::size_t width, float* features);
 
 }  // namespace ckvsim::device::cpu
