@@ -77,10 +77,23 @@ class AttentionCampaign(unittest.TestCase):
         result = self.show(attention_roofline=rows)
         self.assertEqual(self.line(result.stdout, "item_table_fp32")[10], "0.50 (0.50-0.50)")
 
+    def test_a_target_is_met_when_the_whole_range_is_beyond_it(self):
+        rows = []
+        for repetition, us in enumerate((400, 420, 440, 460, 480)):  # against 4 requests in 200 us: shares of 0.50 down to 0.42
+            rows += machine(repetition) + [
+                attend("full_fp32", us, repetition=repetition, entry_B=1e6),
+                attend("full_fp16", 230 if repetition < 3 else 300, repetition=repetition, entry_B=1e6),
+                attend("collective_fp32", 100, m=500, du=1, repetition=repetition)]
+        text = self.show(attention_roofline=rows).stdout
+        self.assertEqual(self.line(text, "full KV fp32, C = 1, 1 thread:")[1:], [">= 0.85", "0.45 (0.43-0.48)", "not met"])
+        self.assertEqual(self.line(text, "full KV fp16, C = 1, 1 thread:")[3], "undecided")
+        self.assertEqual(self.line(text, "CollectiveKV / full, fp32, C = 1, m = 500, uniform")[2:], ["4.40 (4.20-4.60)", "met"])
+        self.assertNotIn("m = 10000", text)
+
     def test_pytorch_stands_beside_full_kv(self):
         result = self.show(attention_roofline=machine() + [attend("full_fp32", 400, entry_B=1e6)],
                            attention_torch=[row("torch/products/C:1/n:1000/H:2/threads:1/real_time", 1200, requests=4)])
-        self.assertEqual(self.line(result.stdout, "products")[3:], ["300.0 (300.0-300.0)", "100.0 (100.0-100.0)", "3.00 (3.00-3.00)"])
+        self.assertEqual(self.line(result.stdout, "| products |")[3:], ["300.0 (300.0-300.0)", "100.0 (100.0-100.0)", "3.00 (3.00-3.00)"])
 
     def test_a_wrong_result_stops_everything(self):
         wrong = {**attend("full_fp32", 1), "error_occurred": True, "error_message": "wrong by 0.5"}
