@@ -174,20 +174,24 @@ void ServingCosts::add_site(ServingModel const& model, KeepingParams const& keep
     bool const sequence = model.model_class == ModelClass::sequence;
     bool const pools = has_pools(keeping.keeping);
     double const d = model.attention_dim;
-    double const in = sequence ? d : model.embedding_dim;
+    double const in = model.embedding_dim;
     double const c = candidates_;
     double const layers = site.layers;
     double const tpi = model.tokens_per_interaction;
     double const b = value_bytes(keeping.type);
-    // Making K and V of a token; a sequence layer also makes gate, query and output projection.
+    // Making K and V of a token; query and output projection, a sequence layer's gate beside them.
     double const make = pools ? 4.0 * (keeping.m + keeping.d_u) * in : 4.0 * d * in;
-    double const layer_rest = sequence ? 6.0 * d * d : 0.0;
+    double const rest = (sequence ? 6.0 : 4.0) * d * in;
+    // A sequence model's candidate makes its own K and V and attends to itself, too.
+    double const per_candidate = sequence ? rest + make + 4.0 * d : rest;
+    // Of tokens, only what a later layer reads goes beyond K and V.
+    double const inner = sequence ? layers - 1.0 : 0.0;
+    double const per_token = layers * make + inner * rest;
     double const side = keeping.keeping == Keeping::full || keeping.keeping == Keeping::item_table
                             ? row_bytes(d, keeping.type)
                             : 0.0;
     double const code = pools ? keeping.index_bytes + keeping.d_u * b : 0.0;
     double const pool_row = pools ? (d - keeping.d_u) * b : 0.0;
-    double const per_candidate = sequence ? 10.0 * d * d : 2.0 * (2.0 * d * in);
     for (std::uint32_t n = 0; n <= max_; ++n) {
         double const tokens = seen(site, n) * tpi;
         double const rows = site.rows == 0 ? tokens : std::min<double>(site.rows, tokens);
@@ -204,21 +208,18 @@ void ServingCosts::add_site(ServingModel const& model, KeepingParams const& keep
         if (keeps_ids(keeping.keeping) && !sequence) continue;
         // Where nothing is kept of a model over the sequence, its layers run at every request.
         auto& encode = keeping.keeping == Keeping::recompute ? decode : prefill_[n];
-        encode.bytes += tokens * kEmbeddingValueBytes * model.embedding_dim / tpi;
-        encode.flops += layers * tokens * (make + layer_rest);
-        if (sequence) encode.flops += layers * 2.0 * d * tokens * tokens;  // causal half
+        encode.bytes +=
+            tokens * (kEmbeddingValueBytes * model.embedding_dim / tpi + inner * 2.0 * pool_row);
+        encode.flops += tokens * per_token + inner * 2.0 * d * tokens * (tokens + 1.0);  // causal
     }
     if (!keeps_ids(keeping.keeping)) {
         append_event_.bytes +=
             tpi * (layers * 2.0 * (side + code)) + kEmbeddingValueBytes * model.embedding_dim;
-        append_event_.flops += layers * tpi * (make + layer_rest);
-        if (sequence) {
-            append_event_per_held_.flops += layers * tpi * tpi * 4.0 * d;
-            append_event_per_held_.bytes += layers * tpi * 2.0 * (side + code + pool_row);
-        }
+        append_event_.flops += tpi * per_token;
+        append_event_per_held_.flops += inner * tpi * tpi * 4.0 * d;
+        append_event_per_held_.bytes += inner * tpi * 2.0 * (side + code + pool_row);
     }
-    double const weights =
-        layers * kWeightBytes * ((make + layer_rest) / 2.0 + per_candidate / 2.0);
+    double const weights = layers * kWeightBytes * (make + rest) / 2.0;
     double const pool_bytes = pools ? layers * 2.0 * keeping.m * pool_row : 0.0;
     batch_bytes_ += weights;
     resident_bytes_ += weights + pool_bytes;

@@ -8,6 +8,10 @@
 // a stored value, m pool rows, d_u values per user token. A multiply-add is two flops. Pool rows
 // are charged at the memory rate row by row, as if no cache held them: the side that does not
 // favour CollectiveKV.
+//
+// A model over the sequence (HSTU) is charged as it is served (ADR 11, decode/nominal_work.hpp; a
+// property test holds the two together): candidates make their own K and V in every layer, through
+// the routers where there are pools; tokens end at the last layer's K and V.
 #pragma once
 
 #include <cstdint>

@@ -149,23 +149,39 @@ TEST(ServingCosts, CollectiveItemOfATwin) {
     EXPECT_DOUBLE_EQ(costs.tables()[1].bytes, 16000.0);
 }
 
+// A layer of the small HSTU: K and V 4*8*4 = 128 flops, gate, query and output 6*8*4 = 192. A
+// candidate makes its own K and V and attends to itself: 128 + 192 + 4*8 = 352.
 TEST(ServingCosts, FullOfAnHstu) {
     // 3 interactions are 6 tokens in each of two layers.
     ServingCosts const costs(small_hstu(), {}, kItems, 3);
     EXPECT_EQ(costs.entry_bytes(3), 384U);
-    expect_work(costs.decode(3), 2 * 12 * 16, 2 * 3 * (10 * 64 + 2 * 8 * 12));
-    // Projections 4*8*8 + 6*8*8 a token; the causal half of 6 x 6 scores, keys and values.
-    expect_work(costs.prefill(3), 384 + 3 * 8, 2 * 6 * 640 + 2 * 2 * 8 * 36);
+    expect_work(costs.decode(3), 2 * 12 * 16, 2 * 3 * (352 + 2 * 8 * 12));
+    // Tokens end at the last layer's K and V, so one layer has the rest and attention: 21 pairs.
+    expect_work(costs.prefill(3), 384 + 3 * 8, 6 * (2 * 128 + 192) + 21 * 4 * 8);
     // Two events of two tokens; each attends over 6 tokens held; K and V are read once.
-    expect_work(costs.append(3, 2), 2 * (2 * 2 * 32 + 8) + 2 * 6 * 32,
-                2 * 2 * 2 * 640 + 2 * 2 * (2 * 6 * 4 * 8));
+    expect_work(costs.append(3, 2), 2 * (2 * 2 * 32 + 8) + 6 * 32,
+                4 * (2 * 128 + 192) + 4 * 6 * 4 * 8);
+    EXPECT_DOUBLE_EQ(costs.batch_bytes(), 2 * (12 * 5 + 5) + 2 * 320)
+        << "tower 12 -> 5 -> 1; candidates and tokens share a layer's weights";
     ServingCosts const longer(small_hstu(), {}, kItems, 3);
     EXPECT_GT(longer.append(6, 2).flops, longer.append(3, 2).flops);
 }
 
+TEST(ServingCosts, CandidatesOfAnHstuWithPoolsGoThroughTheRouters) {
+    ServingCosts const costs(small_hstu(), {.keeping = Keeping::collective, .d_u = 1, .m = 10},
+                             kItems, 3);
+    double const routers = 4 * 11 * 4;
+    expect_work(costs.decode(3), 2 * 12 * (4 + 14), 2 * 3 * (routers + 192 + 32 + 2 * 8 * 12));
+    // Pool rows of the first layer are read by the tokens that attend.
+    expect_work(costs.prefill(3), 6 * 2 * 8 + 3 * 8 + 6 * 2 * 14,
+                6 * (2 * routers + 192) + 21 * 4 * 8);
+}
+
 TEST(ServingCosts, RecomputeOfAnHstuRunsItsLayersAgain) {
     ServingCosts const costs(small_hstu(), {.keeping = Keeping::recompute}, kItems, 3);
-    EXPECT_DOUBLE_EQ(costs.decode(3).flops, 4992 + 8832);
+    ServingCosts const full(small_hstu(), {}, kItems, 3);
+    EXPECT_DOUBLE_EQ(costs.decode(3).flops, full.decode(3).flops + full.prefill(3).flops);
+    EXPECT_DOUBLE_EQ(costs.decode(3).bytes, 3 * 8);
     EXPECT_TRUE(costs.exact());
 }
 
