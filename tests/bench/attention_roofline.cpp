@@ -55,10 +55,10 @@ Arm const& arm_of(ArmKey const& key) {
     return *arm;
 }
 Users const& users_of(Row const& row) {
-    using Key = std::tuple<ArmKey, std::uint32_t, bool>;
-    static std::map<Key, std::unique_ptr<Users>> all;
+    static std::map<std::tuple<ArmKey, std::uint32_t, bool>, std::unique_ptr<Users>> all;
     auto& users = all[{row.arm, row.tokens, row.zipf}];
-    if (!users) users = std::make_unique<Users>(arm_of(row.arm), row.tokens, row.zipf);
+    bench::EntryKey const key{row.arm.type, row.arm.m, row.tokens, row.tokens, row.zipf};
+    if (!users) users = std::make_unique<Users>(arm_of(row.arm).layout(), key);
     return *users;
 }
 
@@ -288,7 +288,7 @@ int main(int argc, char** argv) {
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     benchmark::AddCustomContext("instruction_set", device::cpu::instruction_set());
     benchmark::AddCustomContext("blas", bench::blas_name());
-    bench::register_machine(pool_sizes(), bench::kDim * sizeof(float));
+    bench::register_machine(pool_sizes(), bench::kDim * sizeof(float), {}, 2);
     for (Row const& row : rows()) {
         if (row.threads > omp_get_num_procs()) continue;
         benchmark::RegisterBenchmark(row.name().c_str(),

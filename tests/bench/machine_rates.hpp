@@ -130,6 +130,21 @@ inline void gather_rate(benchmark::State& state, std::size_t table_bytes, std::s
     state.counters["table_bytes"] = static_cast<double>(table_bytes);
 }
 
+/// A table of `table_bytes` read again and again, row after row: weights that a cache may hold.
+inline void stream_rate(benchmark::State& state, std::size_t table_bytes, int threads) {
+    constexpr std::size_t kRow = 256;
+    std::size_t const rows = table_bytes / (kRow * sizeof(float));
+    AlignedVector<float> const table(rows * kRow, 1.0F);
+    for (auto _ : state) {
+        on_threads(threads, rows, [&](std::size_t first, std::size_t end) {
+            float const total = sum_rows(table.data() + first * kRow, kRow, nullptr, end - first);
+            benchmark::DoNotOptimize(total);
+        });
+    }
+    state.counters["bytes"] = static_cast<double>(rows * kRow * sizeof(float));
+    state.counters["table_bytes"] = static_cast<double>(table_bytes);
+}
+
 /// Softmax of rows in the L1 cache: the second bound of many candidates, beside products.
 inline void softmax_rate(benchmark::State& state, int threads) {
     constexpr std::size_t kRows = 64;
@@ -148,6 +163,26 @@ inline void softmax_rate(benchmark::State& state, int threads) {
                    });
     }
     state.counters["exps"] = static_cast<double>(kRows * kLength) * threads;
+}
+
+/// SiLU of values in the L1 cache: what HSTU has in place of the softmax, and between its products.
+inline void silu_rate(benchmark::State& state, int threads) {
+    constexpr std::size_t kCalls = 64;
+    constexpr std::size_t kLength = 1024;
+    AlignedVector<float> const fresh(kLength, 0.5F);
+    AlignedVector<float> rows(static_cast<std::size_t>(threads) * kLength);
+    for (auto _ : state) {
+        on_threads(threads, kCalls * static_cast<std::size_t>(threads),
+                   [&](std::size_t first, std::size_t end) {
+                       float* row = rows.data() + first / kCalls * kLength;
+                       for (std::size_t r = first; r < end; ++r) {
+                           std::copy_n(fresh.data(), kLength, row);
+                           device::cpu::silu(row, kLength);
+                           benchmark::DoNotOptimize(row);
+                       }
+                   });
+    }
+    state.counters["exps"] = static_cast<double>(kCalls * kLength) * threads;
 }
 
 #ifdef CKVSIM_BENCH_CBLAS
@@ -184,14 +219,15 @@ inline std::string blas_name() {
 inline std::string blas_name() { return "-"; }
 #endif
 
-/// Registers machine/*. Gathers are measured at the given table sizes.
-inline void register_machine(std::vector<std::size_t> const& tables, std::size_t row_bytes) {
+/// Registers machine/* for one to `most` threads: random rows of `row_bytes` at the sizes of
+/// `tables`, streams at those of `weights`.
+inline void register_machine(std::vector<std::size_t> const& tables, std::size_t row_bytes,
+                             std::vector<std::size_t> const& weights, int most) {
     auto const add = [](std::string const& name, int threads, auto&& body) {
         std::string const full = "machine/" + name + "/threads:" + std::to_string(threads);
         benchmark::RegisterBenchmark(full.c_str(), body)->UseRealTime();
     };
-    for (int const threads : {1, 2}) {
-        if (threads > omp_get_num_procs()) continue;
+    for (int threads = 1; threads <= std::min(most, omp_get_num_procs()); ++threads) {
         add("triad", threads, [threads](benchmark::State& s) { triad_rate(s, threads); });
         add("copy", threads, [threads](benchmark::State& s) { copy_rate(s, threads); });
         add("read", threads, [threads](benchmark::State& s) { read_rate(s, threads); });
@@ -199,7 +235,12 @@ inline void register_machine(std::vector<std::size_t> const& tables, std::size_t
             add("gather/bytes:" + std::to_string(bytes), threads,
                 [=](benchmark::State& s) { gather_rate(s, bytes, row_bytes, threads); });
         }
+        for (std::size_t const bytes : weights) {
+            add("stream/bytes:" + std::to_string(bytes), threads,
+                [=](benchmark::State& s) { stream_rate(s, bytes, threads); });
+        }
         add("softmax", threads, [threads](benchmark::State& s) { softmax_rate(s, threads); });
+        add("silu", threads, [threads](benchmark::State& s) { silu_rate(s, threads); });
 #ifdef CKVSIM_BENCH_CBLAS
         add("gemm", threads, [threads](benchmark::State& s) { gemm_rate(s, threads); });
 #endif

@@ -95,6 +95,27 @@ class AttentionCampaign(unittest.TestCase):
                            attention_torch=[row("torch/products/C:1/n:1000/H:2/threads:1/real_time", 1200, requests=4)])
         self.assertEqual(self.line(result.stdout, "| products |")[3:], ["300.0 (300.0-300.0)", "100.0 (100.0-100.0)", "3.00 (3.00-3.00)"])
 
+    def test_rows_of_hstu_stand_beside_weights_and_full_kv(self):
+        def stack(arm, cpu_us, m, **work):
+            counters = {"requests": 2, "entry_B": 0, "table_B": 0, "table_size": 0, "weight_B": 0, "flops": 0, "exps": 0,
+                        "rows_k": 1000, "rows_v": 1000}
+            return row(f"stack/{arm}/m:{m}/du:0/zipf:0/threads:1/real_time", cpu_us, **{**counters, **work})
+        streams = [row(f"machine/stream/bytes:{size}/threads:1/real_time", 1000, bytes=gb * 1e6)
+                   for size, gb in ((1000000, 40), (20000000, 25))]
+        silu = row("machine/silu/threads:1/real_time", 1000, exps=2e6)
+        result = self.show(stack_roofline=[*machine(), *streams, silu,
+                           stack("decode/full_fp32/n:1000/C:8", 400, 0, flops=8e6, exps=1e5),  # 200 us a request, GEMM allows 100
+                           stack("decode/recompute_fp32/n:1000/C:8", 800, 0, flops=8e6),
+                           stack("decode/collective_fp32/n:1000/C:8", 4000, 9, flops=8e6, weight_B=20e6),  # the weights allow 800
+                           stack("prefill/full_fp32/n:50", 400, 0, entry_B=2e6)])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        full = self.line(result.stdout, "full_fp32", "8.0")
+        self.assertEqual(full[6:11], ["40.0 (40.0-40.0)", "gemm", "0.50 (0.50-0.50)", "0.75 (0.75-0.75)", ""])
+        self.assertEqual(self.line(result.stdout, "recompute_fp32")[8:], ["0.25 (0.25-0.25)"] * 2 + ["0.50 (0.50-0.50)"])
+        self.assertEqual(self.line(result.stdout, "collective_fp32 m=9")[7:],
+                         ["weights", "0.40 (0.40-0.40)", "0.45 (0.45-0.45)", "0.10 (0.10-0.10)"])
+        self.assertEqual(self.line(result.stdout, "50", "2000 + 0 + 0")[7:9], ["triad", "0.50 (0.50-0.50)"])
+
     def test_a_wrong_result_stops_everything(self):
         wrong = {**attend("full_fp32", 1), "error_occurred": True, "error_message": "wrong by 0.5"}
         result = self.show(attention_roofline=[wrong])
