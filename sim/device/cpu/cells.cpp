@@ -16,8 +16,8 @@ using ForcedIndexMember = std::vector<std::uint32_t> ForcedIndices::*;
 
 /// Items projected together: embeddings and projections of a block stay in the L1 and L2 caches.
 constexpr std::size_t kBlockItems = 32;
-/// Router outputs are m wide, so fewer items at a time.
-constexpr std::size_t kRouterBlockItems = 4;
+/// More of them for a router, whose m outputs are read once for all.
+constexpr std::size_t kRouterBlockItems = 120;
 
 void store_index(std::uint32_t index, std::uint32_t bytes, std::byte* out) {
     // Little-endian machines only (as the tensor file): the low bytes come first.
@@ -43,7 +43,7 @@ CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
              Section::long_k_user, 2, list(&ForcedIndices::long_k));
     add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
              Section::long_v_user, 3, list(&ForcedIndices::long_v));
-    map(Section::search).matrix = PackedMatrix(w.search_wk, w.shape.search_width(), w.d_e);
+    map(Section::search).matrix = PanelMatrix(w.search_wk, w.shape.search_width(), w.d_e);
     map(Section::search).type = kv::search_type(value_type_);
 }
 
@@ -52,14 +52,14 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
                          std::vector<std::uint32_t> const* forced) {
     std::uint32_t const d_e = weights_->d_e;
     if (!site.collective) {
-        map(values).matrix = PackedMatrix(side.w, weights_->shape.attention_dim, d_e);
+        map(values).matrix = PanelMatrix(side.w, weights_->shape.attention_dim, d_e);
         map(values).type = value_type_;
         map(values).silu = site.silu;
         if (codes_ != nullptr) map(values).codes = &codes_->side(values);
         return;
     }
     model::VariantParams const& variant = weights_->variant;
-    map(users).matrix = PackedMatrix(side.user, variant.d_u, d_e);
+    map(users).matrix = PanelMatrix(side.user, variant.d_u, d_e);
     map(users).type = kv::user_type(value_type_);
     map(users).silu = true;
     Map& index = map(indices);
@@ -78,7 +78,7 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
             validate(row < variant.m, "device/cpu: forced index beyond the pool");
         index.fixed = *forced;
     } else {
-        index.matrix = PackedMatrix(side.router, variant.m, d_e);
+        index.matrix = PanelMatrix(side.router, variant.m, d_e);
     }
 }
 
@@ -123,12 +123,7 @@ void CellMaker::store_block(Section section, Map const& m, std::size_t count, fl
         step = basis.axes.stride;
     }
     for (std::size_t i = 0; i < count; ++i) {
-        std::byte* cell = out + i * bytes;
-        if (m.index) {
-            store_index(arg_max(projected + i * step, width), strategy_.index_bytes, cell);
-        } else {
-            store_row(m.type, projected + i * step, width, cell);
-        }
+        store_row(m.type, projected + i * step, width, out + i * bytes);
     }
 }
 
@@ -145,12 +140,19 @@ void CellMaker::make(Section section, ItemId const* items, std::size_t count, st
     std::size_t const d_e = weights_->d_e;
     std::size_t const block = m.index ? kRouterBlockItems : kBlockItems;
     float* embeddings = reserve_elements(scratch.embeddings, block * d_e);
-    float* projected = reserve_elements(scratch.projected, block * m.matrix.stride);
+    float* projected = reserve_elements(scratch.projected, m.index ? 0 : block * m.matrix.stride);
+    std::uint32_t* chosen = reserve_elements(scratch.chosen, m.index ? block : 0);
     for (std::size_t first = 0; first < count; first += block) {
         std::size_t const rows = std::min(block, count - first);
         for (std::size_t i = 0; i < rows; ++i) {
             std::copy_n(weights_->item_embeddings.data() + items[first + i] * d_e, d_e,
                         embeddings + i * d_e);
+        }
+        if (m.index) {
+            arg_max_products(embeddings, d_e, rows, m.matrix, chosen);
+            for (std::size_t i = 0; i < rows; ++i)
+                store_index(chosen[i], strategy_.index_bytes, out + (first + i) * bytes);
+            continue;
         }
         multiply(embeddings, d_e, rows, m.matrix, projected, m.matrix.stride);
         if (m.silu) silu(projected, rows * m.matrix.stride);
@@ -186,22 +188,14 @@ std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights,
     if (side.router.empty()) return {};
     std::size_t const rows = std::size_t{weights.items} + 1;
     std::vector<std::uint32_t> result(rows);
-    PackedMatrix const router(side.router, side.router.size() / weights.d_e, weights.d_e);
+    PanelMatrix const router(side.router, side.router.size() / weights.d_e, weights.d_e);
     auto const blocks =
         static_cast<std::int64_t>((rows + kRouterBlockItems - 1) / kRouterBlockItems);
-#pragma omp parallel
-    {
-        AlignedVector<float> logits(kRouterBlockItems * router.stride);
-#pragma omp for schedule(static)
-        for (std::int64_t block = 0; block < blocks; ++block) {
-            std::size_t const first = static_cast<std::size_t>(block) * kRouterBlockItems;
-            std::size_t const count = std::min(kRouterBlockItems, rows - first);
-            float const* x = weights.item_embeddings.data() + first * weights.d_e;
-            multiply(x, weights.d_e, count, router, logits.data(), router.stride);
-            for (std::size_t i = 0; i < count; ++i) {
-                result[first + i] = arg_max(logits.data() + i * router.stride, router.out);
-            }
-        }
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < blocks; ++block) {
+        std::size_t const first = static_cast<std::size_t>(block) * kRouterBlockItems;
+        arg_max_products(weights.item_embeddings.data() + first * weights.d_e, weights.d_e,
+                         std::min(kRouterBlockItems, rows - first), router, result.data() + first);
     }
     return result;
 }

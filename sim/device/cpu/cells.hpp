@@ -8,6 +8,7 @@
 
 #include "device/cpu/cpu_backend.hpp"
 #include "device/cpu/kernels.hpp"
+#include "device/cpu/panel_matrix.hpp"
 #include "device/cpu/row_codes.hpp"
 
 namespace ckvsim::device::cpu {
@@ -16,7 +17,8 @@ namespace ckvsim::device::cpu {
 struct CellScratch {
     AlignedVector<float> embeddings;
     AlignedVector<float> projected;
-    AlignedVector<float> fitted;  ///< coefficients of low_rank or scores of vq
+    AlignedVector<float> fitted;          ///< coefficients of low_rank or scores of vq
+    AlignedVector<std::uint32_t> chosen;  ///< pool rows
 };
 
 /// Immutable after construction; thread-safe.
@@ -37,7 +39,7 @@ class CellMaker {
   private:
     /// What a section is made with: a value map (maybe with SiLU) or a router.
     struct Map {
-        PackedMatrix matrix;
+        PanelMatrix matrix;
         kv::ValueType type = kv::ValueType::fp32;  ///< of the stored row
         bool silu = false;
         bool index = false;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "decode/backend.hpp"
+#include "device/cpu/panel_matrix.hpp"
 #include "device/cpu/stack_side.hpp"
 
 namespace ckvsim::device::cpu {
@@ -50,9 +51,9 @@ class SelfAttention {
         Layer(model::SimWeights const& weights, kv::StrategyParams const& strategy,
               std::uint32_t number);
         std::array<StackSide, 2> sides;  ///< K and V
-        PackedMatrix gate;
-        PackedMatrix wq;
-        PackedMatrix wo;
+        PanelMatrix gate;
+        PanelMatrix wq;
+        PanelMatrix wo;
         /// [heads, bias_step]: at max_tokens - distance, so that a query's biases follow the tokens
         AlignedVector<float> bias;
     };

@@ -12,7 +12,6 @@ namespace {
 
 /// As in cells.cpp: what is projected together stays in the L1 and L2 caches.
 constexpr std::size_t kBlockTokens = 32;
-constexpr std::size_t kRouterBlockTokens = 4;
 
 }  // namespace
 
@@ -26,18 +25,18 @@ StackSide::StackSide(model::SimWeights const& weights, model::SideWeights const&
     auto const width = static_cast<std::uint32_t>(d_);
     if (!collective_) {
         row_bytes_ = kv::row_bytes(type_, width);
-        projection_ = PackedMatrix(side.w, d_, weights.d_e);
+        projection_ = PanelMatrix(side.w, d_, weights.d_e);
         return;
     }
     model::VariantParams const& variant = weights.variant;
     d_u_ = variant.d_u;
     index_bytes_ = strategy.index_bytes;
     user_bytes_ = kv::row_bytes(user_type_, variant.d_u);
-    projection_ = PackedMatrix(side.user, d_u_, weights.d_e);
+    projection_ = PanelMatrix(side.user, d_u_, weights.d_e);
     pool_step_ = (kv::row_bytes(type_, width) + kCacheLine - 1) / kCacheLine * kCacheLine;
     pool_ = make_pool(side.pool, variant.m, type_, d_, pool_step_);
     if (!strategy.random_indices) {
-        router_ = PackedMatrix(side.router, variant.m, weights.d_e);
+        router_ = PanelMatrix(side.router, variant.m, weights.d_e);
         return;
     }
     fixed_.resize(std::size_t{weights.items} + 1);
@@ -77,13 +76,9 @@ void StackSide::store_indices(float const* states, std::size_t step, ItemId cons
         for (std::size_t t = 0; t < count; ++t) put(t, fixed_[items[t]]);
         return;
     }
-    float* logits = reserve_elements(scratch.projected, kRouterBlockTokens * router_.stride);
-    for (std::size_t block = 0; block < count; block += kRouterBlockTokens) {
-        std::size_t const rows = std::min(kRouterBlockTokens, count - block);
-        multiply(states + block * step, step, rows, router_, logits, router_.stride);
-        for (std::size_t i = 0; i < rows; ++i)
-            put(block + i, arg_max(logits + i * router_.stride, router_.out));
-    }
+    std::uint32_t* chosen = reserve_elements(scratch.keys, count);
+    arg_max_products(states, step, count, router_, chosen);
+    for (std::size_t t = 0; t < count; ++t) put(t, chosen[t]);
 }
 
 std::uint32_t StackSide::index_at(std::byte const* indices, std::size_t token) const {

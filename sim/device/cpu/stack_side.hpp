@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/cpu/attention.hpp"
+#include "device/cpu/panel_matrix.hpp"
 #include "device/cpu/row_sharing.hpp"
 #include "model/sim.hpp"
 
@@ -75,8 +76,8 @@ class StackSide {
     std::size_t row_bytes_ = 0;
     std::size_t index_bytes_ = 0;
     std::size_t user_bytes_ = 0;
-    PackedMatrix projection_;  ///< [d, d_e], or of the user part [d_u, d_e]
-    PackedMatrix router_;
+    PanelMatrix projection_;  ///< [d, d_e], or of the user part [d_u, d_e]
+    PanelMatrix router_;
     std::vector<std::uint32_t> fixed_;  ///< index per item instead of by the router
     AlignedVector<std::byte> pool_;     ///< [m, pool_step_]
     std::size_t pool_step_ = 0;

@@ -9,9 +9,11 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "device/cpu/attention.hpp"
 #include "device/cpu/code_scores.hpp"
+#include "device/cpu/panel_matrix.hpp"
 #include "every_target.hpp"
 #include "reference_model.hpp"
 
@@ -64,6 +66,50 @@ TEST_P(Kernels, RowsDoNotDependOnTheirNeighbours) {
         EXPECT_EQ(std::memcmp(alone.data(), together.data() + r * matrix.stride,
                               matrix.stride * sizeof(float)),
                   0);
+    }
+}
+
+TEST_P(Kernels, PanelsGiveTheSameBitsAndTheirArgMax) {
+    for (std::size_t const in : {1U, 3U, 33U}) {
+        for (std::size_t const out : {1U, 7U, 16U, 17U, 70U, 200U, 500U}) {
+            auto w = random_floats(in * out, in * 1000 + out);
+            // Equal rows of W, so that outputs are equal: the first one wins.
+            std::copy_n(w.begin(), in, w.end() - static_cast<std::ptrdiff_t>(in));
+            PackedMatrix const packed(w, out, in);
+            PanelMatrix const panels(w, out, in);
+            for (std::size_t const rows : {1U, 2U, 3U, 4U, 5U, 6U, 13U, 250U}) {
+                auto x = random_floats(rows * (in + 2), rows);
+                for (float& value : std::span(x).last(in + 2)) value = 0.0F;  // all are equal
+                std::vector<float> expected(rows * packed.stride);
+                std::vector<float> y(rows * (packed.stride + 3), kPoison);
+                multiply(x.data(), in + 2, rows, packed, expected.data(), packed.stride);
+                multiply(x.data(), in + 2, rows, panels, y.data(), packed.stride + 3);
+                std::vector<std::uint32_t> best(rows + 1, 77777);
+                arg_max_products(x.data(), in + 2, rows, panels, best.data());
+                for (std::size_t r = 0; r < rows; ++r) {
+                    float const* row = expected.data() + r * packed.stride;
+                    EXPECT_EQ(std::memcmp(y.data() + r * (packed.stride + 3), row,
+                                          packed.stride * sizeof(float)),
+                              0);
+                    for (std::size_t o = packed.stride; o < packed.stride + 3; ++o)
+                        EXPECT_EQ(y[r * (packed.stride + 3) + o], kPoison);
+                    EXPECT_EQ(best[r], arg_max(row, out)) << out << " outputs, row " << r;
+                }
+                EXPECT_EQ(best.back(), 77777U);
+            }
+        }
+    }
+}
+
+TEST_P(Kernels, NoPaddingIsTheLargestOutput) {
+    for (std::size_t const out : {1U, 7U, 17U, 70U}) {
+        PanelMatrix const negative(std::vector<float>(out, -1.0F), out, 1);
+        for (std::size_t const rows : {1U, 2U, 5U, 6U}) {
+            std::vector<float> const x(rows, 2.0F);
+            std::vector<std::uint32_t> best(rows, 9);
+            arg_max_products(x.data(), 1, rows, negative, best.data());
+            EXPECT_EQ(best, std::vector<std::uint32_t>(rows, 0));
+        }
     }
 }
 
