@@ -14,15 +14,11 @@
 // foreach_target.h must come first.
 // clang-format off
 #include <hwy/foreach_target.h>
-#include <hwy/contrib/math/math-inl.h>
-#include <hwy/highway.h>
+#include "device/cpu/exp_inl.hpp"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace ckvsim::device::cpu::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using FloatTag = hn::CappedTag<float, kLanePad>;
 
 /// kRows rows times kVectors output vectors: the accumulators stay in registers over the whole sum.
 template <std::size_t kRows, std::size_t kVectors>
@@ -122,15 +118,72 @@ void multiply(float const* x, std::size_t x_step, std::size_t rows, float const*
 
 void silu(float* values, std::size_t count) {
     FloatTag const d;
-    // exp overflows beyond 88.7; at 88 the sigmoid is already below the smallest normal float times
-    // any weight.
-    auto const limit = hn::Set(d, 88.0F);
-    auto const one = hn::Set(d, 1.0F);
-    for (std::size_t i = 0; i < count; i += hn::Lanes(d)) {
-        auto const x = hn::LoadU(d, values + i);
-        auto const e = hn::Exp(d, hn::Min(hn::Neg(x), limit));
-        hn::StoreU(hn::Div(x, hn::Add(one, e)), d, values + i);
+    for (std::size_t i = 0; i < count; i += hn::Lanes(d))
+        hn::StoreU(silu_of(hn::LoadU(d, values + i)), d, values + i);
+}
+
+/// Sum of value(x) over a row; its lanes' sums are added at the end.
+template <class Value>
+HWY_INLINE FloatVec row_sum(float const* row, std::size_t width, Value const& value) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    auto even = hn::Zero(d);
+    auto odd = hn::Zero(d);
+    std::size_t i = 0;
+    for (; i + 2 * lanes <= width; i += 2 * lanes) {
+        even = hn::Add(even, value(hn::LoadU(d, row + i)));
+        odd = hn::Add(odd, value(hn::LoadU(d, row + i + lanes)));
     }
+    for (; i < width; i += lanes) {
+        auto const rest = value(hn::LoadU(d, row + i));
+        even = hn::Add(even, hn::IfThenElseZero(hn::FirstN(d, std::min(lanes, width - i)), rest));
+    }
+    return hn::SumOfLanes(d, hn::Add(even, odd));
+}
+
+void normalise(float const* in, std::size_t step, std::size_t rows, std::size_t width, float* out,
+               float epsilon) {
+    FloatTag const d;
+    auto const share = hn::Set(d, 1.0F / static_cast<float>(width));
+    for (std::size_t r = 0; r < rows; ++r) {
+        float const* x = in + r * step;
+        float* y = out + r * step;
+        auto const mean = hn::Mul(row_sum(x, width, [](FloatVec value) { return value; }), share);
+        auto const square = [mean](FloatVec value) {
+            auto const distance = hn::Sub(value, mean);
+            return hn::Mul(distance, distance);
+        };
+        auto const variance = hn::Mul(row_sum(x, width, square), share);
+        auto const scale =
+            hn::Div(hn::Set(d, 1.0F), hn::Sqrt(hn::Add(variance, hn::Set(d, epsilon))));
+        for (std::size_t i = 0; i < width; i += hn::Lanes(d))
+            hn::StoreU(hn::Mul(hn::Sub(hn::LoadU(d, x + i), mean), scale), d, y + i);
+    }
+}
+
+float dot(float const* a, float const* b, std::size_t count) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    auto even = hn::Zero(d);
+    auto odd = hn::Zero(d);
+    std::size_t i = 0;
+    for (; i + 2 * lanes <= count; i += 2 * lanes) {
+        even = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), even);
+        odd = hn::MulAdd(hn::LoadU(d, a + i + lanes), hn::LoadU(d, b + i + lanes), odd);
+    }
+    float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
+    for (; i < count; ++i) sum += a[i] * b[i];
+    return sum;
+}
+
+void add_scaled(float factor, float const* row, std::size_t count, float* out) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    auto const scale = hn::Set(d, factor);
+    std::size_t i = 0;
+    for (; i + lanes <= count; i += lanes)
+        hn::StoreU(hn::MulAdd(scale, hn::LoadU(d, row + i), hn::LoadU(d, out + i)), d, out + i);
+    for (; i < count; ++i) out[i] += factor * row[i];
 }
 
 void add_bias_relu(float* values, std::size_t rows, std::size_t stride, float const* bias) {
@@ -240,6 +293,9 @@ namespace ckvsim::device::cpu {
 
 HWY_EXPORT(multiply);
 HWY_EXPORT(silu);
+HWY_EXPORT(normalise);
+HWY_EXPORT(dot);
+HWY_EXPORT(add_scaled);
 HWY_EXPORT(add_bias_relu);
 HWY_EXPORT(arg_max);
 HWY_EXPORT(to_half);
@@ -261,6 +317,16 @@ void multiply(float const* x, std::size_t x_step, std::size_t rows, float const*
     HWY_DYNAMIC_DISPATCH(multiply)(x, x_step, rows, transposed, in, stride, y, y_step);
 }
 void silu(float* values, std::size_t count) { HWY_DYNAMIC_DISPATCH(silu)(values, count); }
+void normalise(float const* in, std::size_t step, std::size_t rows, std::size_t width, float* out,
+               float epsilon) {
+    HWY_DYNAMIC_DISPATCH(normalise)(in, step, rows, width, out, epsilon);
+}
+float dot(float const* a, float const* b, std::size_t count) {
+    return HWY_DYNAMIC_DISPATCH(dot)(a, b, count);
+}
+void add_scaled(float factor, float const* row, std::size_t count, float* out) {
+    HWY_DYNAMIC_DISPATCH(add_scaled)(factor, row, count, out);
+}
 void add_bias_relu(float* values, std::size_t rows, std::size_t stride, float const* bias) {
     HWY_DYNAMIC_DISPATCH(add_bias_relu)(values, rows, stride, bias);
 }

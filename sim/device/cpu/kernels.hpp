@@ -43,6 +43,15 @@ inline void multiply(float const* x, std::size_t x_step, std::size_t rows, Packe
 /// x * sigmoid(x) in place; `count` is a multiple of kLanePad.
 void silu(float* values, std::size_t count);
 
+/// (x - mean) / sqrt(variance + epsilon) of each row [width]; in and out may be the same rows. Rows
+/// are read and written up to padded(width) <= step; what stands there does not matter.
+void normalise(float const* in, std::size_t step, std::size_t rows, std::size_t width, float* out,
+               float epsilon);
+
+float dot(float const* a, float const* b, std::size_t count);
+/// out += factor * row
+void add_scaled(float factor, float const* row, std::size_t count, float* out);
+
 /// max(x + bias, 0) on rows [rows, stride]; bias padded to stride.
 void add_bias_relu(float* values, std::size_t rows, std::size_t stride, float const* bias);
 

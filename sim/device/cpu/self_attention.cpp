@@ -1,8 +1,6 @@
 #include "device/cpu/self_attention.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "core/error.hpp"
 #include "model/weight_shapes.hpp"
@@ -15,36 +13,7 @@ using kv::LayerPart;
 /// Tokens whose queries share tiles of rows. A query computes what it does not see of its block,
 /// too, and throws it away.
 constexpr std::size_t kQueryBlock = 32;
-constexpr double kNormEpsilon = 1e-6;
-
-/// Sum of value(x[i]) in an order that is fixed and leaves the compiler several sums at a time.
-template <class Value>
-double sum_of(float const* x, std::size_t width, Value const& value) {
-    std::array<double, 8> parts{};
-    std::size_t i = 0;
-    for (; i + parts.size() <= width; i += parts.size()) {
-        for (std::size_t p = 0; p < parts.size(); ++p) parts[p] += value(double{x[i + p]});
-    }
-    for (; i < width; ++i) parts[0] += value(double{x[i]});
-    double sum = 0.0;
-    for (double const part : parts) sum += part;
-    return sum;
-}
-
-/// (x - mean) / sqrt(variance + epsilon) of each row; in and out may be the same rows.
-void normalise(float const* in, std::size_t step, std::size_t rows, std::size_t width, float* out) {
-    auto const count = static_cast<double>(width);
-    for (std::size_t r = 0; r < rows; ++r) {
-        float const* x = in + r * step;
-        float* y = out + r * step;
-        double const mean = sum_of(x, width, [](double value) { return value; }) / count;
-        double const variance =
-            sum_of(x, width, [mean](double value) { return (value - mean) * (value - mean); }) /
-            count;
-        double const scale = 1.0 / std::sqrt(variance + kNormEpsilon);
-        for (std::size_t i = 0; i < width; ++i) y[i] = static_cast<float>((x[i] - mean) * scale);
-    }
-}
+constexpr float kNormEpsilon = 1e-6F;
 
 /// Columns of a layer's biases: one per distance, and what the kernel may read beyond.
 std::size_t bias_columns(std::size_t max_tokens) {
@@ -130,7 +99,7 @@ void SelfAttention::begin(ItemId const* items, std::size_t count, StackScratch& 
 
 void SelfAttention::store(Layer const& layer, ItemId const* items, std::size_t count,
                           OpenCells const& cells, std::size_t first, StackScratch& scratch) const {
-    normalise(scratch.state.data(), state_step_, count, d_e_, scratch.normed.data());
+    normalise(scratch.state.data(), state_step_, count, d_e_, scratch.normed.data(), kNormEpsilon);
     for (std::size_t which = 0; which < 2; ++which) {
         layer.sides[which].store(scratch.normed.data(), state_step_, items, count, cells[which],
                                  first, scratch.sides[which]);
@@ -199,15 +168,14 @@ void SelfAttention::attend_to_itself(Layer const& layer, Cells const& own, std::
         float const* q = scratch.q.data() + c * row_step_;
         std::fill_n(weights, scores, 0.0F);
         for (std::size_t h = 0; h < heads_; ++h) {
-            weights[h] =
-                std::inner_product(q + h * head_dim, q + (h + 1) * head_dim, k + h * head_dim,
-                                   layer.bias[h * bias_step_ + max_tokens_]);
+            weights[h] = layer.bias[h * bias_step_ + max_tokens_] +
+                         dot(q + h * head_dim, k + h * head_dim, head_dim);
         }
         silu(weights, scores);
         float* out = scratch.out.data() + c * row_step_;
         for (std::size_t h = 0; h < heads_; ++h) {
-            float const weight = weights[h] / static_cast<float>(max_tokens_);
-            for (std::size_t i = h * head_dim; i < (h + 1) * head_dim; ++i) out[i] += weight * v[i];
+            add_scaled(weights[h] / static_cast<float>(max_tokens_), v + h * head_dim, head_dim,
+                       out + h * head_dim);
         }
     }
 }
@@ -215,7 +183,7 @@ void SelfAttention::attend_to_itself(Layer const& layer, Cells const& own, std::
 /// state += wo (norm(out) * gate)
 void SelfAttention::update(Layer const& layer, std::size_t count, StackScratch& scratch) const {
     float* out = scratch.out.data();
-    normalise(out, row_step_, count, d_, out);
+    normalise(out, row_step_, count, d_, out, kNormEpsilon);
     for (std::size_t i = 0; i < count * row_step_; ++i) out[i] *= scratch.gate[i];
     multiply(out, row_step_, count, layer.wo, scratch.change.data(), state_step_);
     for (std::size_t i = 0; i < count * state_step_; ++i) scratch.state[i] += scratch.change[i];

@@ -131,6 +131,62 @@ TEST_P(Kernels, SiluMatchesDoublePrecisionOverTheWholeRange) {
     EXPECT_EQ(values.back(), kPoison);
 }
 
+TEST_P(Kernels, NormalisedRowsHaveNoMeanAndUnitVariance) {
+    for (std::size_t const width : {1U, 7U, 8U, 16U, 17U, 57U, 256U}) {
+        std::size_t const step = padded(width) + kLanePad;
+        auto rows = random_floats(3 * step, width, 3.0);
+        for (std::size_t i = 0; i < width; ++i) {
+            rows[i] += 1e3F;  // far from zero
+            rows[2 * step + i] = 0.25F;
+        }
+        for (std::size_t r = 0; r < 3; ++r)
+            std::fill_n(rows.begin() + static_cast<std::ptrdiff_t>(r * step + width),
+                        padded(width) - width, std::numeric_limits<float>::quiet_NaN());
+        auto out = std::vector<float>(rows.size(), kPoison);
+        normalise(rows.data(), step, 3, width, out.data(), 1e-6F);
+        for (std::size_t r = 0; r < 3; ++r) {
+            float const* x = rows.data() + r * step;
+            double const mean = std::accumulate(x, x + width, 0.0) / static_cast<double>(width);
+            double variance = 0.0;
+            for (std::size_t i = 0; i < width; ++i)
+                variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(width);
+            double const scale = 1.0 / std::sqrt(variance + 1e-6);
+            // Values around a thousand leave 6e-5 of each.
+            for (std::size_t i = 0; i < width; ++i)
+                EXPECT_NEAR(out[r * step + i], (x[i] - mean) * scale,
+                            2e-6 + (r == 0 ? 1e-4 * scale : 0.0));
+            EXPECT_EQ(out[r * step + padded(width)], kPoison);
+        }
+        normalise(rows.data(), step, 3, width, rows.data(), 1e-6F);  // in place
+        for (std::size_t r = 0; r < 3; ++r) {
+            EXPECT_EQ(
+                std::memcmp(rows.data() + r * step, out.data() + r * step, width * sizeof(float)),
+                0);
+        }
+    }
+}
+
+TEST_P(Kernels, DotAndAddScaledMatchDoublePrecision) {
+    for (std::size_t const count : {1U, 4U, 8U, 19U, 33U, 128U}) {
+        auto const a = random_floats(count, 1);
+        auto const b = random_floats(count, 2);
+        double sum = 0.0;
+        double size = 0.0;
+        for (std::size_t i = 0; i < count; ++i) {
+            sum += double{a[i]} * b[i];
+            size += std::abs(double{a[i]} * b[i]);
+        }
+        EXPECT_NEAR(dot(a.data(), b.data(), count), sum, static_cast<double>(count) * 6e-8 * size);
+        auto out = b;
+        out.push_back(kPoison);
+        add_scaled(0.3F, a.data(), count, out.data());
+        for (std::size_t i = 0; i < count; ++i)
+            EXPECT_NEAR(out[i], b[i] + 0.3F * double{a[i]},
+                        1e-7 * (std::abs(b[i]) + std::abs(a[i])));
+        EXPECT_EQ(out.back(), kPoison);
+    }
+}
+
 TEST_P(Kernels, BiasAndReluStayInTheirRows) {
     auto values = random_floats(3 * 32, 6);
     auto const before = values;
