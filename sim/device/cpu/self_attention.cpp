@@ -115,7 +115,7 @@ void SelfAttention::project(Layer const& layer, std::size_t count, StackScratch&
 }
 
 AttentionCall SelfAttention::make_call(Layer const& layer, Cells const& cells, std::size_t tokens,
-                                       bool share, StackScratch& scratch) const {
+                                       bool fast, StackScratch& scratch) const {
     AttentionCall call;
     call.q = scratch.q.data();
     call.q_step = call.out_step = row_step_;
@@ -128,12 +128,28 @@ AttentionCall SelfAttention::make_call(Layer const& layer, Cells const& cells, s
     call.divisor = static_cast<float>(max_tokens_);
     call.bias = layer.bias.data();
     call.bias_step = bias_step_;
-    call.k = layer.sides[0].find(cells[0], tokens, share, scratch.sides[0]);
-    call.v = layer.sides[1].find(cells[1], tokens, share, scratch.sides[1]);
+    call.k = layer.sides[0].find(cells[0], tokens, fast, scratch.sides[0]);
+    call.v = layer.sides[1].find(cells[1], tokens, fast, scratch.sides[1]);
     call.tokens = tokens;
     call.user_dims = d_u_;
     call.user_step = padded(tokens);
     return call;
+}
+
+/// Queries of candidates, which see all tokens. Biases follow the order in which these are read.
+void SelfAttention::attend_to_all(AttentionCall call, TokenOrder const& order, std::size_t count,
+                                  StackScratch& scratch) const {
+    std::size_t const step = padded(call.tokens);
+    float* bias = reserve_elements(scratch.bias, heads_ * step);
+    for (std::size_t h = 0; h < heads_; ++h) {
+        float const* by_token = call.bias + h * bias_step_ + (max_tokens_ - call.tokens);
+        for (std::size_t i = 0; i < call.tokens; ++i) bias[h * step + i] = by_token[order.at(i)];
+        std::fill(bias + h * step + call.tokens, bias + (h + 1) * step, 0.0F);
+    }
+    call.bias = bias;
+    call.bias_step = step;
+    call.count = count;
+    attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
 }
 
 /// Queries of the tokens `first` on, in blocks that see the same rows but for their own tokens.
@@ -201,7 +217,7 @@ void SelfAttention::extend(std::byte* entry, std::uint32_t tokens, std::uint32_t
         if (l + 1 == layers_.size()) return;  // nobody reads a token's output of the last layer
         project(layer, items.size(), scratch);
         Cells const cells = cells_of<std::byte const>(entry, capacity, l);
-        // Shared rows would make the bits depend on how many tokens a call adds.
+        // Shared or reordered rows would make the bits depend on how many tokens a call adds.
         attend_causally(make_call(layer, cells, tokens + items.size(), false, scratch), tokens,
                         items.size(), scratch);
         update(layer, items.size(), scratch);
@@ -219,10 +235,8 @@ void SelfAttention::read(decode::EntryRef const& entry, ItemId const* candidates
         store(layer, candidates, count, own, 0, scratch);
         project(layer, count, scratch);
         Cells const cells = cells_of(entry.data, entry.capacity, l);
-        AttentionCall call = make_call(layer, cells, entry.tokens, true, scratch);
-        call.count = count;
-        call.bias += max_tokens_ - entry.tokens;
-        attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
+        attend_to_all(make_call(layer, cells, entry.tokens, true, scratch),
+                      layer.sides[0].fast_order(entry.tokens), count, scratch);
         attend_to_itself(layer,
                          {SideCells{own[0].rows, own[0].indices, own[0].users},
                           SideCells{own[1].rows, own[1].indices, own[1].users}},

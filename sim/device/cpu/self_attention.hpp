@@ -20,6 +20,7 @@ struct StackScratch {
     AlignedVector<float> out;
     AlignedVector<float> change;  ///< row step padded(d_e)
     AlignedVector<float> scores;
+    AlignedVector<float> bias;  ///< [heads, padded(tokens)], in the order of reading
     std::array<AlignedVector<float>, 2> own_row;    ///< K and V of one candidate
     std::array<AlignedVector<std::byte>, 6> cells;  ///< of candidates: K and V, by part
     std::array<SideScratch, 2> sides;
@@ -70,8 +71,10 @@ class SelfAttention {
                std::size_t first, StackScratch& scratch) const;
     void project(Layer const& layer, std::size_t count, StackScratch& scratch) const;
     [[nodiscard]] AttentionCall make_call(Layer const& layer, Cells const& cells,
-                                          std::size_t tokens, bool share,
+                                          std::size_t tokens, bool fast,
                                           StackScratch& scratch) const;
+    void attend_to_all(AttentionCall call, TokenOrder const& order, std::size_t count,
+                       StackScratch& scratch) const;
     void attend_causally(AttentionCall call, std::size_t first, std::size_t count,
                          StackScratch& scratch) const;
     void attend_to_itself(Layer const& layer, Cells const& own, std::size_t count,

@@ -87,20 +87,21 @@ std::uint32_t StackSide::index_at(std::byte const* indices, std::size_t token) c
     return index;
 }
 
-TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool share,
+TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool fast,
                           SideScratch& scratch) const {
     auto& rows = scratch.rows;
     if (rows.size() < row_slots(tokens)) rows.resize(row_slots(tokens));
     TokenRows result{rows.data(), nullptr, nullptr, tokens};
     if (tokens == 0) return result;
     if (!collective_) {
-        for (std::size_t t = 0; t < tokens; ++t) rows[t] = cells.rows + t * row_bytes_;
+        TokenOrder const order = fast ? fast_order(tokens) : TokenOrder(tokens, false);
+        for (std::size_t i = 0; i < tokens; ++i) rows[i] = cells.rows + order.at(i) * row_bytes_;
     } else {
         std::uint32_t* keys = reserve_elements(scratch.keys, tokens);
         for (std::size_t t = 0; t < tokens; ++t) keys[t] = index_at(cells.indices, t);
         std::size_t const bound = pool_.size() / pool_step_;
         RowSharing& sharing = scratch.sharing;
-        if (share && sharing.find(keys, tokens, bound, {d_, heads_})) {
+        if (fast && sharing.find(keys, tokens, bound, {d_, heads_})) {
             result.places = sharing.places();
             result.distinct = sharing.distinct();
         }

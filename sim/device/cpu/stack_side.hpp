@@ -8,6 +8,7 @@
 #include "device/cpu/attention.hpp"
 #include "device/cpu/panel_matrix.hpp"
 #include "device/cpu/row_sharing.hpp"
+#include "device/cpu/token_order.hpp"
 #include "model/sim.hpp"
 
 namespace ckvsim::device::cpu {
@@ -45,10 +46,14 @@ class StackSide {
     void store(float const* states, std::size_t step, ItemId const* items, std::size_t count,
                OpenSideCells const& cells, std::size_t first, SideScratch& scratch) const;
     /// The rows of tokens 0 .. tokens as attention reads them; valid until the scratch is used
-    /// again. `share` lets tokens with the same pool row share it where that pays: other bits, but
-    /// the choice depends on the tokens alone.
-    [[nodiscard]] TokenRows find(SideCells const& cells, std::size_t tokens, bool share,
+    /// again. `fast` gives other bits, which depend on the tokens alone: tokens with the same pool
+    /// row share it where that pays, rows of their own come in the order of fast_order().
+    [[nodiscard]] TokenRows find(SideCells const& cells, std::size_t tokens, bool fast,
                                  SideScratch& scratch) const;
+    /// Pool rows lie anywhere: no order of tokens makes them streams.
+    [[nodiscard]] TokenOrder fast_order(std::size_t tokens) const {
+        return {tokens, !collective_ && tokens >= TokenOrder::kFewTokens};
+    }
     /// The whole row [d] of one token.
     void load(SideCells const& cells, std::size_t token, float* row) const;
 
