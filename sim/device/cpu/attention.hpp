@@ -1,6 +1,7 @@
 // Vector kernels of the attention stage, dispatched at run time: search scores, choice of the top
-// k, target attention. Every query's result depends only on its own tokens: the number of queries
-// and how they are blocked change no bit.
+// k, target attention. Every query's result depends only on its own tokens, and in attend() with
+// softmax on whether it comes with kWideQueries or more (sim/docs/adr/0012-wide-attention.md):
+// otherwise the number of queries and how they are blocked change no bit.
 #pragma once
 
 #include <cstddef>
@@ -42,6 +43,11 @@ inline constexpr std::size_t kNearBytes = std::size_t{1} << 19;
 /// attention of HSTU.
 enum class Weighting : std::uint8_t { softmax, silu };
 
+/// From so many queries on, K and V are packed for a softmax: sums run in another order, so that a
+/// query's bits differ, by rounding, from those among fewer queries. Among themselves neither the
+/// many nor the few differ in a bit whatever their number.
+inline constexpr std::size_t kWideQueries = 64;
+
 /// Target attention of `count` queries over the same tokens: softmax(q . k / sqrt(head_dim)) v per
 /// head, or with silu in place of softmax. No tokens give zeros. Steps in floats.
 struct AttentionCall {
@@ -77,7 +83,8 @@ void attend(AttentionCall const& call, float* scratch);
 
 /// attend() in two halves, so that many requests can read K before any reads V and each pool stays
 /// in a cache: weights of the tokens (and `out` of the user dimensions), then sums of V. The same
-/// bits as attend(). `weights` has attention_weights(call) floats and lives between the halves.
+/// bits as attend() of fewer than kWideQueries. `weights` has attention_weights(call) floats and
+/// lives between the halves.
 std::size_t attention_weights(AttentionCall const& call);
 void attend_keys(AttentionCall const& call, float* weights);
 void attend_values(AttentionCall const& call, float* weights);

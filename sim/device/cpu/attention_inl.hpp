@@ -77,11 +77,11 @@ HWY_INLINE void sum_lanes(FloatVec const (&v)[kTokenBlock], float* out) {
     store_block_sum(d, hn::Add(hn::BitCast(d, low), hn::BitCast(d, high)), out);
 }
 
-/// columns[i][t] = rows[t][i] of four rows of four values.
-HWY_INLINE void transpose(FewVec const (&rows)[kTokenBlock], FewVec (&columns)[kTokenBlock]) {
-    FewTag const d;
-    hn::Repartition<double, FewTag> const wide;
-    auto const join = [&](FewVec a, FewVec b, FewVec& low, FewVec& high) {
+/// columns[i][t] = rows[t][i] of four rows of four values, in every 128-bit block of the vectors.
+template <class Tag, class V = hn::Vec<Tag> >
+HWY_INLINE void transpose(Tag d, V const (&rows)[kTokenBlock], V (&columns)[kTokenBlock]) {
+    hn::Repartition<double, Tag> const wide;
+    auto const join = [&](V a, V b, V& low, V& high) {
         auto const x = hn::BitCast(wide, a);
         auto const y = hn::BitCast(wide, b);
         low = hn::BitCast(d, hn::InterleaveLower(wide, x, y));
@@ -113,7 +113,7 @@ HWY_NOINLINE void dots_tail(float const* const* q, Row const* const* rows, std::
         FewVec values[kTokenBlock];
         FewVec columns[kTokenBlock];
         for (std::size_t t = 0; t < kTokenBlock; ++t) values[t] = load(d, rows[t] + first);
-        transpose(values, columns);
+        transpose(d, values, columns);
         for (std::size_t j = 0; j < kQueries; ++j) {
             auto sums = hn::LoadU(d, out[j]);
             for (std::size_t i = 0; i < kTokenBlock; ++i)

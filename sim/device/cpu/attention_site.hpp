@@ -98,7 +98,8 @@ class AttentionSite {
     void attend_to(TokenList const& list, std::size_t first, std::size_t count,
                    SiteScratch& scratch) const;
     /// attend_to() of the first `count` queries in halves, so that a batch reads K of all its
-    /// requests before V of any: each pool then stays in a cache. The same bits.
+    /// requests before V of any: each pool then stays in a cache. The same bits, of fewer than
+    /// kWideQueries.
     void read_keys(TokenList const& list, std::size_t count, SiteScratch& scratch) const;
     void read_values(SiteScratch& scratch) const;
     /// Makes K of the first `tokens` tokens ready to be searched; after begin().

@@ -11,7 +11,7 @@ namespace ckvsim::device::cpu {
 inline constexpr std::size_t kStreamQueries = 2;
 /// Queries that share a tile: their values of one head stay in the L1 cache while K passes by.
 inline constexpr std::size_t kTileQueries = 36;
-/// Queries that share registers in the sums of V.
+/// Queries that share registers in products with panels.
 inline constexpr std::size_t kSumQueries = 6;
 /// Tokens of a V tile: with 128 dimensions of a head, 32 KiB.
 inline constexpr std::size_t kTileTokens = 64;
@@ -30,10 +30,59 @@ inline std::size_t tile_queries(AttentionCall const& call) {
     std::size_t const most = kScoreFloats / score_floats(call) / kSumQueries * kSumQueries;
     return std::min(call.count, std::clamp(most, kSumQueries, kTileQueries));
 }
-/// Columns of a head, padded so that the sums of V have no partial vectors.
-inline std::size_t tile_columns(AttentionCall const& call) {
+/// Rows or columns up to the end of the widest panel.
+inline std::size_t panelled(std::size_t count) {
     constexpr std::size_t kWidest = 4 * kLanePad;
-    return (call.head_dim + kWidest - 1) / kWidest * kWidest;
+    return (count + kWidest - 1) / kWidest * kWidest;
 }
+/// Columns of a head, padded so that the sums of V have no partial vectors.
+inline std::size_t tile_columns(AttentionCall const& call) { return panelled(call.head_dim); }
+
+inline bool is_wide(AttentionCall const& call) {
+    return call.count >= kWideQueries && call.weighting == Weighting::softmax;
+}
+
+/// How the wide form divides a call: blocks of tokens, whose packed K and V stay in the L2 cache
+/// for all queries, and tiles of queries, whose scores of a block stay in the L1 cache.
+struct WideSizes {
+    static constexpr std::size_t kBlock = 128;
+    static constexpr std::size_t kTile = 48;
+    static constexpr std::size_t kTileFloats = std::size_t{48} << 10;
+    /// As few tiles as go, none much smaller than the others.
+    static std::size_t equal_tiles(std::size_t count, std::size_t most) {
+        std::size_t const tiles = (count + most - 1) / most;
+        std::size_t const equal = (count + tiles - 1) / tiles;
+        return (equal + kSumQueries - 1) / kSumQueries * kSumQueries;
+    }
+
+    explicit WideSizes(AttentionCall const& call)
+        // Tokens that share rows may share them with any other: one block.
+        : block(shares_rows(call) ? call.tokens : std::min(call.tokens, kBlock)),
+          key_rows(call.k.count(block)),
+          value_rows(call.v.count(block)),
+          score_step(panelled(block) +
+                     (shares_rows(call) ? panelled(std::max(key_rows, value_rows)) + kLanePad : 0)),
+          queries(equal_tiles(call.count,
+                              std::clamp(kTileFloats / score_step, 2 * kSumQueries, kTile))),
+          columns(tile_columns(call)) {}
+
+    std::size_t block;       ///< tokens
+    std::size_t key_rows;    ///< most of a block
+    std::size_t value_rows;  ///< most of a block
+    std::size_t score_step;  ///< floats of a query's scores: of tokens and, where shared, of rows
+    std::size_t queries;     ///< of a tile
+    std::size_t columns;     ///< floats of a head's sums
+    [[nodiscard]] std::size_t key_floats(AttentionCall const& call) const {
+        return panelled(key_rows) * call.head_dim;
+    }
+    [[nodiscard]] std::size_t value_floats() const {
+        std::size_t const chunks = (value_rows + kBlock - 1) / kBlock;
+        return (value_rows + chunks) * columns;
+    }
+    [[nodiscard]] std::size_t scratch(AttentionCall const& call) const {
+        return key_floats(call) + value_floats() + queries * (score_step + 1) +
+               call.count * call.heads * (columns + 2);
+    }
+};
 
 }  // namespace ckvsim::device::cpu

@@ -1,5 +1,6 @@
-// Target attention. Two forms with the same bits: few queries read every row whole, in the order of
-// memory; many queries share tiles of rows that stay in the L1 and L2 caches.
+// Target attention. Two forms with the same bits: one or two queries read every row whole, in the
+// order of memory; more share tiles of rows that stay in the L1 and L2 caches. And a third with its
+// own: so many that K and V are packed for them.
 #include <algorithm>
 
 #include "device/cpu/attention_sizes.hpp"
@@ -12,6 +13,7 @@
 // clang-format off
 #include <hwy/foreach_target.h>
 #include "device/cpu/attention_tile_inl.hpp"
+#include "device/cpu/attention_wide_inl.hpp"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -192,6 +194,10 @@ HWY_INLINE void attend_rows(AttentionCall const& call, float* scratch) {
         }
         return;
     }
+    if (is_wide(call)) {
+        Wide<Row>(call, scratch).attend();
+        return;
+    }
     std::size_t const most = tile_queries(call);
     for (std::size_t first = 0; first < call.count; first += most) {
         Tile<Row> tile(call, first, std::min(most, call.count - first), scratch);
@@ -261,6 +267,7 @@ bool attends_to_nothing(AttentionCall const& call) {
 std::size_t attention_scratch(AttentionCall const& call) {
     if (call.tokens == 0) return 0;
     if (streams(call)) return attention_weights(call);
+    if (is_wide(call)) return WideSizes(call).scratch(call);
     return tile_queries(call) * (score_floats(call) + 2 * tile_columns(call)) +
            kTileTokens * tile_columns(call);
 }

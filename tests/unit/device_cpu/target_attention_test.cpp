@@ -1,5 +1,6 @@
 // Target attention against double precision on every instruction set, with poison around every
-// output; and what must change no bit: the number of queries, halves of the work, shared rows of K.
+// output; and what must change no bit: the number of queries among few and among many, halves of
+// the work, shared rows of K.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -201,24 +202,92 @@ TEST_P(TargetAttention, MatchesDoublePrecision) {
     }
 }
 
-TEST_P(TargetAttention, QueriesDoNotDependOnTheirNumber) {
-    for_every_call(80, 1.0, [](AttentionCall call, SideData const& k, SideData const& v) {
-        for (bool const shared : {false, true}) {
-            call.k = shared ? k.shared() : k.by_token();
-            call.v = shared ? v.shared() : v.by_token();
-            std::size_t const d = call.heads * call.head_dim;
-            auto const all = run(call);
-            for (std::size_t const count : {1U, 2U, 3U, 7U, 37U}) {
-                AttentionCall few = call;
-                few.q = call.q + 3 * call.q_step;
-                few.count = count;
-                auto const from = all.begin() + static_cast<std::ptrdiff_t>(3 * d);
-                std::vector<float> const expected(from,
-                                                  from + static_cast<std::ptrdiff_t>(count * d));
-                EXPECT_TRUE(same_bits(run(few), expected)) << count << " queries";
-            }
+/// Queries 3 .. of `call` alone, in each of the numbers, have the bits that they have among all.
+void expect_bits_among_all(AttentionCall const& call, std::vector<std::size_t> const& counts) {
+    std::size_t const d = call.heads * call.head_dim;
+    auto const all = run(call);
+    for (std::size_t const count : counts) {
+        AttentionCall few = call;
+        few.q = call.q + 3 * call.q_step;
+        few.count = count;
+        auto const from = all.begin() + static_cast<std::ptrdiff_t>(3 * d);
+        std::vector<float> const expected(from, from + static_cast<std::ptrdiff_t>(count * d));
+        EXPECT_TRUE(same_bits(run(few), expected)) << count << " queries";
+    }
+}
+
+TEST_P(TargetAttention, FewQueriesDoNotDependOnTheirNumber) {
+    for_every_call(kWideQueries - 1, 1.0,
+                   [](AttentionCall call, SideData const& k, SideData const& v) {
+                       for (bool const shared : {false, true}) {
+                           call.k = shared ? k.shared() : k.by_token();
+                           call.v = shared ? v.shared() : v.by_token();
+                           expect_bits_among_all(call, {1, 2, 3, 7, 32, 33});
+                       }
+                   });
+}
+
+/// Both forms of both sides' rows.
+template <class Body>
+void for_shared_or_not(AttentionCall call, SideData const& k, SideData const& v, Body&& body) {
+    for (bool const shared_k : {false, true}) {
+        for (bool const shared_v : {false, true}) {
+            SCOPED_TRACE(::testing::Message() << "shared " << shared_k << ", " << shared_v);
+            call.k = shared_k ? k.shared() : k.by_token();
+            call.v = shared_v ? v.shared() : v.by_token();
+            body(call);
         }
-    });
+    }
+}
+
+TEST_P(TargetAttention, ManyQueriesDoNotDependOnTheirNumber) {
+    for_every_call(
+        kWideQueries + 20, 1.0, [](AttentionCall const& any, SideData const& k, SideData const& v) {
+            for_shared_or_not(any, k, v, [](AttentionCall const& call) {
+                expect_bits_among_all(call, {kWideQueries, kWideQueries + 1, kWideQueries + 14});
+            });
+        });
+}
+
+TEST_P(TargetAttention, ManyQueriesMatchDoublePrecisionAndFewQueries) {
+    for (double const scale : {1.0, 1e4}) {
+        for_every_call(kWideQueries + 1, scale,
+                       [&](AttentionCall const& any, SideData const& k, SideData const& v) {
+                           for_shared_or_not(any, k, v, [&](AttentionCall call) {
+                               double const d = static_cast<double>(call.heads * call.head_dim);
+                               double const bound = std::min(2e-6 * (1.0 + scale * 1e-1 * d), 2e-2);
+                               auto const many = run(call);
+                               expect_near_oracle(call, many, k, v, bound);
+                               call.count = kWideQueries - 1;
+                               auto const few = run(call);
+                               for (std::size_t i = 0; i < few.size(); ++i)
+                                   EXPECT_NEAR(many[i], few[i], 2 * bound);
+                           });
+                       });
+    }
+}
+
+/// Scores that grow from block to block, so that what was summed before is worth less every time.
+TEST_P(TargetAttention, LaterTokensOutweighEarlierOnes) {
+    Shape const shape{2, 20, 1};
+    for (std::size_t const tokens : {129U, 1000U}) {
+        for (float const growth : {0.01F, 0.5F, -0.5F}) {
+            SideData k(shape, tokens, tokens, false, 1);
+            SideData const v(shape, tokens, tokens, false, 2);
+            for (std::size_t t = 0; t < tokens; ++t) {
+                k.users[t] = growth * static_cast<float>(t);
+                k.joined[t].back() = k.users[t];
+            }
+            auto q = random_floats(kWideQueries * 41, 3);
+            for (std::size_t c = 0; c < kWideQueries; ++c)
+                q[c * 41 + 39] = c % 2 == 0 ? 2.0F : -2.0F;
+            AttentionCall const any = make_call(shape, tokens, false, q);
+            for_shared_or_not(any, k, v, [&](AttentionCall const& call) {
+                // Logits of up to 230, rounded to 24 bits; values of up to 4.
+                expect_near_oracle(call, run(call), k, v, 2e-4);
+            });
+        }
+    }
 }
 
 TEST_P(TargetAttention, HalvesGiveTheBitsOfTheWhole) {
@@ -310,12 +379,14 @@ TEST_P(TargetAttention, AllTokensInOneRow) {
     std::size_t const tokens = 1000;
     SideData const k(shape, tokens, 1, false, 1);
     SideData const v(shape, tokens, 1, false, 2);
-    auto const q = random_floats(4 * 65, 3);
-    AttentionCall call = make_call(shape, tokens, false, q);
-    call.k = k.shared();
-    call.v = v.shared();
-    // A thousand equal weights added one by one: 1,000 roundings of 6e-8, on values of up to 4.
-    expect_near_oracle(call, run(call), k, v, 2.4e-4);
+    for (std::size_t const count : {4U, 128U, 512U}) {
+        auto const q = random_floats(count * 65, 3);
+        AttentionCall call = make_call(shape, tokens, false, q);
+        call.k = k.shared();
+        call.v = v.shared();
+        // A thousand equal weights added one by one: 1,000 roundings of 6e-8, on values of up to 4.
+        expect_near_oracle(call, run(call), k, v, 2.4e-4);
+    }
 }
 
 TEST_P(TargetAttention, AttendToNothingGivesZeros) {
@@ -337,6 +408,14 @@ TEST_P(TargetAttention, AttendToNothingGivesZeros) {
     attend_values(call, nullptr);
     out[6] = kPoison;
     EXPECT_EQ(out, zeros);
+    std::vector<float> many(3 * kWideQueries + 1, kPoison);
+    call.count = kWideQueries;
+    call.out = many.data();
+    EXPECT_EQ(attention_scratch(call), 0U);
+    attend(call, nullptr);
+    EXPECT_EQ(many.back(), kPoison);
+    many.pop_back();
+    EXPECT_EQ(many, std::vector<float>(3 * kWideQueries, 0.0F));
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, TargetAttention, ::testing::ValuesIn(compiled_targets()),
