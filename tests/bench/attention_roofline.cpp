@@ -34,7 +34,8 @@ struct Row {
     std::uint32_t tokens = 1000;
     int threads = 1;
     bool zipf = false;
-    bool phases = false;  ///< K of the whole batch before V of any request
+    bool phases = false;      ///< K of the whole batch before V of any request
+    std::uint32_t batch = 0;  ///< requests of an iteration; 0 = batch_of()'s choice
 
     [[nodiscard]] std::string name() const {
         auto const number = [](char const* what, auto value) {
@@ -43,7 +44,7 @@ struct Row {
         return "attend/" + arm.name + number("C", candidates) + number("n", tokens) +
                number("H", arm.heads) + number("m", arm.m) + number("du", arm.d_u) +
                number("zipf", zipf ? 1 : 0) + number("phases", phases ? 1 : 0) +
-               number("threads", threads);
+               (batch == 0 ? std::string() : number("batch", batch)) + number("threads", threads);
     }
 };
 
@@ -170,6 +171,7 @@ void count_work(Row const& row, Users const& users, benchmark::State& state) {
 
 /// Requests of an iteration: many short ones, few long ones.
 std::size_t batch_of(Row const& row) {
+    if (row.batch != 0) return row.batch;
     std::size_t const threads = static_cast<std::size_t>(row.threads);
     return std::max(threads, std::size_t{32} / row.candidates / threads * threads);
 }
@@ -260,6 +262,13 @@ std::vector<Row> rows() {
                 other.arm.d_u = d_u;
                 all.push_back(other);
             }
+        }
+    }
+    // What reading K of a batch before V gains as the batch grows.
+    for (std::uint32_t const m : {500U, 10000U}) {
+        for (std::uint32_t const batch : {1U, 8U, 128U}) {
+            all.push_back({arm("collective_fp32", StrategyKind::collective, ValueType::fp32, m), 1,
+                           1000, 1, false, true, batch});
         }
     }
     return all;

@@ -90,10 +90,17 @@ class AttentionCampaign(unittest.TestCase):
         self.assertEqual(self.line(text, "CollectiveKV / full, fp32, C = 1, m = 500, uniform")[2:], ["4.40 (4.20-4.60)", "met"])
         self.assertNotIn("m = 10000", text)
 
-    def test_pytorch_stands_beside_full_kv(self):
-        result = self.show(attention_roofline=machine() + [attend("full_fp32", 400, entry_B=1e6)],
-                           attention_torch=[row("torch/products/C:1/n:1000/H:2/threads:1/real_time", 1200, requests=4)])
-        self.assertEqual(self.line(result.stdout, "| products |")[3:], ["300.0 (300.0-300.0)", "100.0 (100.0-100.0)", "3.00 (3.00-3.00)"])
+    def test_pytorch_stands_beside_the_same_arm(self):
+        result = self.show(attention_roofline=machine() + [
+            attend("full_fp32", 400, entry_B=1e6), attend("collective_fp32", 100, m=500, du=1), attend("item_table_fp32", 500)],
+                           attention_torch=[row(f"torch/{name}/C:1/n:1000/H:2{m}/threads:1/real_time", us, requests=4)
+                                            for name, m, us in (("products", "", 1200), ("own_call_collective_fp32", "/m:500", 700),
+                                                                ("products_item_table_fp32", "", 1000))])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for arm, how, ours, times in (("full_fp32", "products", "100.0", "3.00"), ("collective_fp32 m=500", "own call", "25.0", "7.00"),
+                                      ("item_table_fp32", "products", "125.0", "2.00")):
+            cells = self.line(result.stdout, f"| {arm} | 1 | 1 | {how} |")
+            self.assertEqual(cells[5:], [f"{ours} ({ours}-{ours})", f"{times} ({times}-{times})"])
 
     def test_rows_of_hstu_stand_beside_weights_and_full_kv(self):
         def stack(arm, cpu_us, m, **work):
