@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 
 #include "app/commands.hpp"
 #include "app/run_context.hpp"
@@ -32,6 +33,15 @@ void add_storage(node::Platform& platform, std::string const& folder,
             "the file system has no direct reads: the storage rates may be those of memory");
 }
 
+/// The command as it was given, --set and all, so that the file can be measured again.
+std::string command_line(SpecOptions const& options, double seconds, std::string const& storage) {
+    std::ostringstream line;
+    line << "ckvsim calibrate " << options.spec << " --seconds " << seconds;
+    if (!storage.empty()) line << " --storage " << storage;
+    for (auto const& setting : options.overrides) line << " --set '" << setting << "'";
+    return line.str();
+}
+
 }  // namespace
 
 int calibrate_command(SpecOptions const& options, std::string const& output, double seconds,
@@ -53,7 +63,7 @@ int calibrate_command(SpecOptions const& options, std::string const& output, dou
         [&](std::string const& line) { progress.note(line); });
     if (rates) add_storage(platform, storage, *rates);
     progress.end();
-    name_measured_platform(platform, "ckvsim calibrate " + options.spec);
+    name_measured_platform(platform, command_line(options, seconds, storage));
     auto const path = output.empty() ? calibration_path(spec) : output;
     config::write_platform(platform, path);
     std::printf("%s: %zu cost tables, %.1f GB/s triad\n", path.c_str(), platform.costs.size(),

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <fstream>
 #include <thread>
@@ -30,7 +31,80 @@ std::uint64_t proc_kilobytes(char const* file, std::string const& name) {
     return 0;
 }
 
+constexpr char const* kGroups = "/proc/self/cgroup";
+constexpr char const* kGroupRoot = "/sys/fs/cgroup";
+
+/// A file of one number; "max", garbage or no file: the largest value.
+std::uint64_t number_in(std::filesystem::path const& file) {
+    std::ifstream input(file);
+    std::uint64_t value = 0;
+    return input >> value ? value : UINT64_MAX;
+}
+
+/// Names that the two versions of control groups have for the same things.
+struct GroupFiles {
+    char const* limit;
+    char const* used;
+    char const* reclaimable;  ///< key in memory.stat
+};
+constexpr GroupFiles kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
+                                  "total_inactive_file"};
+constexpr GroupFiles kVersion2 = {"memory.max", "memory.current", "inactive_file"};
+
+std::uint64_t statistic(std::filesystem::path const& file, std::string const& name) {
+    std::ifstream input(file);
+    std::string key;
+    std::uint64_t value = 0;
+    while (input >> key >> value) {
+        if (key == name) return value;
+    }
+    return 0;
+}
+
+void tighten(MemoryLimit& limit, std::filesystem::path const& group, GroupFiles const& files) {
+    std::uint64_t const most = number_in(group / files.limit);
+    // Version 1 says "no limit" by a number beyond any memory.
+    if (most >= UINT64_MAX / 4) return;
+    limit.bytes = std::min(limit.bytes, most);
+    std::uint64_t used = number_in(group / files.used);
+    if (used == UINT64_MAX) used = 0;
+    used -= std::min(used, statistic(group / "memory.stat", files.reclaimable));
+    limit.available = std::min(limit.available, most - std::min(most, used));
+}
+
+std::uint64_t free_address_space() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+    std::ifstream input("/proc/self/statm");
+    std::uint64_t pages = 0;
+    input >> pages;
+    std::uint64_t const taken = pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    return limit.rlim_cur - std::min<std::uint64_t>(limit.rlim_cur, taken);
+}
+
 }  // namespace
+
+MemoryLimit control_group_memory(std::filesystem::path const& membership,
+                                 std::filesystem::path const& root) {
+    MemoryLimit limit;
+    std::ifstream input(membership);
+    std::string line;  // hierarchy:controllers:path
+    while (std::getline(input, line)) {
+        auto const first = line.find(':');
+        auto const second = line.find(':', first + 1);
+        if (first == std::string::npos || second == std::string::npos) continue;
+        auto const controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+        bool const version2 = controllers == ",,";
+        if (!version2 && controllers.find(",memory,") == std::string::npos) continue;
+        auto const base = version2 ? root : root / "memory";
+        auto group = std::filesystem::path(line.substr(second + 1)).relative_path();
+        for (;; group = group.parent_path()) {
+            tighten(limit, base / group, version2 ? kVersion2 : kVersion1);
+            if (group.empty()) break;
+        }
+    }
+    return limit;
+}
 
 std::int64_t resident_set_bytes() {
     std::ifstream input("/proc/self/statm");
@@ -46,8 +120,14 @@ std::int64_t peak_resident_bytes() {
     return std::int64_t{usage.ru_maxrss} * 1024;  // kernel unit: KiB
 }
 
-std::uint64_t physical_memory_bytes() { return proc_kilobytes("/proc/meminfo", "MemTotal:"); }
-std::uint64_t available_memory_bytes() { return proc_kilobytes("/proc/meminfo", "MemAvailable:"); }
+std::uint64_t physical_memory_bytes() {
+    static auto const limit = control_group_memory(kGroups, kGroupRoot).bytes;
+    return std::min(proc_kilobytes("/proc/meminfo", "MemTotal:"), limit);
+}
+std::uint64_t available_memory_bytes() {
+    return std::min({proc_kilobytes("/proc/meminfo", "MemAvailable:"),
+                     control_group_memory(kGroups, kGroupRoot).available, free_address_space()});
+}
 
 std::string cpu_model() {
     std::ifstream input("/proc/cpuinfo");

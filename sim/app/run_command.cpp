@@ -172,6 +172,7 @@ int run_command(comm::Communicator& comm, RunOptions const& options) {
     context.owned =
         engine::owned_users(context.population->users(), spec.shards, comm.rank(), comm.size());
     context.users = engine::flatten(context.owned);
+    plan_residency_phase(context);
     report_arms(context);
     run_workload_phase(context);
     add_workload_notes(context);

@@ -56,6 +56,9 @@ std::unique_ptr<workload::Population> make_population(config::Spec const& spec);
 void report_arms(RunContext& context);         ///< table arms; needs the population
 void run_workload_phase(RunContext& context);  ///< scan, workload tables, token hash
 void run_memory_phase(RunContext& context);
+/// Whether every arm's budgets hold a user and the storage has room; throws ConfigError on all
+/// ranks.
+void plan_residency_phase(RunContext& context);
 void run_residency_phase(RunContext& context);
 void run_accuracy_phase(RunContext& context);
 void run_serving_phase(RunContext& context);

@@ -2,6 +2,7 @@
 // served; in memory, and from a file on storage where a budget for one is given.
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <tuple>
@@ -274,7 +275,59 @@ void run_arm(RunContext& context, config::ArmSpec const& arm, ResidentTier tier)
     report_arm(context, arm, tier, held);
 }
 
+/// A budget that holds no user is an error of the spec, known before hours of other phases. Tables
+/// that memory must hold beside entries are known later, when weights are read.
+void require_room_for_a_user(RunContext const& context, config::ArmSpec const& arm,
+                             ResidentTier tier) {
+    auto const budget =
+        tier_spec(context, tier).budget_bytes / static_cast<std::uint64_t>(context.comm.size());
+    if (budget == 0 || context.users.empty()) return;
+    kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
+    std::vector<UserId> const first(context.users.begin(), context.users.begin() + 1);
+    auto const max_tokens = context.spec.model.max_tokens;
+    if (engine::users_that_fit(*context.population, first, layout, max_tokens, tier, budget) > 0)
+        return;
+    throw ConfigError(
+        context.spec.name,
+        {{"/measurements/residency/" + engine::to_string(tier) + "/budget_bytes",
+          std::to_string(budget) + " bytes a rank do not hold one user of " + arm.name +
+              " (the largest entry takes " + std::to_string(layout.entry_bytes(max_tokens)) +
+              "; room is given in whole blocks of a file, in memory in chunks of several entries)",
+          "raise it or lower /model/max_tokens"}});
+}
+
+/// Room on the device of the file tier, where that can be told: its folder may not exist yet.
+void require_storage(config::Spec const& spec) {
+    auto folder = std::filesystem::absolute(spec.residency.file_folder);
+    std::error_code error;
+    while (!std::filesystem::exists(folder, error) && folder.has_relative_path())
+        folder = folder.parent_path();
+    auto const space = std::filesystem::space(folder, error);
+    // Some file systems tell nothing.
+    if (error || space.capacity == 0) return;
+    if (spec.residency.file.budget_bytes <= space.available) return;
+    throw ConfigError(
+        spec.name,
+        {{"/measurements/residency/file/budget_bytes",
+          std::to_string(spec.residency.file.budget_bytes) + " bytes of resident users, but " +
+              folder.string() + " has " + std::to_string(space.available) + " available",
+          "lower it or choose another /measurements/residency/file/folder"}});
+}
+
 }  // namespace
+
+void plan_residency_phase(RunContext& context) {
+    auto const& spec = context.spec.residency;
+    if (!spec.enabled) return;
+    context.comm.run_phase("planning resident users", [&] {
+        if (spec.file.budget_bytes > 0) require_storage(context.spec);
+        for (auto const& arm : context.spec.arms) {
+            if (!arm.latency) continue;
+            for (auto const tier : {ResidentTier::memory, ResidentTier::file})
+                require_room_for_a_user(context, arm, tier);
+        }
+    });
+}
 
 void run_residency_phase(RunContext& context) {
     auto const& spec = context.spec.residency;

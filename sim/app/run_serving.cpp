@@ -107,6 +107,20 @@ std::string why_not_comparable(RunContext const& context) {
     return "";
 }
 
+/// What makes the simulated twin's costs another machine's; empty: nothing known. Data sheets are
+/// no measurement of any machine.
+std::string foreign_calibration(node::Platform const& calibration) {
+    if (calibration.kind != node::PlatformKind::measured) return "";
+    auto const threads = machine_provenance().at("threads_per_rank");
+    if (std::to_string(calibration.workers) != threads) {
+        return "measured with " + std::to_string(calibration.workers) + " threads, this run has " +
+               threads + " a rank";
+    }
+    if (calibration.source.find(" on " + cpu_model() + ",") == std::string::npos)
+        return calibration.source + "; this run is on " + cpu_model();
+    return "";
+}
+
 void report_fidelity(metrics::Report& report, std::string const& arm, ServingResult const& executed,
                      std::optional<ServingResult> const& repeat, ServingResult const& simulated) {
     auto const& e = total_latency(executed);
@@ -163,6 +177,12 @@ class ServingPhase {
         if (!context.record_requests.empty())
             record_requests(context, executed_streams_, fleet_streams_);
         not_comparable_ = why_not_comparable(context);
+        auto const foreign = foreign_calibration(calibration_);
+        if (spec.executed.enabled && spec.simulated.enabled && !foreign.empty()) {
+            context.report.notes.push_back(
+                "The calibration is another machine's or setting's (" + foreign +
+                "): table fidelity compares two machines. Make one here with ckvsim calibrate.");
+        }
         context.report.provenance["calibration"] = calibration_.name + " " + calibration_.digest;
         context.report.provenance["platform"] = platform_.name + " " + platform_.digest;
         for (auto const* name :

@@ -29,12 +29,15 @@ void name_measured_platform(node::Platform& platform, std::string const& command
     platform.hbm_bytes = platform.dram_bytes = static_cast<double>(physical_memory_bytes());
     platform.constant_sources["hbm_bytes"] = platform.constant_sources["dram_bytes"] =
         "the machine's physical memory, one for both tiers";
+    platform.constant_sources["nic_bytes_per_s"] = platform.constant_sources["nic_latency_ns"] =
+        "not measured: a default, used by fleets of several nodes alone";
     platform.name = "this machine";
     auto const machine = machine_provenance();
     platform.source = "measured by " + command + " (" + machine.at("version") + ", commit " +
                       machine.at("commit") + (machine.at("dirty") == "yes" ? " with changes" : "") +
-                      ") on " + cpu_model() + ", " + machine.at("threads_per_rank") + " threads, " +
-                      machine.at("date_utc");
+                      ", " + machine.at("compiler") + ") on " + cpu_model() + ", " +
+                      machine.at("instruction_set") + ", " + machine.at("threads_per_rank") +
+                      " threads, " + machine.at("kernel") + ", " + machine.at("date_utc");
 }
 
 }  // namespace ckvsim::app

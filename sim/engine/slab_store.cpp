@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "core/error.hpp"
@@ -85,6 +86,13 @@ SlabStore::SlabStore(std::shared_ptr<decode::Backend const> backend, std::uint64
     }
     std::uint64_t const bytes = chunks_ * ladder_.chunk_bytes();
     validate(bytes <= kMostBytes, "engine::SlabStore: more bytes than a record can address");
+    // Before the mapping, which a constructor that throws would leave behind.
+    records_.reset(new (std::nothrow) std::atomic<std::uint64_t>[users]);
+    if (records_ == nullptr) {
+        throw BackendError("resident store: no memory for the records of " + std::to_string(users) +
+                           " users (" + std::to_string(users * kRecordBytes) +
+                           " bytes). use more ranks");
+    }
     // Unlike a vector, nothing is touched before it is used; large pages where the system has them.
     void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -95,7 +103,6 @@ SlabStore::SlabStore(std::shared_ptr<decode::Backend const> backend, std::uint64
     }
     ::madvise(memory, bytes, MADV_HUGEPAGE);
     memory_ = static_cast<std::byte*>(memory);
-    records_ = std::make_unique<std::atomic<std::uint64_t>[]>(users);
     for (std::uint64_t user = 0; user < users; ++user)
         records_[user].store(kNothing, std::memory_order_relaxed);
     usage_.record_bytes = users * kRecordBytes;

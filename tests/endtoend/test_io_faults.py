@@ -104,6 +104,16 @@ class IoFaults(Scratch):
         self.sweep([CKVSIM, "calibrate", SPEC, *self.small, "--seconds", "1", "-q", "-o", "out.json"], "out.json",
                    "out.json", ["out.json"], [errno.EIO, errno.ENOSPC, 0])
 
+    def test_residents_on_storage(self):
+        command = [CKVSIM, "run", SPEC, *self.small, "-q", "-o", "out.h5", *settings(
+            measurements__accuracy__enabled="false", measurements__memory__enabled="false",
+            measurements__simulated__enabled="false",
+            measurements__residency__enabled="true", measurements__residency__warmup_s=0, measurements__residency__memory__budget_bytes=0,
+            measurements__residency__file__folder=self.folder / "drive", measurements__residency__file__budget_bytes=200_000,
+            measurements__residency__file__requests_per_second=2000, measurements__residency__file__min_requests=20)]
+        self.sweep(command, "out.h5", "ckvsim-scratch", ["/drive"], [errno.EIO, 0])
+        self.assertEqual(list((self.folder / "drive").iterdir()), [])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,4 +1,5 @@
 """Users that a budget holds: within it, byte by byte what their histories encode to, served from memory and from a file."""
+import json
 import unittest
 
 import h5py
@@ -56,8 +57,19 @@ class Residency(Scratch):
         self.assertIn("/measurements/residency/memory/budget_bytes", memory.err)
         self.assertIn("available", memory.err)
         tables = self.run_spec("none.h5", 1, [*ONLY, *LOADS, *settings(measurements__residency__memory__budget_bytes=100)])
-        self.assertEqual(tables.code, 5, str(tables))
-        self.assertIn("a budget of 100 bytes does not hold one chunk", tables.err)
+        self.assertEqual(tables.code, 3, str(tables))
+        self.assertIn("100 bytes a rank do not hold one user of full_fp32", tables.err)
+        # All of it before any phase runs, for whose results one would have waited.
+        for tier, budget, words in (("memory", 100, "do not hold one user"), ("file", 100, "do not hold one user"),
+                                    ("file", 1 << 50, "available")):
+            for ranks in (1, 2):
+                limits = self.run_spec("none.h5", ranks, [*ONLY, *LOADS, *settings(
+                    **{f"measurements__residency__{tier}__budget_bytes": budget}, measurements__residency__file__folder=self.folder / "new" / "drive")])
+                self.assertEqual(limits.code, 3, str(limits))
+                self.assertIn(f"/measurements/residency/{tier}/budget_bytes", limits.err)
+                self.assertIn(words, limits.err)
+                self.assertNotIn("hold residents", limits.err)
+                self.assertFalse((self.folder / "new").exists())
         drive = self.run_spec("none.h5", 2, [*ONLY, *LOADS, *settings(measurements__residency__file__folder="/proc/nowhere")])
         self.assertEqual(drive.code, 5, str(drive))
         self.assertIn("/proc/nowhere: cannot create folder", drive.err)
@@ -69,10 +81,18 @@ class Residency(Scratch):
                          self.folder)
         self.assertEqual(outcome.code, 0, str(outcome))
         text = (self.folder / "here.json").read_text()
-        for wanted in ('"nvme_read_bytes_per_s"', '"left_out_errors"', "eight in flight", "commit"):
+        for wanted in ('"nvme_read_bytes_per_s"', '"left_out_errors"', "eight in flight", "commit", "--seconds 1 --storage", "--set '/files/platform="):
             self.assertIn(wanted, text)
         used = self.run_spec("priced.h5", 1, settings(measurements__accuracy__enabled="false", files__calibration="here.json"))
         self.assertEqual(used.code, 0, str(used))
+        self.assertNotIn("another machine's", used.out)
+        # Costs of as many threads as no run has: said, because fidelity would compare two settings.
+        document = json.loads(text)
+        document["workers"] = 77
+        (self.folder / "there.json").write_text(json.dumps(document))
+        foreign = self.run_spec("foreign.h5", 1, settings(measurements__accuracy__enabled="false", files__calibration="there.json"))
+        self.assertEqual(foreign.code, 0, str(foreign))
+        self.assertIn("measured with 77 threads", foreign.out)
 
 
 if __name__ == "__main__":
