@@ -213,7 +213,7 @@ int analyze_command(comm::Communicator& comm, AnalyzeOptions const& options) {
                               {{"/model/kind",
                                 "\"hstu\": K and V are compared item by item, those of its layers "
                                 "depend on the tokens before",
-                                "analyse sim or twin"}});
+                                "analyse sim, twin or eta"}});
         }
         require_weights(spec, options.spec);
     });

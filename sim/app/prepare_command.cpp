@@ -36,6 +36,7 @@ void set_shape(model::SimShape const& shape, TensorFile& out) {
         out.set("top_k", std::int64_t{shape.top_k});
     }
     if (shape.search_width() > 0) out.set("search_dim", std::int64_t{shape.search_dim});
+    if (shape.signature_bits() > 0) out.set("hash_bits", std::int64_t{shape.hash_bits});
     out.set("max_tokens", std::int64_t{shape.max_tokens});
     out.set("context_dim", std::int64_t{shape.context_dim});
     out.set("tower", join(shape.tower));

@@ -13,6 +13,8 @@ std::string model_name(model::ModelKind kind) {
             return "SIM";
         case model::ModelKind::twin:
             return "TWIN";
+        case model::ModelKind::eta:
+            return "ETA";
         case model::ModelKind::hstu:
             return "HSTU";
     }
@@ -37,8 +39,8 @@ void report_arms(RunContext& context) {
             .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
             .set("value_type", kv::to_string(arm.strategy.value_type))
             .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
-            .set("search_keys", shape.search_width() == 0 ? std::string("-")
-                                                          : kv::to_string(arm.strategy.search_keys))
+            .set("search_keys", shape.has_search_keys() ? kv::to_string(arm.strategy.search_keys)
+                                                        : std::string("-"))
             .set("rank", low_rank ? arm.strategy.rank : 0)
             .set("subspaces", vq ? arm.strategy.subspaces : 0)
             .set("code_bits", vq ? arm.strategy.code_bits : 0)

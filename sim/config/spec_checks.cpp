@@ -97,8 +97,8 @@ std::string culprit(kv::StrategyParams const& strategy, model::VariantParams con
     if (model == model::ModelKind::hstu && strategy.kind == kv::StrategyKind::collective &&
         strategy.keying == kv::Keying::item)
         return "keying";
-    if (model != model::ModelKind::sim && strategy.search_keys == kv::SearchKeys::item_table)
-        return "search_keys";
+    bool const no_search_keys = model == model::ModelKind::twin || model == model::ModelKind::hstu;
+    if (no_search_keys && strategy.search_keys == kv::SearchKeys::item_table) return "search_keys";
     bool const pools = weights.variant == model::Variant::collective;
     return pools && strategy.kind == kv::StrategyKind::collective ? "index_bytes" : "kind";
 }

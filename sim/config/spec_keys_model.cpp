@@ -15,8 +15,10 @@ using model::ModelKind;
 using model::Scope;
 using model::Variant;
 
-constexpr std::pair<ModelKind, char const*> kModels[] = {
-    {ModelKind::sim, "sim"}, {ModelKind::twin, "twin"}, {ModelKind::hstu, "hstu"}};
+constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
+                                                         {ModelKind::twin, "twin"},
+                                                         {ModelKind::eta, "eta"},
+                                                         {ModelKind::hstu, "hstu"}};
 constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"},
                                                          {Variant::full_silu, "full_silu"},
                                                          {Variant::collective, "collective"},
@@ -86,7 +88,7 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                                     "vq keeps codes), search keys, user parts and pools; int8 "
                                     "and int4 rows keep an fp16 scale and zero per row (int4: per "
                                     "64 values). Beside int4, search keys are int8; beside int8, "
-                                    "user parts are fp16",
+                                    "user parts are fp16. Signatures of eta are bits in any type",
                          .applies = !known || strategy.kind != StrategyKind::recompute,
                          .only_if = "kind is not recompute"},
                         strategy.value_type, kValueTypes);
@@ -97,8 +99,9 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                .only_if = condition},
               strategy.index_bytes, {.only = {1, 2, 4}});
     v.choice<SearchKeys>({.name = "search_keys",
-                          .meaning = "where the search keys of model sim live: with each user's "
-                                     "tokens, or once per item; twin and hstu have none",
+                          .meaning = "where the search keys of model sim and the signatures of eta "
+                                     "live: with each user's tokens, or once per item; twin and "
+                                     "hstu have none",
                           .applies = collective,
                           .only_if = condition},
                          strategy.search_keys, kSearchKeys);
@@ -151,8 +154,8 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
         {.name = "kind",
          .meaning =
              "the model (sim/model/sim.hpp): sim searches keys of their own, twin those that "
-             "its long branch attends to; hstu is a stack of self-attention layers over all "
-             "tokens"},
+             "its long branch attends to, eta signatures of items by Hamming distance; hstu is a "
+             "stack of self-attention layers over all tokens"},
         shape.kind, kModels);
     bool const searches = !known || shape.kind != ModelKind::hstu;
     std::string const searching = "kind is not hstu";
@@ -178,6 +181,13 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
                .applies = !known || shape.kind == ModelKind::sim,
                .only_if = "kind = sim"},
               shape.search_dim, {.low = 1, .high = 4096});
+    v.integer({.name = "hash_bits",
+               .meaning = "bits of an item's signature: its sides of as many fixed random "
+                          "hyperplanes; published grids go from 16 to 64",
+               .unit = "bits",
+               .applies = !known || shape.kind == ModelKind::eta,
+               .only_if = "kind = eta"},
+              shape.hash_bits, {.only = {8, 16, 32, 64}});
     v.integer({.name = "top_k",
                .meaning = "tokens that the long branch selects; at most max_tokens",
                .unit = "tokens",

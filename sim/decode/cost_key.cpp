@@ -8,7 +8,6 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
                      kv::StrategyParams const& strategy, std::uint32_t features) {
     using kv::StrategyKind;
     std::ostringstream key;
-    bool const searches_keys = shape.search_width() > 0;
     if (shape.kind != model::ModelKind::sim) key << to_string(shape.kind) << '/';
     key << to_string(strategy.kind);
     bool const collective = strategy.kind == StrategyKind::collective;
@@ -25,7 +24,7 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         bool const in_table = strategy.keying == kv::Keying::item ||
                               strategy.search_keys == kv::SearchKeys::item_table;
         key << "/idx" << strategy.index_bytes;
-        if (searches_keys) key << "/search=" << (in_table ? "item_table" : "stored");
+        if (shape.has_search_keys()) key << "/search=" << (in_table ? "item_table" : "stored");
         key << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
     }
     key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de"
@@ -34,7 +33,8 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         key << "/layers" << shape.layers;
     } else {
         key << "/s" << shape.short_tokens;
-        if (searches_keys) key << "/ds" << shape.search_dim;
+        if (shape.search_width() > 0) key << "/ds" << shape.search_dim;
+        if (shape.signature_bits() > 0) key << "/hb" << shape.hash_bits;
         key << "/k" << shape.top_k;
     }
     key << "/c" << shape.context_dim << "/t";

@@ -24,7 +24,7 @@ class Formulas {
           layout_(shape, variant, strategy),
           d_(shape.attention_dim),
           d_e_(static_cast<double>(catalogue.features.size()) * shape.feature_dim),
-          d_s_(shape.search_width()),
+          d_s_(shape.search_width() + shape.signature_bits()),
           recompute_(strategy.kind == StrategyKind::recompute) {
         work_.short_tokens = shape.short_tokens;
         work_.top_k = shape.top_k;
@@ -50,7 +50,7 @@ class Formulas {
                      work_.decode_bytes_per_short_token, work_.flops_per_short_token);
             add_site(model::long_site_is_collective(variant_), work_.decode_bytes_per_long_row,
                      work_.flops_per_long_row);
-            if (shape_.search_width() == 0) search_long_keys();
+            if (!shape_.has_search_keys()) search_long_keys();
         }
         add_prefill();
         return work_;
@@ -93,15 +93,19 @@ class Formulas {
     }
 
     void add_search() {
-        work_.flops_per_token_candidate = 2.0 * (shape_.search_width() == 0 ? d_ : d_s_);
+        constexpr std::uint32_t kWord = 32;
+        work_.flops_per_token_candidate =
+            2.0 * (shape_.signature_bits() > 0 ? (shape_.hash_bits + kWord - 1) / kWord
+                   : shape_.search_width() > 0 ? d_s_
+                                               : d_);
         if (!recompute_) {
-            work_.decode_bytes_per_token +=
-                kv::row_bytes(kv::search_type(strategy_.value_type), shape_.search_width());
+            work_.decode_bytes_per_token += kv::search_bytes(shape_, strategy_.value_type);
             return;
         }
         work_.decode_bytes_per_token += kFloat * d_e_;
         work_.flops_per_token += 2.0 * d_s_ * d_e_;
-        work_.decode_batch_bytes += kFloat * d_s_ * d_e_;
+        // ETA signs candidates and tokens by the same planes, which are read already.
+        if (shape_.signature_bits() == 0) work_.decode_batch_bytes += kFloat * d_s_ * d_e_;
     }
 
     void add_site(bool collective, double& bytes_per_row, double& flops_per_row) {
@@ -212,7 +216,7 @@ class Formulas {
     kv::EntryLayout layout_;
     double d_;
     double d_e_;
-    double d_s_;
+    double d_s_;  ///< outputs of what makes search keys or signatures
     bool recompute_;
     NominalWork work_;
 };

@@ -25,6 +25,9 @@
 //     through what follows the last layer's K and V. Their attention to each other is charged for
 //     the n (n + 1) / 2 pairs that see each other; what was written stays on chip for it, pool rows
 //     are read once per token, side and layer.
+//   - ETA's search takes an exclusive or and a count of bits per 32 bits of a signature, token and
+//     candidate, charged as two flops; a signature is made with 2 hash_bits d_e flops, as SIM makes
+//     a key.
 //   - TWIN searches the long branch's K: K is read (recompute: made) for all n tokens and counted
 //     there, V for the r rows alone; a search costs 2 d flops per token and candidate, also where
 //     equal pool rows could share one product.
@@ -53,16 +56,17 @@ struct NominalWork {
     std::uint32_t short_tokens = 0;
     std::uint32_t top_k = 0;
 
-    // Decode, bytes: ids 4; search key d_s b or its embedding 4 d_e; K and V of a row as stored:
-    // 2 d b (kv::stored_row_bytes), or codes 2 (index + d_u b) and two pool rows 2 (d - d_u) b.
+    // Decode, bytes: ids 4; search key d_s b (ETA: hash_bits / 8) or its embedding 4 d_e; K and V
+    // of a row as stored: 2 d b (kv::stored_row_bytes), or codes 2 (index + d_u b) and two pool
+    // rows 2 (d - d_u) b.
     double decode_bytes_per_token = 0.0;  ///< n: ids, search keys (TWIN: K of the long branch;
                                           ///< HSTU: K and V of all layers), embeddings of recompute
     double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch
     double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch (TWIN: V)
     double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
-    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN: 2 d) per
-    // (token, candidate); projections q, wo, search.wq per candidate; recompute's K, V and search
-    // keys.
+    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN: 2 d,
+    // ETA: above) per (token, candidate); projections q, wo, search.wq per candidate; recompute's
+    // K, V and search keys.
     double flops_per_token_candidate = 0.0;
     double flops_per_short_token_candidate = 0.0;
     double flops_per_long_row_candidate = 0.0;

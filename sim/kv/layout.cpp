@@ -71,7 +71,7 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
     if (collective && strategy.search_keys == SearchKeys::item_table) {
         set(Section::ids, sizeof(ItemId));
     } else {
-        set(Section::search, row_bytes(search_type(strategy.value_type), shape.search_width()));
+        set(Section::search, search_bytes(shape, strategy.value_type));
     }
 }
 

@@ -40,8 +40,8 @@ class Ledger {
         add("tower", (floats + in + 1) * sizeof(float));
     }
 
-    /// wq and wo of both sites, SIM's two search maps, and per K/V side either w [d, d_e] or the
-    /// user part [d_u, d_e].
+    /// wq and wo of both sites, SIM's two search maps, ETA's hyperplanes, and per K/V side either w
+    /// [d, d_e] or the user part [d_u, d_e].
     void add_projections() {
         if (!model::has_attention(variant_.variant)) return;
         if (shape_.stack_layers() > 0) {
@@ -49,7 +49,8 @@ class Ledger {
             return;
         }
         std::size_t const d = shape_.attention_dim;
-        std::size_t floats = (4 * d + 2 * std::size_t{shape_.search_width()}) * d_e_;
+        std::size_t const search = 2 * shape_.search_width() + shape_.signature_bits();
+        std::size_t floats = (4 * d + search) * d_e_;
         for (bool const collective :
              {short_collective(), model::long_site_is_collective(variant_)}) {
             floats += 2 * (collective ? variant_.d_u : d) * d_e_;
@@ -121,9 +122,7 @@ class Ledger {
             strategy_.kind == StrategyKind::item_table ||
             (strategy_.kind == StrategyKind::collective &&
              (strategy_.keying == Keying::item || strategy_.search_keys == SearchKeys::item_table));
-        if (by_item)
-            add("item_table.search",
-                rows_ * row_bytes(search_type(strategy_.value_type), shape_.search_width()));
+        if (by_item) add("item_table.search", rows_ * search_bytes(shape_, strategy_.value_type));
     }
 
     [[nodiscard]] bool short_collective() const { return variant_.variant == Variant::collective; }

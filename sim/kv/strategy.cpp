@@ -137,6 +137,10 @@ std::uint32_t row_bytes(ValueType type, std::uint32_t width) {
     throw InternalError("kv::row_bytes: unknown value type");
 }
 
+std::uint32_t search_bytes(model::SimShape const& shape, ValueType type) {
+    return row_bytes(search_type(type), shape.search_width()) + shape.signature_bits() / 8;
+}
+
 std::optional<std::string> refusal(StrategyParams const& params,
                                    model::VariantParams const& weights, model::ModelKind model) {
     std::string const strategy = to_string(params.kind);

@@ -44,6 +44,9 @@ std::uint32_t row_bytes(ValueType type, std::uint32_t width);
 constexpr ValueType search_type(ValueType type) {
     return type == ValueType::int4 ? ValueType::int8 : type;
 }
+/// Bytes that a token, or an item of a table, has for the search alone: a key of SIM, a signature
+/// of ETA (bits, whatever the type); 0 in other models.
+std::uint32_t search_bytes(model::SimShape const& shape, ValueType type);
 /// Type of CollectiveKV's d_u user values: fp16 where the pools are int8, because a scale and a
 /// zero would be wider than the values.
 constexpr ValueType user_type(ValueType type) {
@@ -56,7 +59,7 @@ struct StrategyParams {
     /// Stored K/V or coefficients, search keys and user part; pools too. vq: search keys only.
     ValueType value_type = ValueType::fp32;
     std::uint32_t index_bytes = 2;                ///< collective: 1, 2 or 4; must hold m - 1
-    SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the search keys of SIM live
+    SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the search keys live
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
     bool mean_keys = false;       ///< control, full: every K row is the mean of the catalogue's
     std::uint32_t rank = 8;       ///< low_rank: r coefficients per row; at most d
@@ -98,7 +101,7 @@ enum class Section : std::uint8_t {
     ids,  ///< u32 item ids, all tokens
     short_k,
     short_v,
-    search,  ///< SIM only: TWIN searches long_k
+    search,  ///< SIM's keys, ETA's signatures; TWIN searches long_k
     long_k,
     long_v,  ///< value type; [d] or [search_dim] per token; low_rank [r], vq [subspaces] codes
     short_k_index,

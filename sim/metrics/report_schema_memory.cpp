@@ -22,8 +22,8 @@ TableSchema arms() {
           "keys"},
          {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
          {"search_keys", text, "text", input,
-          "where the long branch's search keys live: stored or item_table; - for TWIN, whose "
-          "search reads the long branch's K, and HSTU, which searches nothing"},
+          "where the long branch's search keys (ETA: signatures) live: stored or item_table; - for "
+          "TWIN, whose search reads the long branch's K, and HSTU, which searches nothing"},
          {"rank", integer, "values", input, "coefficients of a K or V row; 0 unless low_rank"},
          {"subspaces", integer, "bytes", input, "codes of a K or V row, a byte each; 0 unless vq"},
          {"code_bits", integer, "bits", input, "2^code_bits codewords per subspace; 0 unless vq"},

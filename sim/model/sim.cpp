@@ -13,8 +13,11 @@
 namespace ckvsim::model {
 namespace {
 
-constexpr std::array<std::pair<ModelKind, char const*>, 3> kModelNames = {
-    {{ModelKind::sim, "sim"}, {ModelKind::twin, "twin"}, {ModelKind::hstu, "hstu"}}};
+constexpr std::array<std::pair<ModelKind, char const*>, 4> kModelNames = {
+    {{ModelKind::sim, "sim"},
+     {ModelKind::twin, "twin"},
+     {ModelKind::eta, "eta"},
+     {ModelKind::hstu, "hstu"}}};
 constexpr std::array<std::pair<Variant, char const*>, 5> kVariantNames = {
     {{Variant::full, "full"},
      {Variant::full_silu, "full_silu"},
@@ -114,7 +117,7 @@ ModelKind model_kind_from(std::string const& name) {
         if (name == text) return value;
     }
     throw InternalError("model::model_kind_from: unknown model '" + name +
-                        "' (known: sim, twin, hstu)");
+                        "' (known: sim, twin, eta, hstu)");
 }
 
 Variant variant_from(std::string const& name) {
@@ -146,8 +149,8 @@ std::uint64_t catalogue_digest(workload::Catalogue const& catalogue) {
 }
 
 std::size_t SimWeights::bytes() const {
-    std::size_t floats =
-        floats_of(short_site) + floats_of(long_site) + search_wq.size() + search_wk.size();
+    std::size_t floats = floats_of(short_site) + floats_of(long_site) + search_wq.size() +
+                         search_wk.size() + hash_planes.size();
     for (StackLayer const& layer : stack)
         floats += floats_of(layer.site) + layer.gate.size() + layer.position_bias.size();
     for (Layer const& layer : tower) floats += layer.w.size() + layer.b.size();
@@ -228,6 +231,8 @@ void check_shape(SimShape const& shape, VariantParams const& variant) {
              "model: heads must divide attention_dim");
     validate(shape.short_tokens > 0 && shape.top_k > 0 && shape.max_tokens > 0,
              "model: short_tokens, top_k and max_tokens must be positive");
+    validate(shape.kind != ModelKind::eta || is_signature_width(shape.hash_bits),
+             "model: hash_bits must be 8, 16, 32 or 64");
     for (std::uint32_t const width : shape.tower)
         validate(width > 0, "model: tower widths must be positive");
     if (variant.variant != Variant::collective) return;
@@ -265,6 +270,9 @@ SimWeights random_sim_weights(SimShape const& shape, VariantParams const& varian
             random_site(random, shape, variant, weights.d_e, long_site_is_collective(variant));
         weights.search_wq = random.matrix(shape.search_width(), weights.d_e);
         weights.search_wk = random.matrix(shape.search_width(), weights.d_e);
+        // A draw of nothing would number the other models' later tensors anew.
+        if (std::size_t const bits = shape.signature_bits(); bits > 0)
+            weights.hash_planes = random.normal(bits * weights.d_e, 1.0);
     }
     std::uint32_t in = tower_inputs(shape, weights.d_e);
     std::vector<std::uint32_t> widths = shape.tower;

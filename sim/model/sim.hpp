@@ -1,7 +1,8 @@
 // The served models, shapes and weights: SIM (Search-based Interest Model, soft search; Pi et al.,
 // CIKM 2020, arXiv 2006.05639), TWIN (Two-stage Interest Network; Chang et al., KDD 2023, arXiv
-// 2302.02352) and HSTU (Hierarchical Sequential Transduction Units; Zhai et al., ICML 2024, arXiv
-// 2402.17152). SIM and TWIN differ in the long branch's search alone; HSTU is below them.
+// 2302.02352), ETA (End-to-end Target Attention; Chen et al., 2021, arXiv 2108.04468) and HSTU
+// (Hierarchical Sequential Transduction Units; Zhai et al., ICML 2024, arXiv 2402.17152). SIM, TWIN
+// and ETA differ in the long branch's search alone; HSTU is below them.
 //
 // Forward pass, the contract between ckvsim-train (libtorch) and the serving kernels (device/):
 //   e(i)      = concat_f embed.<f>[feature_f(i)]                      [d_e], d_e = F * feature_dim
@@ -13,7 +14,12 @@
 //   score_j   = SIM: (search.wq e_c) . (search.wk e_j), projections of the search's own
 //               TWIN: q . k_j = sum over heads of q_h . k_jh with the q and k of the long site:
 //               what is searched is what is attended to. One set of tokens for all heads, so that
-//               both models attend to equally many rows
+//               the models attend to equally many rows
+//               ETA: minus the number of bits in which the signatures of c and j differ; bit b of
+//               an item's signature = [plane_b . e > 0], its side of the b-th of hash_bits
+//               hyperplanes through the origin. They are drawn at random from the weights' seed,
+//               never trained, and stored with the weights. A signature depends on the item alone.
+//               Many distances are equal: the rule for ties, the newer token first, decides often
 //   attention = per head h: softmax_j( q_h . k_jh / sqrt(d / H) ) v_jh, heads concatenated, then
 //               wo: [d] -> [d_e]; no tokens -> zeros
 //   logit     = tower(concat(e_c, short, long, embed.context[context]))     ReLU between layers
@@ -50,18 +56,19 @@
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
 //   context_dim], short.{wq,wk,wv} [d, d_e], short.wo [d_e, d], long.{wq,wk,wv,wo} likewise,
-//   search.{wq,wk} [search_dim, d_e] (SIM only), <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m,
-//   d - d_u]} for collective sites (then no <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w
-//   [out, in], tower.<l>.b [out], the last with out = 1. HSTU has the sites layer1, layer2, ...
-//   instead of short and long, each with <site>.wg [d, d_e] and <site>.bias [heads, 32] besides.
-// Attributes: format = "ckvsim-sim-1", model ("sim", "twin" or "hstu"; absent = sim), variant,
-//   scope, seed, feature_dim, attention_dim, heads, short_tokens and top_k (not HSTU), search_dim
-//   (SIM only), layers (HSTU only), max_tokens, context_dim, d_u, m, tower (comma-separated hidden
-//   widths), catalogue_digest (hex), and free training facts with the prefix "train." (epochs,
-//   tune_auc, wall_s, ...).
+//   search.{wq,wk} [search_dim, d_e] (SIM only), hash.planes [hash_bits, d_e] (ETA only),
+//   <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]} for collective sites (then no
+//   <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w [out, in], tower.<l>.b [out], the last
+//   with out = 1. HSTU has the sites layer1, layer2, ... instead of short and long, each with
+//   <site>.wg [d, d_e] and <site>.bias [heads, 32] besides.
+// Attributes: format = "ckvsim-sim-1", model ("sim", "twin", "eta" or "hstu"; absent = sim),
+//   variant, scope, seed, feature_dim, attention_dim, heads, short_tokens and top_k (not HSTU),
+//   search_dim (SIM only), hash_bits (ETA only), layers (HSTU only), max_tokens, context_dim, d_u,
+//   m, tower (comma-separated hidden widths), catalogue_digest (hex), and free training facts with
+//   the prefix "train." (epochs, tune_auc, wall_s, ...).
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
 //   ref.offsets [R+1] u64 and ref.tokens u32 (CSR, already cut to max_tokens, oldest first),
-//   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; SIM and TWIN: ref.topk [R,
+//   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; not HSTU: ref.topk [R,
 //   top_k] u32 (positions in the token list, ascending; 0xFFFFFFFF = none), ref.<site>.<k|v>.index
 //   [V+1] u32 (arg-max pool row per item) for collective sites.
 #pragma once
@@ -77,7 +84,7 @@
 
 namespace ckvsim::model {
 
-enum class ModelKind : std::uint8_t { sim, twin, hstu };
+enum class ModelKind : std::uint8_t { sim, twin, hstu, eta };
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 /// Attention sites with pools: released = the short branch alone, all = short and long K and V.
 enum class Scope : std::uint8_t { released, all };
@@ -108,16 +115,23 @@ struct SimShape {
     std::uint32_t heads = 2;           ///< H, divides d
     std::uint32_t short_tokens = 49;   ///< means nothing to HSTU
     std::uint32_t search_dim = 16;     ///< d_s; SIM only
+    std::uint32_t hash_bits = 32;      ///< bits of a signature; ETA only: 8, 16, 32 or 64
     std::uint32_t top_k = 20;          ///< means nothing to HSTU
     std::uint32_t layers = 2;          ///< HSTU only; at most kMaxLayers
     std::uint32_t max_tokens = 200;    ///< longest history a request sees
     std::uint32_t context_dim = 4;
     std::vector<std::uint32_t> tower = {64, 32};
 
-    /// Width of the keys that a search of its own needs: 0 where it reads the long branch's K.
+    /// Width of the keys that are searched by products: SIM's; 0 where there are none.
     [[nodiscard]] std::uint32_t search_width() const {
         return kind == ModelKind::sim ? search_dim : 0;
     }
+    /// Bits of the signatures that are searched by distance: ETA's; 0 where there are none.
+    [[nodiscard]] std::uint32_t signature_bits() const {
+        return kind == ModelKind::eta ? hash_bits : 0;
+    }
+    /// True where tokens have keys or signatures that only the search reads.
+    [[nodiscard]] bool has_search_keys() const { return search_width() + signature_bits() > 0; }
     /// Self-attention layers whose K and V are kept; 0 where candidates attend to items.
     [[nodiscard]] std::uint32_t stack_layers() const {
         return kind == ModelKind::hstu ? layers : 0;
@@ -179,7 +193,8 @@ struct SimWeights {
     SiteWeights long_site;
     std::vector<float> search_wq;  ///< [search_width, d_e]
     std::vector<float> search_wk;
-    std::vector<StackLayer> stack;  ///< HSTU, instead of the sites and the search
+    std::vector<float> hash_planes;  ///< [signature_bits, d_e], ETA's; normals of the hyperplanes
+    std::vector<StackLayer> stack;   ///< HSTU, instead of the sites and the search
     struct Layer {
         std::uint32_t out = 0;
         std::uint32_t in = 0;

@@ -26,6 +26,11 @@ std::uint32_t tower_inputs(SimShape const& shape, std::uint32_t d_e);
 /// ledgers.
 std::string layer_name(std::uint32_t layer);
 
+/// True for the widths of a signature: those of a machine's words.
+constexpr bool is_signature_width(std::uint32_t bits) {
+    return bits == 8 || bits == 16 || bits == 32 || bits == 64;
+}
+
 /// Throws InternalError when the widths contradict each other (heads not dividing d, d_u >= d, zero
 /// widths).
 void check_shape(SimShape const& shape, VariantParams const& variant);

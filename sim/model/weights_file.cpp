@@ -85,8 +85,9 @@ ModelKind read_kind(Reader const& reader) {
     try {
         return model_kind_from(reader.text("model"));
     } catch (InternalError const&) {
-        reader.fail("attribute 'model' is '" + reader.text("model") +
-                    "' (known: sim, twin, hstu). read it with the version of ckvsim that wrote it");
+        reader.fail(
+            "attribute 'model' is '" + reader.text("model") +
+            "' (known: sim, twin, eta, hstu). read it with the version of ckvsim that wrote it");
     }
 }
 
@@ -103,6 +104,7 @@ SimShape read_shape(Reader const& reader) {
         shape.top_k = reader.count("top_k", 1);
     }
     if (shape.kind == ModelKind::sim) shape.search_dim = reader.count("search_dim", 1);
+    if (shape.kind == ModelKind::eta) shape.hash_bits = reader.count("hash_bits", 8);
     shape.max_tokens = reader.count("max_tokens", 1);
     shape.context_dim = reader.count("context_dim", 1);
     shape.tower = parse_widths(reader, reader.text("tower"));
@@ -248,6 +250,8 @@ SimWeights sim_weights_from(TensorFile const& file, workload::Catalogue const& c
             weights.search_wq = reader.floats("search.wq", {d_s, weights.d_e});
             weights.search_wk = reader.floats("search.wk", {d_s, weights.d_e});
         }
+        if (std::int64_t const bits = weights.shape.signature_bits(); bits > 0)
+            weights.hash_planes = reader.floats("hash.planes", {bits, weights.d_e});
     }
     read_tower(reader, weights);
     return weights;

@@ -41,6 +41,7 @@ void write_attributes(Writer& writer, SimWeights const& weights) {
         writer.count("top_k", shape.top_k);
     }
     if (shape.search_width() > 0) writer.count("search_dim", shape.search_dim);
+    if (shape.signature_bits() > 0) writer.count("hash_bits", shape.hash_bits);
     writer.count("max_tokens", shape.max_tokens);
     writer.count("context_dim", shape.context_dim);
     std::string tower;
@@ -116,6 +117,8 @@ TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue cons
             writer.array("search.wq", weights.search_wq, {d_s, weights.d_e});
             writer.array("search.wk", weights.search_wk, {d_s, weights.d_e});
         }
+        if (std::uint32_t const bits = weights.shape.signature_bits(); bits > 0)
+            writer.array("hash.planes", weights.hash_planes, {bits, weights.d_e});
     }
     for (std::size_t l = 0; l < weights.tower.size(); ++l) {
         SimWeights::Layer const& layer = weights.tower[l];

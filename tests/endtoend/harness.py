@@ -23,6 +23,8 @@ TWIN = json.dumps({**{key: value for key, value in CI["model"].items() if key !=
 # ... and the arms that it has: its search reads K rows in fp32 and fp16 alone.
 TWIN_ARMS = json.dumps([arm for arm in CI["arms"] if arm["strategy"]["kind"] not in ("low_rank", "vq")
                         and arm["strategy"].get("value_type") not in ("int8", "int4")])
+# ... as ETA, which has signatures in place of search keys and every arm of SIM.
+ETA = json.dumps({**json.loads(TWIN), "kind": "eta", "hash_bits": 16})
 # ... as HSTU, which has neither branches nor a search, and the arms that it has: nothing is kept per item or in fewer bits.
 HSTU = json.dumps({**{key: value for key, value in CI["model"].items() if key not in ("short_tokens", "search_dim", "top_k")},
                    "kind": "hstu"})

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import CALIBRATION, CKVSIM, HSTU, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
+from harness import CALIBRATION, CKVSIM, ETA, HSTU, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
 
 SCRIPT = SOURCE / "workloads/examples/export_weights.py"
 try:
@@ -112,6 +112,10 @@ class ExportWeights(Scratch):
 
 class ExportTwin(ExportWeights):
     MODEL = {"model": TWIN}
+
+
+class ExportEta(ExportWeights):
+    MODEL = {"model": ETA}
 
 
 class ExportHstu(ExportWeights):

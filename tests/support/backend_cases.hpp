@@ -40,6 +40,7 @@ inline model::SimShape tiny_shape() {
     shape.heads = 2;
     shape.short_tokens = 7;
     shape.search_dim = 5;
+    shape.hash_bits = 8;
     shape.top_k = 4;
     shape.max_tokens = 40;
     shape.context_dim = 2;
@@ -54,6 +55,7 @@ inline model::SimShape even_shape() {
     shape.attention_dim = 64;
     shape.short_tokens = 16;
     shape.search_dim = 16;
+    shape.hash_bits = 32;
     shape.top_k = 10;
     shape.max_tokens = 150;
     shape.tower = {32, 16};
@@ -68,6 +70,7 @@ inline model::SimShape odd_shape() {
     shape.heads = 3;
     shape.short_tokens = 11;
     shape.search_dim = 19;
+    shape.hash_bits = 64;
     shape.top_k = 13;
     shape.max_tokens = 97;
     shape.tower = {};
@@ -80,19 +83,27 @@ inline model::SimShape twin_of(model::SimShape shape) {
     return shape;
 }
 
-/// Of SIM, then of TWIN.
+/// The same for ETA.
+inline model::SimShape eta_of(model::SimShape shape) {
+    shape.kind = model::ModelKind::eta;
+    return shape;
+}
+
+/// Of SIM, then of TWIN, then of ETA.
 inline std::vector<model::SimShape> test_shapes() {
     model::SimShape one_head = tiny_shape();
     one_head.heads = 1;
     one_head.attention_dim = 1;
     one_head.search_dim = 1;
+    one_head.hash_bits = 16;
     one_head.top_k = 1;
     one_head.short_tokens = 1;
     std::vector<model::SimShape> shapes = {tiny_shape(), even_shape(), odd_shape(), one_head};
     for (std::size_t i = 0; i < 4; ++i) shapes.push_back(twin_of(shapes[i]));
+    for (std::size_t i = 0; i < 4; ++i) shapes.push_back(eta_of(shapes[i]));
     return shapes;
 }
-inline constexpr std::size_t kTestShapes = 8;
+inline constexpr std::size_t kTestShapes = 12;
 
 /// Calls add(variant, strategy) for the strategies of weights without pools.
 template <class Add>

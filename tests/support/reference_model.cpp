@@ -125,13 +125,27 @@ Row ReferenceModel::attention(model::SiteWeights const& site,
     return multiply(site.wo, joined);
 }
 
+double ReferenceModel::agreement(Row const& a, Row const& b) const {
+    Row const left = multiply(weights_.hash_planes, a);
+    Row const right = multiply(weights_.hash_planes, b);
+    double differing = 0.0;
+    for (std::size_t bit = 0; bit < left.size(); ++bit)
+        differing += (left[bit] > 0.0) != (right[bit] > 0.0) ? 1.0 : 0.0;
+    return -differing;
+}
+
 void ReferenceModel::search(std::span<ItemId const> tokens, Row const& candidate,
                             ReferenceResult& result) const {
     bool const twin = weights_.shape.kind == model::ModelKind::twin;
+    bool const eta = weights_.shape.kind == model::ModelKind::eta;
     model::SiteWeights const& site = weights_.long_site;
     Row const q = twin ? query(site, candidate) : multiply(weights_.search_wq, candidate);
     Row scores;
     for (ItemId const item : tokens) {
+        if (eta) {
+            scores.push_back(agreement(candidate, embedding(item)));
+            continue;
+        }
         Row const key =
             twin ? side_row(site, site.k, options_.indices.long_k, options_.rows.long_k, item)
             : options_.rows.search.empty() ? stored(multiply(weights_.search_wk, embedding(item)))

@@ -75,6 +75,8 @@ class ReferenceModel {
                                 ReferenceRows::Table const& k_rows,
                                 ReferenceRows::Table const& v_rows, Row const& candidate,
                                 std::vector<ItemId> const& tokens) const;
+    /// ETA: minus the number of hyperplanes that part two embeddings.
+    [[nodiscard]] double agreement(Row const& a, Row const& b) const;
     void search(std::span<ItemId const> tokens, Row const& candidate,
                 ReferenceResult& result) const;
     [[nodiscard]] Row query(model::SiteWeights const& site, Row const& candidate) const;

@@ -135,6 +135,7 @@ inline ReferenceRows stored_rows(BackendCase c, std::shared_ptr<model::SimWeight
         add(rows.short_v, weights->short_site.v, Section::short_v, Section::short_v_user);
         add(rows.long_k, weights->long_site.k, Section::long_k, Section::long_k_user);
         add(rows.long_v, weights->long_site.v, Section::long_v, Section::long_v_user);
+        if (c.shape.search_width() == 0) continue;  // TWIN and ETA: no keys with values
         rows.search.push_back(row_values(kv::search_type(c.strategy.value_type),
                                          cell(kv::Section::search), c.shape.search_dim));
     }

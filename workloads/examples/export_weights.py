@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Writes weights that were trained elsewhere as a weight file of ckvsim (sim/docs/tensor_file.md), for a model with the forward
-pass of SIM, TWIN or HSTU (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
+pass of SIM, TWIN, ETA or HSTU (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
 
 usage: export_weights.py SAMPLES WEIGHTS [--seed 1] [--variant full|full_silu] [-o FILE]
   SAMPLES  what `ckvsim prepare SPEC` wrote: shapes, catalogue and the reference requests
@@ -33,6 +33,7 @@ NAMES = {
     "{site}.bias": "{site}_attention.position_bias",
     "search.wq": "search.query.weight",
     "search.wk": "search.key.weight",
+    "hash.planes": "search.planes",
     "tower.{l}.w": "tower.{l}.weight",
     "tower.{l}.b": "tower.{l}.bias",
 }
@@ -42,6 +43,7 @@ KINDS = dict(enumerate("f4 f2 i1 u1 i4 u4 i8 u8 f8".split(), 1))
 NONE = 0xFFFFFFFF
 BUCKETS = 32  # biases of a head of HSTU, by distance
 SHAPE_KEYS = "feature_dim attention_dim heads short_tokens top_k max_tokens context_dim".split()
+OWN_KEYS = ["search_dim", "hash_bits", "layers"]  # of SIM, ETA, HSTU
 
 
 class Unfit(Exception):
@@ -114,8 +116,8 @@ def load_state(path):
 
 
 def shape_of(attributes):
-    """Widths and counts of a sample file; search_dim is SIM's alone, layers HSTU's, which has no branches."""
-    shape = {key: int(attributes[key]) for key in [*SHAPE_KEYS, "search_dim", "layers"] if key in attributes}
+    """Widths and counts of a sample file; OWN_KEYS belong to one model each, HSTU has no branches."""
+    shape = {key: int(attributes[key]) for key in [*SHAPE_KEYS, *OWN_KEYS] if key in attributes}
     shape["tower"] = [int(width) for width in attributes["tower"].split(",")]
     shape["model"] = attributes.get("model", "sim")
     return shape
@@ -136,6 +138,8 @@ def wanted_shapes(shape, vocabularies, context_vocabulary):
         wanted[f"{site}.wo"] = (("site", site), (wide, d))
     if shape["model"] == "sim":
         wanted["search.wq"] = wanted["search.wk"] = (None, (shape["search_dim"], wide))
+    if shape["model"] == "eta":
+        wanted["hash.planes"] = (None, (shape["hash_bits"], wide))
     into = (2 if hstu else 3) * wide + shape["context_dim"]
     for layer, out in enumerate([*shape["tower"], 1]):
         wanted[f"tower.{layer}.w"] = (("l", layer), (out, into))
@@ -197,6 +201,9 @@ class Forward:
     def search(self, candidate, tokens):
         if self.shape["model"] == "twin":
             return self.act(self.items[tokens] @ self.w["long.wk"].T) @ self.act(self.w["long.wq"] @ candidate)
+        if self.shape["model"] == "eta":
+            planes = self.w["hash.planes"]
+            return -np.sum((self.items[tokens] @ planes.T > 0) != (planes @ candidate > 0), axis=1)
         return (self.items[tokens] @ self.w["search.wk"].T) @ (self.w["search.wq"] @ candidate)
 
     def score(self, tokens, item, context):
@@ -291,7 +298,7 @@ def export(samples_path, state, variant, seed, output):
     forward = kind(tensors, shape, samples["item_features"], variant == "full_silu")
     tensors.update(reference_block(forward, attributes, samples, own_logits))
     output = output or os.path.join(attributes["weights_dir"], f"{variant}_seed{seed}.ckvt")
-    keys = [*SHAPE_KEYS, "search_dim", "layers", "model", "tower", "catalogue_digest"]
+    keys = [*SHAPE_KEYS, *OWN_KEYS, "model", "tower", "catalogue_digest"]
     facts = {key: attributes[key] for key in keys if key in attributes}
     facts.update({"format": "ckvsim-sim-1", "variant": variant, "seed": str(seed), "train.method": "exported"})
     write_ckvt(output, facts, tensors)

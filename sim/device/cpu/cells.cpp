@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/rng.hpp"
+#include "device/cpu/hamming.hpp"
 #include "device/cpu/quantised_rows.hpp"
 #include "model/weight_shapes.hpp"
 
@@ -43,8 +44,11 @@ CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
              Section::long_k_user, 2, list(&ForcedIndices::long_k));
     add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
              Section::long_v_user, 3, list(&ForcedIndices::long_v));
-    map(Section::search).matrix = PanelMatrix(w.search_wk, w.shape.search_width(), w.d_e);
-    map(Section::search).type = kv::search_type(value_type_);
+    Map& search = map(Section::search);
+    search.signs = w.shape.signature_bits() > 0;
+    search.matrix = search.signs ? PanelMatrix(w.hash_planes, w.shape.signature_bits(), w.d_e)
+                                 : PanelMatrix(w.search_wk, w.shape.search_width(), w.d_e);
+    search.type = kv::search_type(value_type_);
 }
 
 void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights const& side,
@@ -85,6 +89,7 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
 std::uint32_t CellMaker::cell_bytes(Section section) const {
     Map const& m = map(section);
     if (m.index) return strategy_.index_bytes;
+    if (m.signs) return static_cast<std::uint32_t>(m.matrix.out / 8);
     std::size_t width = m.matrix.out;
     if (m.codes != nullptr) {
         if (m.codes->codebook) return static_cast<std::uint32_t>(m.codes->codebook->subspaces());
@@ -109,6 +114,10 @@ void CellMaker::store_block(Section section, Map const& m, std::size_t count, fl
     }
     std::size_t width = m.matrix.out;
     std::size_t step = m.matrix.stride;
+    if (m.signs) {
+        pack_signs(projected, step, count, width, out);
+        return;
+    }
     if (m.codes != nullptr && !m.codes->mean.empty()) {
         for (std::size_t i = 0; i < count; ++i)
             store_row(m.type, m.codes->mean.data(), width, out + i * bytes);
@@ -158,6 +167,14 @@ void CellMaker::make(Section section, ItemId const* items, std::size_t count, st
         if (m.silu) silu(projected, rows * m.matrix.stride);
         store_block(section, m, rows, projected, out + first * bytes, scratch);
     }
+}
+
+void CellMaker::sign(float const* embeddings, std::size_t step, std::size_t count, std::byte* out,
+                     CellScratch& scratch) const {
+    PanelMatrix const& planes = map(Section::search).matrix;
+    float* projected = reserve_elements(scratch.projected, count * planes.stride);
+    multiply(embeddings, step, count, planes, projected, planes.stride);
+    pack_signs(projected, planes.stride, count, planes.out, out);
 }
 
 AlignedVector<std::byte> make_item_table(CellMaker const& maker, Section section,

@@ -33,16 +33,21 @@ class CellMaker {
     void make(kv::Section section, ItemId const* items, std::size_t count, std::byte* out,
               CellScratch& scratch) const;
     [[nodiscard]] std::uint32_t cell_bytes(kv::Section section) const;
+    /// ETA: signatures of `count` embeddings [d_e] (row step in floats), back to back: the bits of
+    /// make()'s.
+    void sign(float const* embeddings, std::size_t step, std::size_t count, std::byte* out,
+              CellScratch& scratch) const;
     /// Bytes of packed projections (first) and packed routers (second).
     [[nodiscard]] std::array<std::size_t, 2> matrix_bytes() const;
 
   private:
-    /// What a section is made with: a value map (maybe with SiLU) or a router.
+    /// What a section is made with: a value map (maybe with SiLU), a router, or hyperplanes.
     struct Map {
         PanelMatrix matrix;
         kv::ValueType type = kv::ValueType::fp32;  ///< of the stored row
         bool silu = false;
         bool index = false;
+        bool signs = false;  ///< kept are the signs of what the matrix makes, one bit each
         SideCodes const* codes = nullptr;  ///< rows are stored through these; null = as they are
         std::vector<std::uint32_t> fixed;  ///< index given per item instead of by the router
     };

@@ -88,7 +88,7 @@ SharedTables::SharedTables(model::SimWeights const& weights, kv::StrategyParams 
                 Section::long_v_user, long_site.v);
     bool const shared_keys = strategy.kind == kv::StrategyKind::collective &&
                              strategy.search_keys == kv::SearchKeys::item_table;
-    if (weights.shape.search_width() > 0 && (filler.by_item() || shared_keys))
+    if (weights.shape.has_search_keys() && (filler.by_item() || shared_keys))
         search = make_item_table(maker, Section::search, weights.items);
 }
 

@@ -44,8 +44,8 @@ struct SharedTables {
 
     SiteTables short_site;
     SiteTables long_site;
-    AlignedVector<std::byte> search;  ///< [V+1, search_dim]; empty when entries hold the keys,
-                                      ///< or there are none
+    /// Search keys or signatures [V+1, cell]; empty when entries hold them, or there are none.
+    AlignedVector<std::byte> search;
 
     /// Bytes allocated under the names of kv::shared_bytes ("short.k.pool",
     /// "item_table.search", ...); 0 for a name that is not a table.

@@ -16,13 +16,14 @@ constexpr std::size_t kSearchBlock = 4;
 TokenSearch::TokenSearch(model::SimWeights const& weights, SharedTables const& tables,
                          CellMaker const& maker, kv::StrategyParams const& strategy,
                          AttentionSite const& long_site)
-    : searched_(weights.shape.search_width() == 0 ? &long_site : nullptr),
+    : searched_(weights.shape.has_search_keys() ? nullptr : &long_site),
       table_(tables.search),
       maker_(maker),
       key_type_(kv::search_type(strategy.value_type)),
       projected_(strategy.kind == kv::StrategyKind::recompute),
       item_ids_(std::size_t{weights.items} + 1),
       top_k_(weights.shape.top_k),
+      signature_bytes_(weights.shape.signature_bits() / 8),
       wq_(weights.search_wq, weights.shape.search_width(), weights.d_e) {}
 
 void TokenSearch::begin(EntryView const& view, std::uint32_t candidates, SearchScratch& scratch,
@@ -32,6 +33,8 @@ void TokenSearch::begin(EntryView const& view, std::uint32_t candidates, SearchS
     if (view.tokens <= top_k_) return;  // every token is chosen
     if (searched_ != nullptr) {
         searched_->begin_search(view.tokens, long_site);
+    } else if (signature_bytes_ > 0) {
+        begin_signatures(view, scratch);
     } else {
         begin_own_keys(view, candidates, scratch);
     }
@@ -75,7 +78,9 @@ void TokenSearch::project_keys(EntryView const& view, SearchScratch& scratch) co
     for (std::size_t i = 0; i < scratch.items.distinct(); ++i)
         scratch.distinct_items.push_back(view.ids[scratch.items.firsts()[i]]);
     std::size_t const distinct = scratch.distinct_items.size();
-    float* keys = reserve_elements(scratch.keys, distinct * wq_.out);
+    // Whole floats also where signatures are narrower.
+    std::size_t const bytes = distinct * maker_.cell_bytes(kv::Section::search);
+    float* keys = reserve_elements(scratch.keys, (bytes + sizeof(float) - 1) / sizeof(float));
     maker_.make(kv::Section::search, scratch.distinct_items.data(), distinct,
                 reinterpret_cast<std::byte*>(keys), scratch.cells);
     scratch.call.keys = keys;
@@ -86,6 +91,10 @@ void TokenSearch::project_keys(EntryView const& view, SearchScratch& scratch) co
 void TokenSearch::search(float const* embeddings, std::size_t step, std::size_t count,
                          std::uint32_t* positions, std::uint32_t* sizes, SearchScratch& scratch,
                          SiteScratch& long_site) const {
+    if (signature_bytes_ > 0) {
+        search_signatures(embeddings, step, count, positions, sizes, scratch);
+        return;
+    }
     SearchCall call = scratch.call;
     float* q = nullptr;
     if (searched_ == nullptr) {

@@ -17,11 +17,17 @@ struct SearchScratch {
     AlignedVector<float> scores;
     AlignedVector<std::int32_t> order;
     AlignedVector<std::uint32_t> places;
+    // ETA: signatures of the tokens, where they do not lie in the entry, and of candidates.
+    std::byte const* signatures = nullptr;
+    AlignedVector<std::byte> gathered;
+    AlignedVector<std::byte> candidates;
+    AlignedVector<std::uint8_t> distances;
     CellScratch cells;
 };
 
-/// SIM searches keys of their own, TWIN the K of the long site with the site's queries. Immutable
-/// after construction; thread-safe. Keeps references to tables, maker and site.
+/// SIM searches keys of their own, TWIN the K of the long site with the site's queries, ETA
+/// signatures by distance (signature_search.cpp). Immutable after construction; thread-safe. Keeps
+/// references to tables, maker and site.
 class TokenSearch {
   public:
     TokenSearch(model::SimWeights const& weights, SharedTables const& tables,
@@ -43,7 +49,12 @@ class TokenSearch {
   private:
     void begin_own_keys(EntryView const& view, std::uint32_t candidates,
                         SearchScratch& scratch) const;
+    /// Recompute: keys or signatures of the request's distinct items, as call.keys and call.ids.
     void project_keys(EntryView const& view, SearchScratch& scratch) const;
+    void begin_signatures(EntryView const& view, SearchScratch& scratch) const;
+    void search_signatures(float const* embeddings, std::size_t step, std::size_t count,
+                           std::uint32_t* positions, std::uint32_t* sizes,
+                           SearchScratch& scratch) const;
 
     AttentionSite const* searched_ = nullptr;  ///< TWIN: the site whose K is searched
     AlignedVector<std::byte> const& table_;
@@ -52,6 +63,7 @@ class TokenSearch {
     bool projected_;
     std::size_t item_ids_;  ///< catalogue items and the padding
     std::uint32_t top_k_;
+    std::size_t signature_bytes_;  ///< 0 unless ETA
     PackedMatrix wq_;
 };
 

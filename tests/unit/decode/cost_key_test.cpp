@@ -47,6 +47,24 @@ TEST(CostKey, LeavesOutWhatAStrategyDoesNotUse) {
     EXPECT_EQ(cost_key({}, {}, full, 2), cost_key({}, {}, other, 2));
 }
 
+TEST(CostKey, OfEtaNamesTheBitsOfItsSignatures) {
+    model::SimShape shape;
+    shape.kind = model::ModelKind::eta;
+    auto other = shape;
+    other.search_dim = 2;
+    EXPECT_EQ(cost_key(shape, {}, {}, 2), cost_key(other, {}, {}, 2));
+    EXPECT_TRUE(cost_key(shape, {}, {}, 2).starts_with("eta/"));
+    other.hash_bits = 64;
+    EXPECT_NE(cost_key(shape, {}, {}, 2), cost_key(other, {}, {}, 2));
+    model::VariantParams pools;
+    pools.variant = model::Variant::collective;
+    kv::StrategyParams stored;
+    stored.kind = kv::StrategyKind::collective;
+    auto table = stored;
+    table.search_keys = kv::SearchKeys::item_table;
+    EXPECT_NE(cost_key(shape, pools, stored, 2), cost_key(shape, pools, table, 2));
+}
+
 TEST(CostKey, OfHstuNamesItsLayersAndNothingOfASearch) {
     model::SimShape shape;
     shape.kind = model::ModelKind::hstu;

@@ -139,6 +139,30 @@ TEST(NominalWork, TwinSearchesCodesAndTheirPoolRows) {
     EXPECT_DOUBLE_EQ(work.decode(1000, 1).bytes, side * (49 * 2 + 1000 + 50));
 }
 
+TEST(NominalWork, EtaReadsSignaturesAndCountsBits) {
+    using kv::StrategyKind;
+    auto eta = paper_shape();
+    eta.kind = model::ModelKind::eta;
+    eta.hash_bits = 64;
+    auto const full = nominal_work(eta, {}, strategy(StrategyKind::full), catalogue());
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).bytes, 4.0 * 256 * 2 * (49 + 50) + 1000 * 8);
+    auto const halves =
+        nominal_work(eta, {}, strategy(StrategyKind::full, kv::ValueType::fp16), catalogue());
+    EXPECT_DOUBLE_EQ(halves.decode(1000, 1).bytes, 2.0 * 256 * 2 * (49 + 50) + 1000 * 8);
+    double const attention = 4.0 * 256 * (49 + 50);
+    double const projections = 2.0 * (2 * 2 * 256 * 192 + 64 * 192);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).flops, attention + 1000 * 2 * 2.0 + projections);
+    EXPECT_DOUBLE_EQ(full.decode_batch_bytes, 4.0 * (2 * 2 * 256 * 192 + 64 * 192));
+    EXPECT_DOUBLE_EQ(full.prefill(1000).flops,
+                     (49 + 1000) * 4.0 * 256 * 192 + 1000 * 2.0 * 64 * 192);
+    auto const again = nominal_work(eta, {}, strategy(StrategyKind::recompute), catalogue());
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - full.decode(1000, 1).flops,
+                     1000 * 2.0 * 64 * 192 + (49 + 50) * 4.0 * 256 * 192);
+    // K and V of both sites are projected, too; the planes sign candidates and tokens.
+    EXPECT_DOUBLE_EQ(again.decode_batch_bytes, full.decode_batch_bytes + 2 * 4.0 * 2 * 256 * 192);
+}
+
 TEST(CostKey, NamesTheModelAndNoSearchOfTwin) {
     auto const arm = strategy(kv::StrategyKind::collective, kv::ValueType::fp16);
     auto const variant = collective(1, 512, model::Scope::all);

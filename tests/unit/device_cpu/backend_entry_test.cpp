@@ -37,7 +37,8 @@ class GuardedEntry {
 std::vector<BackendCase> all_cases() {
     std::vector<BackendCase> all;
     for (auto const& shape :
-         {test::tiny_shape(), test::odd_shape(), test::twin_of(test::tiny_shape())}) {
+         {test::tiny_shape(), test::odd_shape(), test::twin_of(test::tiny_shape()),
+          test::eta_of(test::tiny_shape()), test::eta_of(test::odd_shape())}) {
         auto const cases = test::backend_cases(shape);
         all.insert(all.end(), cases.begin(), cases.end());
     }

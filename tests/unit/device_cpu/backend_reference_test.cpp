@@ -276,7 +276,8 @@ class EveryModel : public ::testing::TestWithParam<model::ModelKind> {
     }
 };
 INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
-                         ::testing::Values(model::ModelKind::sim, model::ModelKind::twin),
+                         ::testing::Values(model::ModelKind::sim, model::ModelKind::twin,
+                                           model::ModelKind::eta),
                          [](auto const& of) { return model::to_string(of.param); });
 
 TEST_P(EveryModel, HugeAttentionLogitsMatchTheReference) {
@@ -443,6 +444,54 @@ TEST(Backend, OnePoolRowLeavesTwinTheNewestTokens) {
     std::vector<std::uint32_t> newest(c.shape.top_k);
     std::iota(newest.begin(), newest.end(), n - c.shape.top_k);
     for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(served.chosen(i), newest);
+}
+
+TEST(Backend, EtaChoosesByTheSidesOfItsHyperplanesAlone) {
+    // Neither longer planes nor other projections of the long branch move a choice; other planes
+    // do.
+    auto const catalogue = test::small_catalogue(kItems);
+    auto const history = test::random_history(60, kItems, 4);
+    BackendCase const c{"", test::eta_of(test::even_shape()), {}, {}};
+    auto const chosen_with = [&](auto const& change) {
+        auto weights = *test::case_weights(c, catalogue);
+        change(weights);
+        auto const backend =
+            make_backend(std::make_shared<model::SimWeights const>(weights), c.strategy, catalogue);
+        Served served(*backend, history, 60);
+        served.logits({9}, {});
+        return served.chosen(0);
+    };
+    auto const plain = chosen_with([](auto&) {});
+    EXPECT_EQ(plain, chosen_with([](auto& w) {
+                  for (float& x : w.hash_planes) x *= 8.0F;
+                  for (float& x : w.long_site.k.w) x = -x;
+              }));
+    EXPECT_EQ(plain, chosen_with([](auto& w) {
+                  for (float& x : w.hash_planes) x = -x;
+              }))
+        << "both sides of a plane change names";
+    EXPECT_NE(plain, chosen_with([&](auto& w) {
+                  w.hash_planes = test::case_weights(c, catalogue, 6)->hash_planes;
+              }));
+}
+
+TEST(Backend, EtaFindsTheCandidatesOwnItemFirst) {
+    auto const catalogue = test::small_catalogue(kItems);
+    for (auto const kind :
+         {kv::StrategyKind::recompute, kv::StrategyKind::full, kv::StrategyKind::item_table}) {
+        BackendCase c{"", test::eta_of(test::odd_shape()), {}, {}};
+        c.strategy.kind = kind;
+        auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
+        // Item 9 stands at the oldest places, where ties would never choose it.
+        auto history = test::random_history(97, 8, 2);
+        history[0] = history[3] = 9;
+        Served served(*backend, history, 97);
+        served.logits({9}, {});
+        auto const chosen = served.chosen(0);
+        ASSERT_EQ(chosen.size(), c.shape.top_k);
+        EXPECT_EQ(chosen[0], 0U);
+        EXPECT_EQ(chosen[1], 3U);
+    }
 }
 
 TEST(Backend, RefusesWhatItCannotServe) {

@@ -158,6 +158,34 @@ TEST(EntryLayout, TwinKeepsNoSearchKeys) {
     EXPECT_THROW(EntryLayout(twin, collective(1, 1000, Scope::all), table), InternalError);
 }
 
+TEST(EntryLayout, EtaKeepsASignatureOfATokenInAnyType) {
+    model::SimShape eta = shape();
+    eta.kind = model::ModelKind::eta;
+    auto const search = [&](VariantParams const& v, StrategyParams const& s) {
+        return EntryLayout(eta, v, s).bytes_per_token(Section::search);
+    };
+    for (std::uint32_t const bits : {8U, 16U, 32U, 64U}) {
+        eta.hash_bits = bits;
+        for (auto const type : {ValueType::fp32, ValueType::fp16, ValueType::int8, ValueType::int4})
+            EXPECT_EQ(search({}, strategy(StrategyKind::full, type)), bits / 8);
+        EXPECT_EQ(search({}, strategy(StrategyKind::low_rank)), bits / 8);
+        EXPECT_EQ(search({}, strategy(StrategyKind::vq)), bits / 8);
+        // The formula of the design: 49 * 2 d b + n bits / 8 + n 2 d b.
+        EXPECT_EQ(EntryLayout(eta, {}, strategy(StrategyKind::full)).payload_bytes(kLong),
+                  (kShort + kLong) * 2 * 256 * 4 + kLong * bits / 8);
+        auto pooled = strategy(StrategyKind::collective);
+        EXPECT_EQ(EntryLayout(eta, collective(1, 1000, Scope::all), pooled).payload_bytes(kLong),
+                  (kShort + kLong) * 2 * (2 + 4) + kLong * bits / 8);
+        pooled.search_keys = SearchKeys::item_table;
+        EXPECT_EQ(search(collective(1, 1000, Scope::all), pooled), 0U);
+        EXPECT_EQ(EntryLayout(eta, collective(1, 1000, Scope::all), pooled).payload_bytes(kLong),
+                  (kShort + kLong) * 2 * (2 + 4) + kLong * 4)
+            << "an id finds the item's signature";
+    }
+    for (auto const kind : {StrategyKind::recompute, StrategyKind::item_table})
+        EXPECT_EQ(EntryLayout(eta, {}, strategy(kind)).payload_bytes(kLong), 4 * kLong);
+}
+
 /// Every layout the strategies can make.
 std::vector<std::pair<VariantParams, StrategyParams>> all_layouts() {
     std::vector<std::pair<VariantParams, StrategyParams>> layouts;

@@ -138,6 +138,40 @@ TEST(SharedBytes, TwinHasNothingOfASearch) {
     EXPECT_EQ(parts.at("projections"), (2U * 2 * 32 * 16 + 2 * 2 * 2 * 16) * 4);
 }
 
+TEST(SharedBytes, EtaHasHyperplanesAndSignaturesOfItems) {
+    // 32 bits by default. Candidates and tokens are signed by the same planes.
+    std::map<std::string, std::size_t> expected = {{"embeddings", kEmbeddings},
+                                                   {"tower", kTower},
+                                                   {"projections", (2 * 4 * 32 + 32) * 16 * 4}};
+    EXPECT_EQ(shared({}, of(StrategyKind::full), ModelKind::eta), expected);
+    EXPECT_EQ(shared({}, of(StrategyKind::recompute), ModelKind::eta), expected);
+    for (auto const type : {ValueType::fp32, ValueType::int4}) {
+        EXPECT_EQ(
+            shared({}, of(StrategyKind::item_table, type), ModelKind::eta).at("item_table.search"),
+            100U * 4)
+            << "bits, whatever the type";
+    }
+    auto pooled = of(StrategyKind::collective);
+    EXPECT_FALSE(
+        shared(collective(Scope::all), pooled, ModelKind::eta).contains("item_table.search"));
+    pooled.search_keys = SearchKeys::item_table;
+    EXPECT_EQ(shared(collective(Scope::all), pooled, ModelKind::eta).at("item_table.search"),
+              100U * 4);
+}
+
+TEST(Refusal, EtaIsServedByWhateverServesSim) {
+    for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table,
+                            StrategyKind::low_rank, StrategyKind::vq}) {
+        EXPECT_FALSE(refusal(of(kind), {}, ModelKind::eta)) << to_string(kind);
+        EXPECT_TRUE(refusal(of(kind), collective(Scope::all), ModelKind::eta)) << to_string(kind);
+    }
+    for (auto const type : {ValueType::int8, ValueType::int4})
+        EXPECT_FALSE(refusal(of(StrategyKind::full, type), {}, ModelKind::eta));
+    auto table = of(StrategyKind::collective, ValueType::int8);
+    table.search_keys = SearchKeys::item_table;
+    EXPECT_FALSE(refusal(table, collective(Scope::all), ModelKind::eta));
+}
+
 TEST(SharedBytes, TablesAndPoolsOfQuantisedRows) {
     auto const table = shared({}, of(StrategyKind::item_table, ValueType::int4));
     EXPECT_EQ(table.at("item_table.short.k"), 100U * (16 + 4));

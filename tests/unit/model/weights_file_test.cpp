@@ -76,7 +76,8 @@ class EveryModel : public testing::TestWithParam<ModelKind> {
         return result;
     }
 };
-INSTANTIATE_TEST_SUITE_P(Models, EveryModel, testing::Values(ModelKind::sim, ModelKind::twin),
+INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
+                         testing::Values(ModelKind::sim, ModelKind::twin, ModelKind::eta),
                          [](auto const& of) { return to_string(of.param); });
 
 TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
@@ -103,6 +104,7 @@ TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
         expect_equal(read.long_site, written.long_site);
         EXPECT_EQ(read.search_wq, written.search_wq);
         EXPECT_EQ(read.search_wk, written.search_wk);
+        EXPECT_EQ(read.hash_planes, written.hash_planes);
         ASSERT_EQ(read.tower.size(), written.tower.size());
         for (std::size_t l = 0; l < read.tower.size(); ++l) {
             EXPECT_EQ(read.tower[l].w, written.tower[l].w);
@@ -128,9 +130,32 @@ TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
     EXPECT_NE(refusal_of(renamed).find("search_dim is missing"), std::string::npos)
         << refusal_of(renamed);
     renamed.set("model", std::string("sasrec"));
-    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin, hstu)"),
+    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin, eta, hstu)"),
               std::string::npos)
         << refusal_of(renamed);
+}
+
+TEST(WeightsFile, EtaStoresItsHyperplanes) {
+    SimShape eta = shape();
+    eta.kind = ModelKind::eta;
+    eta.hash_bits = 16;
+    auto const weights = random_sim_weights(eta, {}, catalogue(), 4, 1);
+    EXPECT_EQ(weights.hash_planes.size(), 16U * weights.d_e);
+    auto file = weights_file_from(weights, catalogue());
+    EXPECT_EQ(file.text("model"), "eta");
+    EXPECT_EQ(file.integer("hash_bits"), 16);
+    EXPECT_FALSE(file.has("search.wq"));
+    EXPECT_FALSE(file.attributes.contains("search_dim"));
+    EXPECT_EQ(sim_weights_from(file, catalogue(), "weights.ckvt").shape.hash_bits, 16U);
+    file.set("hash_bits", std::int64_t{32});
+    EXPECT_NE(refusal_of(file).find("'hash.planes' has shape [16, 6] (expected [32, 6])"),
+              std::string::npos)
+        << refusal_of(file);
+    file.set("hash_bits", std::int64_t{12});
+    EXPECT_NE(refusal_of(file).find("hash_bits must be 8, 16, 32 or 64"), std::string::npos)
+        << refusal_of(file);
+    file.attributes.erase("hash_bits");
+    EXPECT_NE(refusal_of(file).find("hash_bits is missing"), std::string::npos) << refusal_of(file);
 }
 
 TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
