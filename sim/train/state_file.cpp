@@ -72,6 +72,10 @@ bool StateFile::restore(std::function<void(ByteSource&)> const& load) {
 void StateFile::keep(std::function<void(ByteSink&)> const& save) {
     auto const begin = Clock::now();
     try {
+        // The first weight file makes its folder when it is written, which is later.
+        std::error_code seen_below;
+        auto const folder = std::filesystem::path(weights_path_).parent_path();
+        if (!folder.empty()) std::filesystem::create_directories(folder, seen_below);
         SectionWriter writer(path_of(number_ + 1), key_);
         save(writer.begin({kKind, 0, number_ + 1, 0}));
         writer.end();

@@ -301,6 +301,15 @@ TEST_F(ResumedTraining, EndsInTheSameBytesWhereverItWasKilled) {
     }
 }
 
+TEST_F(ResumedTraining, MakesTheFolderOfItsStates) {
+    auto const data = samples({{"no_history", "released", 0, 0}});
+    auto const run = run_of(data, 0, 1);
+    ASSERT_FALSE(std::filesystem::exists(folder_.path("weights")));
+    kill_at(data, run, 3);
+    EXPECT_TRUE(std::filesystem::exists(state(run, 1)));
+    EXPECT_TRUE(train(data, run).resumed);
+}
+
 TEST_F(ResumedTraining, UsesTheOlderStateWhenTheNewerIsDamagedAndNoneOfAnotherSeed) {
     auto const data = samples({{"full", "released", 0, 0}});
     auto const run = run_of(data, 0, 1);
