@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <span>
 #include <tuple>
 
 namespace ckvsim::train {
@@ -117,8 +118,8 @@ class CausalFunction : public torch::autograd::Function<CausalFunction> {
 class RouterFunction : public torch::autograd::Function<RouterFunction> {
   public:
     static variable_list forward(AutogradContext* context, at::Tensor const& embeddings,
-                                 at::Tensor const& router, at::Tensor const& counts,
-                                 bool want_balance) {
+                                 at::Tensor const& router, at::Tensor const& counts, double tokens,
+                                 bool want_balance, Team* team) {
         std::int64_t const items = embeddings.size(0);
         std::int64_t const pool = router.size(0);
         auto const options = embeddings.options();
@@ -141,11 +142,13 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
         }
         at::Tensor balance = at::zeros({}, options);
         if (want_balance) {
+            team->sum(std::span(mean.data_ptr<float>(), static_cast<std::size_t>(pool)));
             // The floor keeps the logarithm finite for pool rows whose probability underflows.
-            mean = mean.div(counts.sum()).clamp_min(1e-30);
+            mean = mean.div(tokens).clamp_min(1e-30);
             balance = (mean * (mean * static_cast<double>(pool)).log()).sum();
         }
         context->save_for_backward({embeddings, router, counts, index, mean, kept});
+        context->saved_data["tokens"] = tokens;
         context->saved_data["want_balance"] = want_balance;
         context->mark_non_differentiable({index});
         return {winner, balance, index};
@@ -162,8 +165,8 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
         bool const want_balance = context->saved_data["want_balance"].toBool();
         std::int64_t const items = embeddings.size(0);
         // d balance / d mean, up to a constant that the softmax's gradient cancels.
-        auto const slope =
-            (mean * static_cast<double>(mean.size(0))).log() * grad_outputs[1] / counts.sum();
+        auto const slope = (mean * static_cast<double>(mean.size(0))).log() * grad_outputs[1] /
+                           context->saved_data["tokens"].toDouble();
         auto grad_embeddings = at::empty_like(embeddings);
         auto grad_router = at::zeros_like(router);
         auto const rows = block_rows(router);
@@ -187,7 +190,8 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
             at::mm_out(target, grad_logits, router);
             grad_router.addmm_(grad_logits.t(), block);
         }
-        return {grad_embeddings, grad_router, at::Tensor(), at::Tensor()};
+        return {grad_embeddings, grad_router,  at::Tensor(),
+                at::Tensor(),    at::Tensor(), at::Tensor()};
     }
 };
 
@@ -206,8 +210,9 @@ at::Tensor causal_attention(at::Tensor const& q, at::Tensor const& k, at::Tensor
 }
 
 Routing route(at::Tensor const& embeddings, at::Tensor const& router, at::Tensor const& counts,
-              bool want_balance) {
-    auto const out = RouterFunction::apply(embeddings.contiguous(), router, counts, want_balance);
+              double tokens, bool want_balance, Team& team) {
+    auto const out =
+        RouterFunction::apply(embeddings.contiguous(), router, counts, tokens, want_balance, &team);
     return {out[2], out[0], out[1]};
 }
 

@@ -7,6 +7,7 @@
 
 #include "train/causal_attention.hpp"
 #include "train/ragged_attention.hpp"
+#include "train/team.hpp"
 
 namespace ckvsim::train {
 
@@ -29,11 +30,14 @@ struct Routing {
     at::Tensor balance;  ///< scalar: KL(count-weighted mean of softmax(logits) || uniform)
 };
 
-/// Router of U distinct items that stand for sum(counts) tokens: the balance loss and its gradient
-/// are those of the per-token formulation. Works on blocks of rows; keeps the softmax for backward
-/// where that is cheap, else computes it again. `want_balance` = false: balance is zero.
+/// Router of U distinct items that stand for sum(counts) of the batch's `tokens`: the balance loss
+/// and its gradient are those of the per-token formulation. The mean is taken over the items of all
+/// ranks of `team` before its logarithm: balance is the whole batch's on every rank, and the
+/// gradients of the ranks add up to the whole one. Collective unless `want_balance` = false: then
+/// balance is zero. Works on blocks of rows; keeps the softmax for backward where that is cheap,
+/// else computes it again.
 Routing route(at::Tensor const& embeddings, at::Tensor const& router, at::Tensor const& counts,
-              bool want_balance);
+              double tokens, bool want_balance, Team& team);
 
 /// Arg-max rows alone, without gradients.
 at::Tensor route_index(at::Tensor const& embeddings, at::Tensor const& router);

@@ -100,8 +100,16 @@ void BatchBuilder::add_tables(Split const& split, std::span<std::uint32_t const>
     for (auto const sample : rows) collect(contexts_, out.context, split.context[sample]);
 }
 
-void BatchBuilder::build(Split const& split, std::span<std::uint32_t const> rows, Batch& out) {
-    validate(!rows.empty(), "BatchBuilder: a batch needs at least one sample");
+void BatchBuilder::build_part(Split const& split, std::span<std::uint32_t const> whole,
+                              Slice const& part, Batch& out) {
+    validate(!whole.empty(), "BatchBuilder: a batch needs at least one sample");
+    auto const rows = whole.subspan(part.begin, part.size);
+    out.whole = {part.begin, whole.size()};
+    for (auto const sample : whole) {
+        auto const tokens = history(split, sample).size();
+        out.whole.short_tokens += std::min<std::size_t>(tokens, samples_.shape.short_tokens);
+        out.whole.long_tokens += tokens;
+    }
     items_.clear();
     out.items.clear();
     add_tokens(split, rows, out);

@@ -8,6 +8,7 @@
 
 #include "train/ragged.hpp"
 #include "train/samples.hpp"
+#include "train/team.hpp"
 
 namespace ckvsim::train {
 
@@ -17,10 +18,19 @@ struct TableRows {
     std::vector<std::int64_t> index;  ///< per unique item (context: per sample), into ids
 };
 
-/// One batch of B samples. Histories are not padded: token lists are CSR over unique-item rows,
-/// oldest first. Unique items are ordered so that the items of the short windows come first, then
-/// those seen only in the older part of a history, then those that are only candidates: each site
-/// computes its tables for a prefix.
+/// What a rank's part of a batch needs to know of the whole: its losses are parts of the whole
+/// batch's means. Of a batch that is not shared the whole is itself.
+struct WholeBatch {
+    std::size_t begin = 0;    ///< place of the part's first sample in it
+    std::size_t samples = 0;  ///< not 0
+    std::uint64_t short_tokens = 0;
+    std::uint64_t long_tokens = 0;
+};
+
+/// One batch of B samples, or a rank's part of one, which may be empty. Histories are not padded:
+/// token lists are CSR over unique-item rows, oldest first. Unique items are ordered so that the
+/// items of the short windows come first, then those seen only in the older part of a history, then
+/// those that are only candidates: each site computes its tables for a prefix.
 struct Batch {
     std::vector<std::uint32_t> items;      ///< [U] distinct item ids
     std::size_t short_items = 0;           ///< rows [0, short_items) occur in a short window
@@ -33,6 +43,7 @@ struct Batch {
     std::vector<float> labels;             ///< [B]
     std::vector<TableRows> features;       ///< [F]
     TableRows context;
+    WholeBatch whole;
     [[nodiscard]] std::size_t size() const { return labels.size(); }
 };
 
@@ -46,7 +57,12 @@ class BatchBuilder {
     };
     explicit BatchBuilder(Samples const& samples, Mode mode = Mode::unique_items);
     /// `rows`: positions within the split.
-    void build(Split const& split, std::span<std::uint32_t const> rows, Batch& out);
+    void build(Split const& split, std::span<std::uint32_t const> rows, Batch& out) {
+        build_part(split, rows, {0, rows.size()}, out);
+    }
+    /// A rank's part of the batch of `rows`.
+    void build_part(Split const& split, std::span<std::uint32_t const> rows, Slice const& part,
+                    Batch& out);
 
   private:
     /// First-come numbering of ids, forgotten in O(1).

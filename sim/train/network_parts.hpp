@@ -13,7 +13,19 @@ namespace ckvsim::train {
 
 /// Parameters and the forward pass.
 struct SimNetwork::Parts {
-    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_);
+    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_, Team* team_);
+
+    /// Occurrences of rows as tokens, and how many tokens the whole batch has.
+    struct Tokens {
+        at::Tensor counts;
+        std::uint64_t whole = 0;
+    };
+
+    /// Rows of a table that any rank's part of the batch touched, and their gradients.
+    struct RowGradients {
+        std::vector<std::int64_t> ids;
+        std::vector<float> values;
+    };
 
     /// What one pass leaves behind; must live until backward has run.
     struct Pass {
@@ -49,19 +61,22 @@ struct SimNetwork::Parts {
     at::Tensor gather(Batch const& batch, Pass& pass) const;
     at::Tensor activate(at::Tensor const& x, bool silu) const { return silu ? at::silu(x) : x; }
     at::Tensor side(std::string const& site, std::string const& name, bool collective,
-                    at::Tensor const& embeddings, at::Tensor const& counts, Pass& pass,
+                    at::Tensor const& embeddings, Tokens const& tokens, Pass& pass,
                     at::Tensor* served = nullptr) const;
     at::Tensor attend(std::string const& site, bool collective, at::Tensor const& candidates,
-                      at::Tensor const& embeddings, std::vector<float> const& counts,
-                      Ragged const& tokens, bool search_first, Pass& pass) const;
+                      at::Tensor const& embeddings, Tokens const& counted, Ragged const& tokens,
+                      bool search_first, Pass& pass) const;
     void select(Ragged const& tokens, at::Tensor const& queries, at::Tensor const& keys,
                 Pass& pass) const;
     at::Tensor search(Batch const& batch, at::Tensor const& candidates,
                       at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor stack(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor mean(at::Tensor const& embeddings, Ragged const& tokens) const;
-    at::Tensor tower(at::Tensor x, Pass const& pass) const;
-    at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses) const;
+    at::Tensor tower(at::Tensor x, Batch const& batch, Pass const& pass) const;
+    /// This rank's part of the objective; `losses` and `finite` are the whole batch's.
+    at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses, bool& finite) const;
+    void sum_gradients();
+    RowGradients row_gradients(at::Tensor const& rows, TableRows const& touched) const;
     at::Tensor item_embeddings() const;
 
     /// Everything that training changes.
@@ -78,6 +93,7 @@ struct SimNetwork::Parts {
     VariantSpec variant;
     std::uint64_t seed = 0;
     std::uint64_t steps = 0;
+    Team* team = nullptr;
     std::vector<std::vector<std::uint32_t>> const* item_features = nullptr;
     std::map<std::string, Parameter> parameters;
     std::vector<Table> feature_tables;

@@ -279,6 +279,7 @@ Samples read_samples(std::string const& path) {
                     "\"). Make one with: ckvsim prepare SPEC.json");
     }
     Samples samples;
+    samples.file_digest = file.digest();
     try {
         samples.shape = read_shape(reader);
         samples.schedule = read_schedule(reader);

@@ -77,9 +77,10 @@ struct Samples {
     std::vector<std::uint64_t> seeds;
     std::vector<VariantSpec> variants;
     std::string weights_dir;
-    std::string catalogue_digest;  ///< hex, copied into the weight files
-    std::string samples_digest;    ///< hex, identifies data and shapes
-    std::uint32_t items = 0;       ///< V
+    std::string catalogue_digest;   ///< hex, copied into the weight files
+    std::string samples_digest;     ///< hex, identifies data and shapes
+    std::uint64_t file_digest = 0;  ///< of the file's contents: ranks must read the same
+    std::uint32_t items = 0;        ///< V
     std::uint32_t context_vocabulary = 0;
     std::vector<std::vector<std::uint32_t>> item_features;  ///< [F][V+1], item 0 = padding
     std::vector<std::uint32_t> feature_vocabularies;        ///< [F]

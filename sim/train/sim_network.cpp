@@ -36,13 +36,21 @@ void fill_normal(at::Tensor const& tensor, double deviation, std::uint64_t seed,
         data[i] = static_cast<float>(deviation * rng.normal());
 }
 
+/// Of networks that train without others.
+Team& alone() {
+    static Team team;
+    return team;
+}
+
 }  // namespace
 
-SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_)
+SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_,
+                         Team* team_)
     : shape(samples.shape),
       schedule(samples.schedule),
       variant(variant_),
       seed(seed_),
+      team(team_),
       item_features(&samples.item_features) {
     for (std::size_t f = 0; f < shape.features; ++f)
         add_table("embed." + std::to_string(f), samples.feature_vocabularies[f], shape.feature_dim,
@@ -148,7 +156,7 @@ at::Tensor SimNetwork::Parts::gather(Batch const& batch, Pass& pass) const {
 /// `served`, if given, gets the table that serving has of the same weights, without a gradient.
 at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& name,
                                    bool collective, at::Tensor const& embeddings,
-                                   at::Tensor const& counts, Pass& pass, at::Tensor* served) const {
+                                   Tokens const& tokens, Pass& pass, at::Tensor* served) const {
     if (!collective) {
         bool const silu = variant.kind == Kind::full_silu || shape.model == Model::hstu;
         auto const table = activate(linear(embeddings, site + ".w" + name), silu);
@@ -167,12 +175,14 @@ at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& n
         if (served != nullptr) *served = table;
         return table;
     }
-    auto const routing = route(embeddings, router, counts, schedule.balance_weight > 0);
+    auto const whole = static_cast<double>(tokens.whole);
+    auto const routing =
+        route(embeddings, router, tokens.counts, whole, schedule.balance_weight > 0, *team);
     auto const shared = at::embedding(pool, routing.index);
     auto const gate = at::sigmoid(routing.winner).unsqueeze(1);
     // -log sigmoid(r), averaged over tokens.
     auto const peaks = at::softplus(-routing.winner);
-    pass.peak = pass.peak + at::dot(peaks, counts) / counts.sum();
+    pass.peak = pass.peak + at::dot(peaks, tokens.counts) / whole;
     pass.balance = pass.balance + routing.balance;
     if (served != nullptr) {
         at::NoGradGuard const no_grad;
@@ -195,18 +205,17 @@ void SimNetwork::Parts::select(Ragged const& tokens, at::Tensor const& queries,
 /// keys of serving: a choice has no gradient that the router's scaling would have to carry.
 at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
                                      at::Tensor const& candidates, at::Tensor const& embeddings,
-                                     std::vector<float> const& counts, Ragged const& tokens,
-                                     bool search_first, Pass& pass) const {
-    auto const rows = static_cast<std::int64_t>(counts.size());
-    if (rows == 0) return at::zeros_like(candidates);
-    auto const tokens_embedded = embeddings.narrow(0, 0, rows);
-    auto const weights = view_of(counts);
+                                     Tokens const& counted, Ragged const& tokens, bool search_first,
+                                     Pass& pass) const {
+    // A part without a token still takes part in what the ranks do together.
+    if (counted.whole == 0) return at::zeros_like(candidates);
+    auto const tokens_embedded = embeddings.narrow(0, 0, counted.counts.size(0));
     bool const silu = collective || variant.kind == Kind::full_silu;
     auto const queries = activate(linear(candidates, site + ".wq"), silu);
     at::Tensor searched;
-    auto const keys = side(site, "k", collective, tokens_embedded, weights, pass,
+    auto const keys = side(site, "k", collective, tokens_embedded, counted, pass,
                            search_first ? &searched : nullptr);
-    auto const values = side(site, "v", collective, tokens_embedded, weights, pass);
+    auto const values = side(site, "v", collective, tokens_embedded, counted, pass);
     if (search_first) select(tokens, queries, searched, pass);
     double const head = static_cast<double>(shape.attention_dim) / shape.heads;
     auto const mixed =
@@ -237,7 +246,7 @@ at::Tensor SimNetwork::Parts::search(Batch const& batch, at::Tensor const& candi
         .squeeze(1);
 }
 
-at::Tensor SimNetwork::Parts::tower(at::Tensor x, Pass const& pass) const {
+at::Tensor SimNetwork::Parts::tower(at::Tensor x, Batch const& batch, Pass const& pass) const {
     for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
         auto const prefix = "tower." + std::to_string(l) + ".";
         x = at::addmm(parameter(prefix + "b"), x, parameter(prefix + "w").t());
@@ -248,6 +257,9 @@ at::Tensor SimNetwork::Parts::tower(at::Tensor x, Pass const& pass) const {
         auto* const data = mask.data_ptr<float>();
         CounterRng rng(seed, Purpose::training, steps,
                        streams::kDropout + static_cast<std::uint32_t>(l));
+        // The mask is the whole batch's, from its first sample on.
+        auto const before = static_cast<std::int64_t>(batch.whole.begin) * x.size(1);
+        for (std::int64_t i = 0; i < before; ++i) rng.next_u32();
         auto const rate = static_cast<float>(schedule.dropout);
         for (std::int64_t i = 0; i < mask.numel(); ++i)
             data[i] = rng.uniform_float() < rate ? 0.0F : 1.0F / (1.0F - rate);
@@ -277,42 +289,23 @@ void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
         } else if (variant.kind == Kind::mean_pool) {
             older = mean(embeddings, batch.long_tokens);
         }
-        pass.logits = tower(at::cat({candidates, older, context}, 1), pass);
+        pass.logits = tower(at::cat({candidates, older, context}, 1), batch, pass);
         return;
     }
     if (attends(variant.kind)) {
         recent = attend("short", variant.collective_short(), candidates, embeddings,
-                        batch.short_counts, batch.short_tokens, false, pass);
+                        {view_of(batch.short_counts), batch.whole.short_tokens}, batch.short_tokens,
+                        false, pass);
         bool const twin = shape.model == Model::twin;
         if (!twin) pass.search_logits = search(batch, candidates, embeddings, pass);
-        older = attend("long", variant.collective_long(), candidates, embeddings, batch.long_counts,
+        older = attend("long", variant.collective_long(), candidates, embeddings,
+                       {view_of(batch.long_counts), batch.whole.long_tokens},
                        twin ? batch.long_tokens : pass.selected, twin, pass);
     } else if (variant.kind == Kind::mean_pool) {
         recent = mean(embeddings, batch.short_tokens);
         older = mean(embeddings, batch.long_tokens);
     }
-    pass.logits = tower(at::cat({candidates, recent, older, context}, 1), pass);
-}
-
-at::Tensor SimNetwork::Parts::objective(Batch const& batch, Pass& pass, StepLosses& losses) const {
-    auto const labels = view_of(batch.labels);
-    auto const cross_entropy = [&](at::Tensor const& logits) {
-        return at::binary_cross_entropy_with_logits(logits, labels);
-    };
-    run(batch, pass);
-    auto total = cross_entropy(pass.logits);
-    losses.click = total.item<double>();
-    if (pass.search_logits.defined()) {
-        auto const search_loss = cross_entropy(pass.search_logits);
-        losses.search = search_loss.item<double>();
-        total = total + search_loss;
-    }
-    losses.peak = pass.peak.item<double>();
-    losses.balance = pass.balance.item<double>();
-    if (variant.kind == Kind::collective) {
-        total = total + schedule.peak_weight * pass.peak + schedule.balance_weight * pass.balance;
-    }
-    return total;
+    pass.logits = tower(at::cat({candidates, recent, older, context}, 1), batch, pass);
 }
 
 at::Tensor SimNetwork::Parts::item_embeddings() const {
@@ -326,41 +319,11 @@ at::Tensor SimNetwork::Parts::item_embeddings() const {
 }
 
 SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed)
-    : parts_(std::make_unique<Parts>(samples, variant, seed)) {}
+    : SimNetwork(samples, variant, seed, alone()) {}
+SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed,
+                       Team& team)
+    : parts_(std::make_unique<Parts>(samples, variant, seed, &team)) {}
 SimNetwork::~SimNetwork() = default;
-
-StepLosses SimNetwork::train_step(Batch const& batch) {
-    StepLosses losses;
-    Parts::Pass pass;
-    pass.training = true;
-    auto const total = parts_->objective(batch, pass, losses);
-    if (!std::isfinite(total.item<double>())) return losses;
-    total.backward();
-    ++parts_->steps;
-    AdamStep step{parts_->schedule.learning_rate, parts_->steps, 0.0};
-    for (auto& [name, parameter] : parts_->parameters) {
-        auto& gradient = parameter.value.mutable_grad();
-        if (!gradient.defined()) continue;  // untouched in this batch (no history at all)
-        auto const dense = gradient.contiguous();
-        adam_update(step, static_cast<std::size_t>(dense.numel()), dense.data_ptr<float>(),
-                    parameter.value.data_ptr<float>(), parameter.adam.first.data(),
-                    parameter.adam.second.data());
-        gradient = at::Tensor();
-    }
-    step.l2 = parts_->schedule.embedding_l2;
-    auto const update_table = [&](Table& table, at::Tensor const& rows, TableRows const& touched) {
-        auto const gradient = rows.grad();
-        if (!gradient.defined()) return;
-        auto const dense = gradient.contiguous();
-        adam_update_rows(step, touched.ids, static_cast<std::size_t>(table.value.size(1)),
-                         dense.data_ptr<float>(), table.value.data_ptr<float>(), table.adam,
-                         table.frozen_row);
-    };
-    for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
-        update_table(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
-    update_table(parts_->context_table, pass.context_rows, batch.context);
-    return losses;
-}
 
 std::vector<float> SimNetwork::predict(Batch const& batch, Ragged* top_k) const {
     at::NoGradGuard const no_grad;
@@ -372,30 +335,6 @@ std::vector<float> SimNetwork::predict(Batch const& batch, Ragged* top_k) const 
         top_k->offsets.resize(batch.size() + 1, 0);
     }
     return values_of(pass.logits);
-}
-
-StepLosses SimNetwork::gradients(Batch const& batch,
-                                 std::map<std::string, std::vector<float>>& out) const {
-    StepLosses losses;
-    Parts::Pass pass;
-    pass.training = true;
-    parts_->objective(batch, pass, losses).backward();
-    out.clear();
-    for (auto& [name, parameter] : parts_->parameters) {
-        auto& gradient = parameter.value.mutable_grad();
-        if (gradient.defined()) out[name] = values_of(gradient);
-        gradient = at::Tensor();
-    }
-    auto const scatter = [&](Table const& table, at::Tensor const& rows, TableRows const& touched) {
-        auto dense = at::zeros_like(table.value);
-        if (rows.grad().defined()) dense.index_add_(0, view_of(touched.ids), rows.grad());
-        if (table.frozen_row >= 0) dense.select(0, table.frozen_row).zero_();
-        out[table.name] = values_of(dense);
-    };
-    for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
-        scatter(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
-    scatter(parts_->context_table, pass.context_rows, batch.context);
-    return losses;
 }
 
 std::vector<std::vector<float>> SimNetwork::snapshot() const {

@@ -26,17 +26,21 @@ struct StepLosses {
 };
 
 /// Not thread-safe; several networks may live in several threads. Deterministic given (samples,
-/// variant, seed) and the number of threads libtorch uses.
+/// variant, seed), the number of ranks and the number of threads libtorch uses. The ranks of a team
+/// hold the same parameters: each brings its part of a batch, objective and gradients are those of
+/// the whole batch.
 class SimNetwork {
   public:
     /// Initial values are keyed by (seed, tensor name): arms of one seed start from the same
     /// embeddings and tower.
     SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed);
+    /// `team` must outlive the network.
+    SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed, Team& team);
     ~SimNetwork();
     SimNetwork(SimNetwork const&) = delete;
     SimNetwork& operator=(SimNetwork const&) = delete;
 
-    /// One Adam step. Losses that are not finite are returned without an update.
+    /// One Adam step. Losses that are not finite are returned without an update. Collective.
     StepLosses train_step(Batch const& batch);
 
     /// Logits in evaluation mode, [B]. `top_k`, if given, gets the searched tokens' positions in
@@ -44,7 +48,7 @@ class SimNetwork {
     std::vector<float> predict(Batch const& batch, Ragged* top_k = nullptr) const;
 
     /// Objective of the next training step and the gradient of every parameter, by tensor name;
-    /// nothing is updated. L2 is not part of it.
+    /// nothing is updated. L2 is not part of it. Collective.
     StepLosses gradients(Batch const& batch, std::map<std::string, std::vector<float>>& out) const;
 
     /// Values of all parameters, to go back to the best epoch.

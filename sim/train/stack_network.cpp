@@ -52,7 +52,8 @@ at::Tensor SimNetwork::Parts::stack(Batch const& batch, at::Tensor const& embedd
                                     Pass& pass) const {
     pass.token_rows = rows_of(batch);
     auto x = at::embedding(embeddings, view_of(pass.token_rows));
-    auto const ones = at::ones({x.size(0)}, at::kFloat);
+    Tokens const tokens_once{at::ones({x.size(0)}, at::kFloat),
+                             batch.whole.long_tokens + batch.whole.samples};
     auto& [all, last] = pass.sequences;
     for (std::size_t b = 0; b < batch.size(); ++b) {
         std::size_t const tokens = batch.long_tokens.list(b).size() + 1;
@@ -66,8 +67,8 @@ at::Tensor SimNetwork::Parts::stack(Batch const& batch, at::Tensor const& embedd
         bool const deepest = l + 1 == shape.layers;
         auto const site = layer_name(l);
         auto const states = normed(x);
-        auto const keys = side(site, "k", collective, states, ones, pass);
-        auto const values = side(site, "v", collective, states, ones, pass);
+        auto const keys = side(site, "k", collective, states, tokens_once, pass);
+        auto const values = side(site, "v", collective, states, tokens_once, pass);
         auto const asking = deepest ? states.index_select(0, candidates) : states;
         if (deepest) x = x.index_select(0, candidates);
         auto const attended = causal_attention(at::silu(linear(asking, site + ".wq")), keys, values,

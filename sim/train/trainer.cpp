@@ -27,6 +27,7 @@ namespace {
 constexpr char const* kFormat = "ckvsim-sim-1";
 // Part of a weight file's identity: raise it when the same input would give other weights.
 constexpr std::int64_t kTrainerVersion = 2;
+constexpr char const* kRanks = "train.ranks";
 // Epochs without a better tune AUC before a run ends (LongCTR's early stop, FACTS section 1).
 constexpr std::uint32_t kPatience = 2;
 constexpr std::uint32_t kNoToken = 0xFFFFFFFF;
@@ -43,7 +44,8 @@ std::string join(std::vector<std::uint32_t> const& values) {
 }
 
 /// Everything that decides the weights: a file that has all of it is up to date.
-TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOptions const& options) {
+TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOptions const& options,
+                       int ranks) {
     TensorFile file;
     auto const& shape = samples.shape;
     file.set("format", std::string(kFormat));
@@ -80,6 +82,8 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set_real("train.balance_weight", schedule.balance_weight);
     file.set("train.straight_through", std::int64_t{schedule.straight_through ? 1 : 0});
     file.set("train.threads", std::int64_t{options.threads_per_run});
+    // Files of one process stay as they were before there could be more.
+    if (ranks > 1) file.set(kRanks, std::int64_t{ranks});
     return file;
 }
 
@@ -91,6 +95,7 @@ bool up_to_date(std::string const& path, TensorFile const& identity, RunResult& 
             auto const found = file.attributes.find(key);
             if (found == file.attributes.end() || found->second != value) return false;
         }
+        if (file.attributes.contains(kRanks) != identity.attributes.contains(kRanks)) return false;
         result.epochs = static_cast<std::uint32_t>(file.integer("train.epochs"));
         result.best_epoch = static_cast<std::uint32_t>(file.integer("train.best_epoch"));
         result.tune_auc = file.real("train.tune_auc");
@@ -110,19 +115,34 @@ void for_each_batch(std::size_t size, std::size_t batch, Action const& action) {
         action(begin, std::min(batch, size - begin));
 }
 
+/// Digest of what is written.
+class HashSink final : public ByteSink {
+  public:
+    void write(std::span<std::byte const> bytes) override { digest_ = hash_span(bytes, digest_); }
+    [[nodiscard]] std::uint64_t digest() const { return digest_; }
+
+  private:
+    std::uint64_t digest_ = 0;
+};
+
+/// One run on one rank. What decides how it goes on is the same on all ranks: weights, losses and
+/// scores of whole batches and splits.
 class Training {
   public:
-    Training(Samples const& samples, std::string const& origin, TrainingRun const& run)
+    Training(Samples const& samples, std::string const& origin, TrainingRun const& run, Team& team)
         : samples_(samples),
           origin_(origin),
           run_(run),
+          team_(team),
           builder_(samples),
-          network_(samples, run.variant, run.seed) {}
+          network_(samples, run.variant, run.seed, team) {}
 
+    /// Collective.
     RunResult fit(StateFile& state, StepCallback const& on_step) {
         auto& result = done_.result;
         for (; done_.epoch <= samples_.schedule.epochs; next_epoch()) {
             double const loss = run_epoch(state, on_step);
+            require_equal_weights();
             auto const logits = predict_all(samples_.tune);
             double const tune_auc = auc(logits, samples_.tune.label);
             result.epochs = done_.epoch;
@@ -190,16 +210,31 @@ class Training {
         std::size_t const begin = done_.samples;
         for_each_batch(
             order.size() - begin, samples_.schedule.batch, [&](std::size_t i, std::size_t n) {
-                builder_.build(samples_.train, std::span(order).subspan(begin + i, n), batch_);
+                builder_.build_part(samples_.train, std::span(order).subspan(begin + i, n),
+                                    team_.slice_of(n), batch_);
                 auto const losses = network_.train_step(batch_);
                 ++done_.steps;
                 require_finite(losses);
                 done_.loss_sum += losses.click * static_cast<double>(n);
                 done_.samples += n;
-                if (state.is_due()) state.keep([this](ByteSink& sink) { save_state(sink); });
+                if (team_.is_root() && state.is_due())
+                    state.keep([this](ByteSink& sink) { save_state(sink); });
                 if (on_step) on_step(done_.steps, steps_of(samples_));
             });
         return done_.loss_sum / static_cast<double>(order.size());
+    }
+
+    /// Equal updates of equal weights, until a processor rounds otherwise.
+    void require_equal_weights() {
+        if (team_.size() == 1) return;
+        HashSink sink;
+        network_.save_state(sink);
+        team_.require_equal(sink.digest(), ExitCode::backend,
+                            "training of " + run_.variant.stem + ", seed " +
+                                std::to_string(run_.seed) + ": weights after epoch " +
+                                std::to_string(done_.epoch),
+                            "Their processors round differently: start all ranks on machines of "
+                            "one kind, with the same libraries");
     }
 
     void require_finite(StepLosses const& losses) const {
@@ -211,16 +246,32 @@ class Training {
                             "again");
     }
 
-    std::vector<float> predict_all(Split const& split) {
+    /// Scores of this rank's batches of the split.
+    std::vector<float> predict_own(Split const& split) {
         std::vector<std::uint32_t> rows(split.size());
         std::iota(rows.begin(), rows.end(), 0U);
+        // Whole batches, the same for any number of ranks: so are the scores of equal weights.
+        auto const batches =
+            team_.slice_of((rows.size() + kEvaluationBatch - 1) / kEvaluationBatch);
+        auto const begin = batches.begin * kEvaluationBatch;
+        auto const end = std::min(rows.size(), begin + batches.size * kEvaluationBatch);
         std::vector<float> logits;
-        logits.reserve(split.size());
-        for_each_batch(rows.size(), kEvaluationBatch, [&](std::size_t at, std::size_t n) {
-            builder_.build(split, std::span(rows).subspan(at, n), batch_);
+        logits.reserve(end - begin);
+        for_each_batch(end - begin, kEvaluationBatch, [&](std::size_t at, std::size_t n) {
+            builder_.build(split, std::span(rows).subspan(begin + at, n), batch_);
             auto const part = network_.predict(batch_);
             logits.insert(logits.end(), part.begin(), part.end());
         });
+        return logits;
+    }
+
+    /// Of the split in its order, on every rank.
+    std::vector<float> predict_all(Split const& split) {
+        auto const own = predict_own(split);
+        std::vector<float> logits(split.size());
+        auto* place = reinterpret_cast<std::byte*>(logits.data());
+        for (auto const& part : team_.all_gather(std::as_bytes(std::span(own))))
+            place = std::copy(part.begin(), part.end(), place);
         if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
             throw DataError(origin_, 0,
                             "training of " + run_.variant.stem + ", seed " +
@@ -266,6 +317,7 @@ class Training {
     Samples const& samples_;
     std::string const& origin_;
     TrainingRun const& run_;
+    Team& team_;
     BatchBuilder builder_;
     SimNetwork network_;
     Batch batch_;
@@ -280,6 +332,70 @@ std::uint64_t state_key(TensorFile const& identity, std::uint64_t layout) {
     return hash_bytes(text.data(), text.size());
 }
 
+void require_samples_for_all(Samples const& samples, Team const& team) {
+    auto const ranks = static_cast<std::uint32_t>(team.size());
+    if (samples.schedule.batch >= ranks) return;
+    throw Error(ExitCode::usage,
+                "training.batch = " + std::to_string(samples.schedule.batch) +
+                    " is less than the number of ranks, " + std::to_string(ranks) +
+                    ": some would never have a sample. Start fewer ranks, or raise training.batch "
+                    "in the spec and prepare again");
+}
+
+/// Makes `training` what it was at the last state, if rank 0 finds one.
+bool go_on(std::optional<Training>& training, StateFile& state, Team& team,
+           std::function<void()> const& begin) {
+    bool resumed = false;
+    if (team.is_root()) {
+        bool fresh = true;
+        resumed = state.restore([&](ByteSource& source) {
+            if (!fresh) begin();  // another state failed half-way
+            fresh = false;
+            training->load_state(source);
+        });
+        if (!resumed && !fresh) begin();
+    }
+    team.broadcast_value(resumed);
+    if (!resumed || team.size() == 1) return resumed;
+    ByteBuffer buffer;
+    if (team.is_root()) training->save_state(buffer);
+    team.broadcast(buffer.bytes);
+    if (!team.is_root()) {
+        ByteView source(buffer.bytes);
+        training->load_state(source);
+    }
+    return true;
+}
+
+RunResult train_together(Samples const& samples, std::string const& origin, TrainingRun const& run,
+                         RunOptions const& options, StepCallback const& on_step, Team& team) {
+    auto const begin = std::chrono::steady_clock::now();
+    RunResult result;
+    TensorFile file = identity_of(samples, run, options, team.size());
+    if (!options.force) {
+        if (team.is_root()) up_to_date(run.path, file, result);
+        team.broadcast_value(result);
+        if (result.skipped) return result;
+    }
+    set_operation_threads(options.threads_per_run);
+    std::optional<Training> training;
+    auto const start = [&] { training.emplace(samples, origin, run, team); };
+    start();
+    StateFile state(run.path, state_key(file, training->state_layout()), options.state_interval_s);
+    if (options.force && team.is_root()) state.forget();
+    bool const resumed = go_on(training, state, team, start);
+    result = training->fit(state, on_step);
+    result.resumed = resumed;
+    if (team.is_root()) {
+        training->store(result, file);
+        file.write(run.path);
+        state.forget();
+    }
+    result.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return result;
+}
+
 }  // namespace
 
 std::uint64_t steps_of(Samples const& samples) {
@@ -289,28 +405,13 @@ std::uint64_t steps_of(Samples const& samples) {
 
 RunResult train_run(Samples const& samples, std::string const& origin, TrainingRun const& run,
                     RunOptions const& options, StepCallback const& on_step) {
-    auto const begin = std::chrono::steady_clock::now();
+    Team alone;
+    Team& team = options.team != nullptr ? *options.team : alone;
     RunResult result;
-    TensorFile file = identity_of(samples, run, options);
-    if (!options.force && up_to_date(run.path, file, result)) return result;
-    set_operation_threads(options.threads_per_run);
-    std::optional<Training> training(std::in_place, samples, origin, run);
-    StateFile state(run.path, state_key(file, training->state_layout()), options.state_interval_s);
-    if (options.force) state.forget();
-    bool fresh = true;
-    bool const resumed = state.restore([&](ByteSource& source) {
-        if (!fresh) training.emplace(samples, origin, run);  // another state failed half-way
-        fresh = false;
-        training->load_state(source);
+    team.guard("training of " + run.variant.stem + ", seed " + std::to_string(run.seed), [&] {
+        require_samples_for_all(samples, team);
+        result = train_together(samples, origin, run, options, on_step, team);
     });
-    if (!resumed && !fresh) training.emplace(samples, origin, run);
-    result = training->fit(state, on_step);
-    result.resumed = resumed;
-    training->store(result, file);
-    file.write(run.path);
-    state.forget();
-    result.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return result;
 }
 
@@ -319,6 +420,13 @@ void train_runs(Samples const& samples, std::string const& origin,
                 RunOptions const& options,
                 std::function<void(std::size_t, std::uint64_t, std::uint64_t)> const& on_step,
                 std::function<void(std::size_t, RunResult const&)> const& on_done) {
+    if (options.team != nullptr && options.team->size() > 1) {
+        for (std::size_t i = 0; i < runs.size(); ++i) {
+            auto const step = [&](std::uint64_t done, std::uint64_t all) { on_step(i, done, all); };
+            on_done(i, train_run(samples, origin, runs[i], options, step));
+        }
+        return;
+    }
     std::vector<std::exception_ptr> failures(runs.size());
     std::atomic<std::size_t> next{0};
     std::atomic<bool> failed{false};

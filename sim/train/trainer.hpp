@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "train/samples.hpp"
+#include "train/team.hpp"
 
 namespace ckvsim::train {
 
@@ -33,6 +34,9 @@ struct RunOptions {
     std::uint32_t threads_per_run = 1;  ///< part of a file's identity: sums depend on it
     bool force = false;                 ///< train although the file is up to date, from the start
     double state_interval_s = 0.0;      ///< of StateFile
+    /// The ranks that train each run together, every one a part of each batch; nullptr: this
+    /// process trains alone. Their number is part of a file's identity.
+    Team* team = nullptr;
 };
 
 /// Called after every step; counts batches of this run. May be called from several threads.
@@ -44,13 +48,16 @@ std::uint64_t steps_of(Samples const& samples);
 /// Trains one variant with one seed on the calling thread and writes its file atomically, or skips
 /// it. A run that was killed goes on from its last state (state_file.hpp) to the same bytes.
 /// `origin` names the sample file in messages. Throws DataError when the loss is not finite
-/// (variant, seed, step, advice), BackendError when the file cannot be written.
+/// (variant, seed, step, advice), BackendError when the file cannot be written. With a team it is
+/// collective: rank 0 alone touches files, all ranks return the same result or throw one TeamError;
+/// `on_step` may throw on one of them.
 RunResult train_run(Samples const& samples, std::string const& origin, TrainingRun const& run,
                     RunOptions const& options, StepCallback const& on_step);
 
 /// Trains `runs` on `concurrent` threads, in order; `on_done` is called under a lock after each.
 /// The first failure (in the order of `runs`) stops runs that have not begun and is thrown after
-/// the others have ended. Results do not depend on `concurrent`.
+/// the others have ended. Results do not depend on `concurrent`. With a team of several ranks the
+/// runs follow each other on the calling thread: message libraries want to be called from one.
 void train_runs(
     Samples const& samples, std::string const& origin, std::vector<TrainingRun> const& runs,
     std::uint32_t concurrent, RunOptions const& options,

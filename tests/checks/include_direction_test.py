@@ -25,6 +25,7 @@ VIOLATIONS = [
     ("upward include", "sim/core/bad.cpp", '#include "kv/strategy.hpp"\n', "layer core must not include kv"),
     ("sideways include", "sim/kv/bad.cpp", '#include "engine/run.hpp"\n', "layer kv must not include engine"),
     ("pure layer sees adapter", "sim/engine/bad.cpp", '#include "comm/communicator.hpp"\n', "must not include comm"),
+    ("training sees the communicator", "sim/train/bad.cpp", '#include "comm/communicator.hpp"\n', "layer train must not include comm"),
     ("engine sees a device", "sim/engine/bad.cpp", '#include "device/cpu/kernels.hpp"\n', "must not include device/cpu"),
     ("mpi outside comm", "sim/report/bad.cpp", "#include <mpi.h>\n", "<mpi.h> is for comm only"),
     ("mpi call outside comm", "sim/engine/bad.cpp", "void f() { MPI_Barrier(0); }\n", "MPI_Barrier in layer engine"),

@@ -1,5 +1,5 @@
 // ckvsim-train: command line, progress on standard error, one result line per weight file on
-// standard output.
+// standard output; under mpirun rank 0 speaks for all.
 #include <sched.h>
 #include <unistd.h>
 
@@ -12,9 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.hpp"
 #include "core/error.hpp"
+#include "core/hash.hpp"
+#include "train/team.hpp"
 #include "train/torch_runtime.hpp"
 #include "train/trainer.hpp"
+#include "train_app/comm_exchange.hpp"
 
 namespace {
 
@@ -46,11 +50,13 @@ void declare(CLI::App& app, Options& options) {
     app.add_option("--seed", options.seeds,
                    "Train only these seeds; may be repeated (default: the sample file's)");
     app.add_option("--threads", options.threads,
-                   "Threads in use at once (default: the cores this process may run on)")
+                   "Threads in use at once (default: the cores this process may run on); not under "
+                   "mpirun, where one variant and seed trains at a time")
         ->check(CLI::Range(1U, 4096U));
     app.add_option("--threads-per-run", options.threads_per_run,
-                   "Threads that work on one variant and seed; threads / threads-per-run of them "
-                   "train at once. Part of a weight file's identity: sums depend on it")
+                   "Threads that work on one variant and seed, of each rank; threads / "
+                   "threads-per-run of them train at once. OMP_NUM_THREADS is not read. Part of a "
+                   "weight file's identity: sums depend on it")
         ->capture_default_str()
         ->check(CLI::Range(1U, 4096U));
     app.add_flag("--force", options.force,
@@ -66,17 +72,23 @@ void declare(CLI::App& app, Options& options) {
         "or not\nat all. A file made from the same samples, shapes and schedule is kept, so that "
         "an "
         "interrupted command\ncan be repeated; the runs that it was in go on from their last "
-        "state. Same samples, seed and threads per run: same "
+        "state. Same samples, seed, ranks and threads per run: same "
         "bytes.\n"
+        "\n"
+        "Under mpirun -n N the ranks share every batch: the objective, early stop and tune AUC are "
+        "those of whole\nbatches and splits, so loss curves agree with one process up to the "
+        "order of sums. training.batch\nmust be at least N. Rank 0 alone writes; the sample file "
+        "must be the same on all ranks.\n"
         "\n"
         "Examples:\n"
         "  ckvsim prepare workloads/specs/quickstart.json && ckvsim-train "
         "results/local/quickstart.samples.ckvt\n"
         "  ckvsim-train results/local/quickstart.samples.ckvt --only full --seed 1 "
         "--threads-per-run 2\n"
+        "  mpirun --bind-to none -n 2 ckvsim-train results/local/quickstart.samples.ckvt\n"
         "\n"
         "Exit codes: 0 done, 1 internal error, 2 command line, 4 broken sample file or diverged "
-        "training,\n5 file system, memory or libtorch.");
+        "training,\n5 file system, memory, MPI or libtorch.");
 }
 
 std::vector<train::TrainingRun> choose_runs(train::Samples const& samples, Options const& options) {
@@ -190,24 +202,65 @@ void print_result(train::TrainingRun const& run, train::RunResult const& result)
     std::fflush(stdout);
 }
 
-int run(Options options) {
-    if (options.threads == 0) options.threads = available_cores();
-    auto const samples = train::read_samples(options.samples);
-    auto const runs = choose_runs(samples, options);
-    warn_about_slow_blas();
+/// What a rank was told must be what the others were told.
+void require_same_job(Options const& options, train::Samples const& samples, train::Team& team) {
+    team.require_equal(samples.file_digest, ExitCode::data, options.samples,
+                       "Give every rank the same sample file, made from one spec");
+    std::string told = options.only + (options.force ? " force " : " ");
+    for (auto const seed : options.seeds) told += std::to_string(seed) + ",";
+    told += " " + std::to_string(options.threads_per_run);
+    team.require_equal(hash_bytes(told.data(), told.size()), ExitCode::usage, "the command line",
+                       "Start every rank with the same options");
+    std::string const versions = CKVSIM_VERSION " " + train::operations_version();
+    team.require_equal(hash_bytes(versions.data(), versions.size()), ExitCode::backend,
+                       "the versions of ckvsim-train and libtorch",
+                       "Install the same programs for every rank");
+}
+
+/// `--threads` for one process; under mpirun the ranks share one run at a time.
+void decide_threads(Options& options, train::Team const& team) {
+    if (team.size() == 1) {
+        if (options.threads == 0) options.threads = available_cores();
+        return;
+    }
+    if (options.threads != 0) {
+        throw Error(ExitCode::usage,
+                    "--threads: " + std::to_string(team.size()) +
+                        " ranks train one variant and seed at a time. Leave it out and give each "
+                        "rank its threads by --threads-per-run");
+    }
+    options.threads = options.threads_per_run;
+    if (available_cores() >= options.threads_per_run || !team.is_root()) return;
+    std::fprintf(stderr,
+                 "ckvsim-train: warning: this rank may run on %u cores and has %u threads. Start "
+                 "with mpirun --bind-to none, or --map-by slot:PE=%u\n",
+                 available_cores(), options.threads_per_run, options.threads_per_run);
+}
+
+int run(Options options, train::Team& team) {
+    train::Samples samples;
+    std::vector<train::TrainingRun> runs;
+    team.guard("ckvsim-train", [&] {
+        decide_threads(options, team);
+        samples = train::read_samples(options.samples);
+        require_same_job(options, samples, team);
+        runs = choose_runs(samples, options);
+    });
+    if (team.is_root()) warn_about_slow_blas();
     auto const begin = std::chrono::steady_clock::now();
-    Progress progress(runs.size(), train::steps_of(samples), options.quiet);
+    Progress progress(runs.size(), train::steps_of(samples), options.quiet || !team.is_root());
     std::size_t trained = 0;
     train::train_runs(
         samples, options.samples, runs, std::max(1U, options.threads / options.threads_per_run),
-        {options.threads_per_run, options.force, options.state_interval_s},
+        {options.threads_per_run, options.force, options.state_interval_s, &team},
         [&](std::size_t i, std::uint64_t done, std::uint64_t) { progress.step(i, done); },
         [&](std::size_t i, train::RunResult const& result) {
             progress.end_run(i);
             trained += result.skipped ? 0 : 1;
-            print_result(runs[i], result);
+            if (team.is_root()) print_result(runs[i], result);
         });
     progress.clear();
+    if (!team.is_root()) return static_cast<int>(ExitCode::ok);
     std::printf("%zu weight files: %zu trained, %zu up to date, %.1f s, in %s\n", runs.size(),
                 trained, runs.size() - trained,
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
@@ -224,25 +277,42 @@ int report(char const* what, ExitCode code) {
 
 int main(int argc, char** argv) {
     train::tune_allocator();
+    comm::Runtime runtime(argc, argv);
+    auto& comm = runtime.world();
     CLI::App app(
-        "Trains the SIM variants of a sample file: full KV, full KV + SiLU, CollectiveKV "
-        "and the controls.");
+        "Trains the SIM, TWIN or HSTU variants of a sample file: full KV, full KV + SiLU, "
+        "CollectiveKV and the controls.");
     Options options;
     declare(app, options);
     app.set_version_flag("--version", "ckvsim-train " CKVSIM_VERSION, "Print the version");
     try {
         app.parse(argc, argv);
     } catch (CLI::ParseError const& error) {
-        return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::usage);
+        int const code = comm.is_root() ? app.exit(error) : error.get_exit_code();
+        return code == 0 ? 0 : static_cast<int>(ExitCode::usage);
     }
+    train::CommExchange exchange(comm);
+    train::Team team(exchange);
+    // Not agreed on, so that other ranks may wait for this one for ever.
+    auto const end_job = [&](std::string const& what, ExitCode code) {
+        if (comm.size() == 1) return report(what.c_str(), code);
+        comm.end_job(code, "rank " + std::to_string(comm.rank()) + ": " + what);
+        return static_cast<int>(
+            code);  // not reached: GCC forgets [[noreturn]] of virtual functions
+    };
     try {
-        return run(options);
+        comm::require_launched(comm);
+        return run(options, team);
+    } catch (train::TeamError const& error) {
+        if (comm.is_root()) report(error.what(), error.exit_code());
+        return static_cast<int>(error.exit_code());
     } catch (Error const& error) {
-        return report(error.what(), error.exit_code());
+        return end_job(error.what(), error.exit_code());
     } catch (std::bad_alloc const&) {
-        return report("out of memory. Lower training.batch or train fewer runs at once (--threads)",
-                      ExitCode::backend);
+        return end_job(
+            "out of memory. Lower training.batch or train fewer runs at once (--threads)",
+            ExitCode::backend);
     } catch (std::exception const& error) {
-        return report(error.what(), ExitCode::backend);
+        return end_job(error.what(), ExitCode::backend);
     }
 }

@@ -1,0 +1,142 @@
+// A training step: objective and gradients of this rank's part of a batch, those of the whole
+// batch, Adam.
+#include <ATen/core/Reduction.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "train/network_parts.hpp"
+#include "train/tensor_values.hpp"
+
+namespace ckvsim::train {
+
+at::Tensor SimNetwork::Parts::objective(Batch const& batch, Pass& pass, StepLosses& losses,
+                                        bool& finite) const {
+    auto const labels = view_of(batch.labels);
+    bool const whole = batch.size() == batch.whole.samples;
+    auto const cross_entropy = [&](at::Tensor const& logits) {
+        if (whole) return at::binary_cross_entropy_with_logits(logits, labels);
+        return at::binary_cross_entropy_with_logits(logits, labels, {}, {}, at::Reduction::Sum) /
+               static_cast<double>(batch.whole.samples);
+    };
+    run(batch, pass);
+    auto total = cross_entropy(pass.logits);
+    losses.click = total.item<double>();
+    if (pass.search_logits.defined()) {
+        auto const search_loss = cross_entropy(pass.search_logits);
+        losses.search = search_loss.item<double>();
+        total = total + search_loss;
+    }
+    losses.peak = pass.peak.item<double>();
+    losses.balance = pass.balance.item<double>();
+    if (variant.kind == Kind::collective) {
+        total = total + schedule.peak_weight * pass.peak + schedule.balance_weight * pass.balance;
+    }
+    // The balance is the whole batch's already.
+    std::array<double, 4> sums = {losses.click, losses.search, losses.peak, total.item<double>()};
+    team->sum(sums);
+    losses.click = sums[0];
+    losses.search = sums[1];
+    losses.peak = sums[2];
+    finite = std::isfinite(sums[3]);
+    return total;
+}
+
+/// Of the dense parameters, over the ranks. A parameter has a gradient on all ranks or on none:
+/// what the whole batch holds decides it.
+void SimNetwork::Parts::sum_gradients() {
+    if (team->size() == 1) return;
+    std::vector<float> all;
+    for (auto const& [name, parameter] : parameters) {
+        auto const& gradient = parameter.value.grad();
+        if (!gradient.defined()) continue;
+        auto const values = values_of(gradient);
+        all.insert(all.end(), values.begin(), values.end());
+    }
+    team->sum(all);
+    auto next = all.begin();
+    for (auto& [name, parameter] : parameters) {
+        auto& gradient = parameter.value.mutable_grad();
+        if (!gradient.defined()) continue;
+        gradient = gradient.contiguous();
+        std::copy_n(next, gradient.numel(), gradient.data_ptr<float>());
+        next += gradient.numel();
+    }
+}
+
+SimNetwork::Parts::RowGradients SimNetwork::Parts::row_gradients(at::Tensor const& rows,
+                                                                 TableRows const& touched) const {
+    RowGradients out{touched.ids, {}};
+    auto const gradient = rows.grad();
+    if (gradient.defined()) {
+        out.values = values_of(gradient);
+    } else {
+        out.values.assign(static_cast<std::size_t>(rows.numel()), 0.0F);
+    }
+    team->sum_rows(out.ids, out.values, static_cast<std::size_t>(rows.size(1)));
+    return out;
+}
+
+StepLosses SimNetwork::train_step(Batch const& batch) {
+    StepLosses losses;
+    Parts::Pass pass;
+    pass.training = true;
+    bool finite = true;
+    auto const total = parts_->objective(batch, pass, losses, finite);
+    if (!finite) return losses;
+    total.backward();
+    parts_->sum_gradients();
+    ++parts_->steps;
+    AdamStep step{parts_->schedule.learning_rate, parts_->steps, 0.0};
+    for (auto& [name, parameter] : parts_->parameters) {
+        auto& gradient = parameter.value.mutable_grad();
+        if (!gradient.defined()) continue;  // untouched in this batch (no history at all)
+        auto const dense = gradient.contiguous();
+        adam_update(step, static_cast<std::size_t>(dense.numel()), dense.data_ptr<float>(),
+                    parameter.value.data_ptr<float>(), parameter.adam.first.data(),
+                    parameter.adam.second.data());
+        gradient = at::Tensor();
+    }
+    step.l2 = parts_->schedule.embedding_l2;
+    auto const update_table = [&](Table& table, at::Tensor const& rows, TableRows const& touched) {
+        auto const gradients = parts_->row_gradients(rows, touched);
+        adam_update_rows(step, gradients.ids, static_cast<std::size_t>(table.value.size(1)),
+                         gradients.values.data(), table.value.data_ptr<float>(), table.adam,
+                         table.frozen_row);
+    };
+    for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
+        update_table(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
+    update_table(parts_->context_table, pass.context_rows, batch.context);
+    return losses;
+}
+
+StepLosses SimNetwork::gradients(Batch const& batch,
+                                 std::map<std::string, std::vector<float>>& out) const {
+    StepLosses losses;
+    Parts::Pass pass;
+    pass.training = true;
+    bool finite = true;
+    parts_->objective(batch, pass, losses, finite).backward();
+    parts_->sum_gradients();
+    out.clear();
+    for (auto& [name, parameter] : parts_->parameters) {
+        auto& gradient = parameter.value.mutable_grad();
+        if (gradient.defined()) out[name] = values_of(gradient);
+        gradient = at::Tensor();
+    }
+    auto const scatter = [&](Table const& table, at::Tensor const& rows, TableRows const& touched) {
+        auto dense = at::zeros_like(table.value);
+        auto const gradients = parts_->row_gradients(rows, touched);
+        dense.index_add_(0, view_of(gradients.ids),
+                         view_of(gradients.values).view({-1, table.value.size(1)}));
+        if (table.frozen_row >= 0) dense.select(0, table.frozen_row).zero_();
+        out[table.name] = values_of(dense);
+    };
+    for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
+        scatter(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
+    scatter(parts_->context_table, pass.context_rows, batch.context);
+    return losses;
+}
+
+}  // namespace ckvsim::train
