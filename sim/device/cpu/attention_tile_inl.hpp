@@ -189,13 +189,18 @@ class Tile {
                     next += asked;
                 };
                 if (count_ < kSumQueries) ask();
-                for (; j + kSumQueries <= count_; j += kSumQueries) {
+                // Rather twice four queries than six and two, which would wait for their additions.
+                for (; count_ - j > 8 || count_ - j == kSumQueries; j += kSumQueries) {
                     ask();
                     add_panel<kSumQueries>(j, first, tokens, panel, column);
                 }
-                for (; j + 3 <= count_; j += 3) add_panel<3>(j, first, tokens, panel, column);
-                for (; j + 2 <= count_; j += 2) add_panel<2>(j, first, tokens, panel, column);
-                if (j < count_) add_panel<1>(j, first, tokens, panel, column);
+                for (; count_ - j >= 7 || count_ - j == 4; j += 4) {
+                    ask();
+                    add_panel<4>(j, first, tokens, panel, column);
+                }
+                for (; count_ - j >= 3; j += 3) add_panel<3>(j, first, tokens, panel, column);
+                if (count_ - j == 2) add_panel<2>(j, first, tokens, panel, column);
+                if (count_ - j == 1) add_panel<1>(j, first, tokens, panel, column);
             }
         }
     }

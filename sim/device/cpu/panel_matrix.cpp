@@ -12,6 +12,7 @@
 // foreach_target.h must come first.
 // clang-format off
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 // clang-format on
 
@@ -69,7 +70,8 @@ struct ToBest {
     }
 };
 
-template <std::size_t kRows, std::size_t kVectors, class Sink>
+/// `kStreams`: what follows these panels is asked for.
+template <std::size_t kRows, std::size_t kVectors, bool kStreams, class Sink>
 HWY_INLINE void panel_block(float const* x, std::size_t x_step, PanelMatrix const& matrix,
                             std::size_t row, std::size_t output, Sink const& sink) {
     FloatTag const d;
@@ -87,6 +89,8 @@ HWY_INLINE void panel_block(float const* x, std::size_t x_step, PanelMatrix cons
     for (std::size_t i = 0; i < matrix.in; ++i) {
         hn::Vec<FloatTag> values[kVectors];
         for (std::size_t v = 0; v < kVectors; ++v) values[v] = hn::LoadU(d, w[v] + i * kLanePad);
+        for (std::size_t v = 0; kStreams && v < kVectors; v += kLanePad / lanes)
+            hwy::Prefetch(w[v] + i * kLanePad + kVectors * lanes * matrix.in);
         for (std::size_t r = 0; r < kRows; ++r) {
             auto const value = hn::Set(d, x[r * x_step + i]);
             for (std::size_t v = 0; v < kVectors; ++v)
@@ -101,22 +105,21 @@ HWY_INLINE void panel_block(float const* x, std::size_t x_step, PanelMatrix cons
     sink.written(row, kRows, output, kVectors * lanes);
 }
 
-/// All rows of a few outputs: these stay in the L1 cache.
+/// All rows, four at least, of a few outputs: these stay in the L1 cache.
 template <std::size_t kVectors, class Sink>
 HWY_INLINE void panel_rows(float const* x, std::size_t x_step, std::size_t rows,
                            PanelMatrix const& matrix, std::size_t output, Sink const& sink) {
+    // No block of one or two rows, which would wait for its own additions, but for five rows.
     std::size_t r = 0;
-    for (; r + kBlockRows <= rows; r += kBlockRows)
-        panel_block<kBlockRows, kVectors>(x, x_step, matrix, r, output, sink);
-    if (r + 4 <= rows) {
-        panel_block<4, kVectors>(x, x_step, matrix, r, output, sink);
-        r += 4;
+    for (; rows - r > 8 || rows - r == kBlockRows; r += kBlockRows)
+        panel_block<kBlockRows, kVectors, false>(x, x_step, matrix, r, output, sink);
+    for (; rows - r >= 7 || rows - r == 4; r += 4)
+        panel_block<4, kVectors, false>(x, x_step, matrix, r, output, sink);
+    if (rows - r == 5 || rows - r == 3) {
+        panel_block<3, kVectors, false>(x, x_step, matrix, r, output, sink);
+        r += 3;
     }
-    if (r + 2 <= rows) {
-        panel_block<2, kVectors>(x, x_step, matrix, r, output, sink);
-        r += 2;
-    }
-    if (r < rows) panel_block<1, kVectors>(x, x_step, matrix, r, output, sink);
+    if (rows - r == 2) panel_block<2, kVectors, false>(x, x_step, matrix, r, output, sink);
 }
 
 /// One row or a few: as many outputs at a time as hide the latency of the additions. W is hardly
@@ -127,8 +130,9 @@ HWY_INLINE void panel_few(float const* x, std::size_t x_step, PanelMatrix const&
     std::size_t const lanes = hn::Lanes(FloatTag());
     std::size_t o = 0;
     for (; o + kVectors * lanes <= matrix.stride; o += kVectors * lanes)
-        panel_block<kRows, kVectors>(x, x_step, matrix, 0, o, sink);
-    for (; o < matrix.stride; o += lanes) panel_block<kRows, 1>(x, x_step, matrix, 0, o, sink);
+        panel_block<kRows, kVectors, true>(x, x_step, matrix, 0, o, sink);
+    for (; o < matrix.stride; o += lanes)
+        panel_block<kRows, 1, false>(x, x_step, matrix, 0, o, sink);
 }
 
 template <class Sink>

@@ -81,10 +81,18 @@ void StackSide::store_indices(float const* states, std::size_t step, ItemId cons
     for (std::size_t t = 0; t < count; ++t) put(t, chosen[t]);
 }
 
-std::uint32_t StackSide::index_at(std::byte const* indices, std::size_t token) const {
-    std::uint32_t index = 0;
-    std::memcpy(&index, indices + token * index_bytes_, index_bytes_);
-    return index;
+void StackSide::load_indices(std::byte const* indices, std::size_t first, std::size_t count,
+                             std::uint32_t* rows) const {
+    auto const copy = [&]<class Index>(Index const* from) { std::copy_n(from, count, rows); };
+    std::byte const* from = indices + first * index_bytes_;
+    switch (index_bytes_) {
+        case 1:
+            return copy(reinterpret_cast<std::uint8_t const*>(from));
+        case 2:
+            return copy(reinterpret_cast<std::uint16_t const*>(from));
+        default:
+            return copy(reinterpret_cast<std::uint32_t const*>(from));
+    }
 }
 
 TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool fast,
@@ -98,7 +106,7 @@ TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool fast,
         for (std::size_t i = 0; i < tokens; ++i) rows[i] = cells.rows + order.at(i) * row_bytes_;
     } else {
         std::uint32_t* keys = reserve_elements(scratch.keys, tokens);
-        for (std::size_t t = 0; t < tokens; ++t) keys[t] = index_at(cells.indices, t);
+        load_indices(cells.indices, 0, tokens, keys);
         std::size_t const bound = pool_.size() / pool_step_;
         RowSharing& sharing = scratch.sharing;
         if (fast && sharing.find(keys, tokens, bound, {d_, heads_})) {
@@ -122,6 +130,11 @@ void StackSide::find_users(std::byte const* cells, std::size_t tokens, SideScrat
     if (d_u_ == 0) return;
     std::size_t const step = padded(tokens);
     float* planes = reserve_elements(scratch.users, d_u_ * step);
+    if (d_u_ == 1) {  // a plane already
+        load_row(user_type_, cells, tokens, planes);
+        std::fill(planes + tokens, planes + step, 0.0F);
+        return;
+    }
     float* values = reserve_elements(scratch.values, tokens * d_u_);
     load_row(user_type_, cells, tokens * d_u_, values);
     for (std::size_t u = 0; u < d_u_; ++u) {
@@ -135,7 +148,9 @@ void StackSide::load(SideCells const& cells, std::size_t token, float* row) cons
         load_row(type_, cells.rows + token * row_bytes_, d_, row);
         return;
     }
-    load_row(type_, pool_.data() + index_at(cells.indices, token) * pool_step_, d_ - d_u_, row);
+    std::uint32_t index = 0;
+    load_indices(cells.indices, token, 1, &index);
+    load_row(type_, pool_.data() + index * pool_step_, d_ - d_u_, row);
     if (d_u_ > 0) load_row(user_type_, cells.users + token * user_bytes_, d_u_, row + d_ - d_u_);
 }
 

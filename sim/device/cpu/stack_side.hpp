@@ -69,7 +69,8 @@ class StackSide {
   private:
     void store_indices(float const* states, std::size_t step, ItemId const* items,
                        std::size_t count, std::byte* out, SideScratch& scratch) const;
-    [[nodiscard]] std::uint32_t index_at(std::byte const* indices, std::size_t token) const;
+    void load_indices(std::byte const* indices, std::size_t first, std::size_t count,
+                      std::uint32_t* rows) const;
     void find_users(std::byte const* cells, std::size_t tokens, SideScratch& scratch) const;
 
     kv::ValueType type_;
