@@ -70,6 +70,7 @@ struct SimNetwork::Parts {
                 Pass& pass) const;
     at::Tensor search(Batch const& batch, at::Tensor const& candidates,
                       at::Tensor const& embeddings, Pass& pass) const;
+    void search_signatures(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor stack(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor mean(at::Tensor const& embeddings, Ragged const& tokens) const;
     at::Tensor tower(at::Tensor x, Batch const& batch, Pass const& pass) const;
@@ -98,6 +99,7 @@ struct SimNetwork::Parts {
     std::map<std::string, Parameter> parameters;
     std::vector<Table> feature_tables;
     Table context_table;
+    at::Tensor hash_planes;  ///< ETA: [hash_bits, d_e], drawn from the seed and never changed
 };
 
 }  // namespace ckvsim::train

@@ -3,8 +3,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <utility>
 
 #include "core/error.hpp"
@@ -137,6 +139,51 @@ void scores_of_list(std::size_t width, std::uint32_t const* rows, std::size_t co
     }
 }
 
+/// Of each list the k tokens with the highest score, of equal ones the newer. `score` writes one
+/// score per token of a sample's list.
+template <class Score>
+Ragged choose(Ragged const& tokens, std::size_t k, Score const& score,
+              std::vector<std::uint32_t>* positions) {
+    Ragged chosen;
+    std::vector<std::size_t> starts(tokens.lists() + 1, 0);
+    for (std::size_t b = 0; b < tokens.lists(); ++b) {
+        starts[b + 1] = starts[b] + std::min(k, tokens.list(b).size());
+        chosen.offsets.push_back(static_cast<std::uint32_t>(starts[b + 1]));
+    }
+    chosen.rows.resize(starts.back());
+    std::vector<std::uint32_t> places(starts.back());
+    auto const samples = static_cast<std::int64_t>(tokens.lists());
+#pragma omp parallel
+    {
+        std::vector<float> scores;
+        std::vector<std::uint32_t> order;
+#pragma omp for schedule(static)
+        for (std::int64_t b = 0; b < samples; ++b) {
+            auto const sample = static_cast<std::size_t>(b);
+            auto const list = tokens.list(sample);
+            std::size_t const kept = std::min(k, list.size());
+            order.resize(list.size());
+            std::iota(order.begin(), order.end(), 0U);
+            if (kept < list.size()) {
+                scores.resize(list.size());
+                score(sample, list, scores.data());
+                auto const better = [&](std::uint32_t a, std::uint32_t c) {
+                    return scores[a] != scores[c] ? scores[a] > scores[c] : a > c;
+                };
+                std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept),
+                                 order.end(), better);
+                std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept));
+            }
+            for (std::size_t j = 0; j < kept; ++j) {
+                places[starts[sample] + j] = order[j];
+                chosen.rows[starts[sample] + j] = list[order[j]];
+            }
+        }
+    }
+    if (positions != nullptr) *positions = std::move(places);
+    return chosen;
+}
+
 void require_divisible(AttentionShape const& shape) {
     validate(shape.heads > 0 && shape.key_width % shape.heads == 0 &&
                  shape.value_width % shape.heads == 0,
@@ -190,45 +237,26 @@ void attention_backward(AttentionShape const& shape, Ragged const& tokens, float
 
 Ragged select_top_k(std::size_t key_width, Ragged const& tokens, float const* queries,
                     float const* keys, std::size_t k, std::vector<std::uint32_t>* positions) {
-    Ragged chosen;
-    std::vector<std::size_t> starts(tokens.lists() + 1, 0);
-    for (std::size_t b = 0; b < tokens.lists(); ++b) {
-        starts[b + 1] = starts[b] + std::min(k, tokens.list(b).size());
-        chosen.offsets.push_back(static_cast<std::uint32_t>(starts[b + 1]));
-    }
-    chosen.rows.resize(starts.back());
-    std::vector<std::uint32_t> places(starts.back());
-    auto const samples = static_cast<std::int64_t>(tokens.lists());
-#pragma omp parallel
-    {
-        std::vector<float> scores;
-        std::vector<std::uint32_t> order;
-#pragma omp for schedule(static)
-        for (std::int64_t b = 0; b < samples; ++b) {
-            auto const sample = static_cast<std::size_t>(b);
-            auto const list = tokens.list(sample);
-            std::size_t const kept = std::min(k, list.size());
-            order.resize(list.size());
-            std::iota(order.begin(), order.end(), 0U);
-            if (kept < list.size()) {
-                scores.resize(list.size());
-                scores_of_list(key_width, list.data(), list.size(), queries + sample * key_width,
-                               keys, scores.data());
-                auto const better = [&](std::uint32_t a, std::uint32_t c) {
-                    return scores[a] != scores[c] ? scores[a] > scores[c] : a > c;
-                };
-                std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept),
-                                 order.end(), better);
-                std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept));
-            }
-            for (std::size_t j = 0; j < kept; ++j) {
-                places[starts[sample] + j] = order[j];
-                chosen.rows[starts[sample] + j] = list[order[j]];
-            }
-        }
-    }
-    if (positions != nullptr) *positions = std::move(places);
-    return chosen;
+    return choose(
+        tokens, k,
+        [&](std::size_t sample, std::span<std::uint32_t const> list, float* scores) {
+            scores_of_list(key_width, list.data(), list.size(), queries + sample * key_width, keys,
+                           scores);
+        },
+        positions);
+}
+
+Ragged select_nearest(Ragged const& tokens, std::uint64_t const* queries,
+                      std::uint64_t const* signatures, std::size_t k,
+                      std::vector<std::uint32_t>* positions) {
+    return choose(
+        tokens, k,
+        [&](std::size_t sample, std::span<std::uint32_t const> list, float* scores) {
+            for (std::size_t j = 0; j < list.size(); ++j)
+                scores[j] =
+                    -static_cast<float>(std::popcount(queries[sample] ^ signatures[list[j]]));
+        },
+        positions);
 }
 
 }  // namespace ckvsim::train

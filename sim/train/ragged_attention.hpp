@@ -41,4 +41,10 @@ Ragged select_top_k(std::size_t key_width, Ragged const& tokens, float const* qu
                     float const* keys, std::size_t k,
                     std::vector<std::uint32_t>* positions = nullptr);
 
+/// The same by signatures: the k tokens whose signature differs from the list's in the fewest bits.
+/// queries [B], signatures [rows].
+Ragged select_nearest(Ragged const& tokens, std::uint64_t const* queries,
+                      std::uint64_t const* signatures, std::size_t k,
+                      std::vector<std::uint32_t>* positions = nullptr);
+
 }  // namespace ckvsim::train

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -20,8 +21,8 @@ constexpr char const* kFormat = "ckvsim-samples-1";
 constexpr std::uint32_t kMaxWidth = 1U << 16;
 constexpr std::uint32_t kMaxCount = 1U << 24;
 
-constexpr std::array<std::pair<Model, char const*>, 3> kModels = {
-    {{Model::sim, "sim"}, {Model::twin, "twin"}, {Model::hstu, "hstu"}}};
+constexpr std::array<std::pair<Model, char const*>, 4> kModels = {
+    {{Model::sim, "sim"}, {Model::twin, "twin"}, {Model::eta, "eta"}, {Model::hstu, "hstu"}}};
 // As entries have sections for so many (model/sim.hpp).
 constexpr std::uint32_t kMaxLayers = 4;
 constexpr std::array<std::pair<Kind, char const*>, 5> kKinds = {{{Kind::full, "full"},
@@ -99,10 +100,10 @@ Model read_model(Reader const& reader) {
     for (auto const& [value, known] : kModels) {
         if (name == known) return value;
     }
-    reader.fail(
-        "attribute model = \"" + name +
-        "\" is not a model (known: sim, twin, hstu). Use the trainer of the ckvsim that prepared "
-        "the file");
+    reader.fail("attribute model = \"" + name +
+                "\" is not a model (known: sim, twin, eta, hstu). Use the trainer of the ckvsim "
+                "that prepared "
+                "the file");
 }
 
 Shape read_shape(Reader const& reader) {
@@ -119,6 +120,13 @@ Shape read_shape(Reader const& reader) {
         shape.top_k = reader.count("top_k", 1, kMaxCount);
     }
     if (shape.model == Model::sim) shape.search_dim = reader.count("search_dim", 1, kMaxWidth);
+    if (shape.model == Model::eta) {
+        shape.hash_bits = reader.count("hash_bits", 8, 64);
+        if (!std::has_single_bit(shape.hash_bits)) {
+            reader.fail("attribute hash_bits is " + std::to_string(shape.hash_bits) +
+                        " (allowed: 8, 16, 32, 64)");
+        }
+    }
     shape.max_tokens = reader.count("max_tokens", 1, kMaxCount);
     shape.context_dim = reader.count("context_dim", 1, kMaxWidth);
     if (shape.attention_dim % shape.heads != 0) {

@@ -8,7 +8,7 @@
 
 namespace ckvsim::train {
 
-enum class Model : std::uint8_t { sim, twin, hstu };
+enum class Model : std::uint8_t { sim, twin, hstu, eta };
 enum class Kind : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 enum class Scope : std::uint8_t { released, all };
 
@@ -27,6 +27,7 @@ struct Shape {
     std::uint32_t heads = 0;
     std::uint32_t short_tokens = 0;  ///< 0 in HSTU, which has no short branch
     std::uint32_t search_dim = 0;    ///< SIM only
+    std::uint32_t hash_bits = 0;     ///< ETA only
     std::uint32_t top_k = 0;         ///< 0 in HSTU
     std::uint32_t layers = 0;        ///< HSTU only
     std::uint32_t max_tokens = 0;

@@ -67,6 +67,10 @@ SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, st
             add_site("long", variant.collective_long(), kEmbeddingDeviation);
         }
         if (shape.model == Model::sim) add_search();
+        if (shape.model == Model::eta) {
+            hash_planes = at::empty({shape.hash_bits, d_e}, at::kFloat);
+            fill_normal(hash_planes, 1.0, seed, "hash.planes");
+        }
     }
     std::int64_t in = (shape.model == Model::hstu ? 2 : 3) * d_e + shape.context_dim;
     for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
@@ -268,6 +272,25 @@ at::Tensor SimNetwork::Parts::tower(at::Tensor x, Batch const& batch, Pass const
     return x.squeeze(1);
 }
 
+/// ETA: chooses pass.selected by the signatures of the embeddings as they are now. No gradient.
+void SimNetwork::Parts::search_signatures(Batch const& batch, at::Tensor const& embeddings,
+                                          Pass& pass) const {
+    auto const projected = at::mm(embeddings.detach(), hash_planes.t()).contiguous();
+    auto const* const values = projected.data_ptr<float>();
+    std::vector<std::uint64_t> signatures(static_cast<std::size_t>(projected.size(0)), 0);
+    for (std::size_t row = 0; row < signatures.size(); ++row) {
+        for (std::size_t bit = 0; bit < shape.hash_bits; ++bit) {
+            bool const above = values[row * shape.hash_bits + bit] > 0.0F;
+            signatures[row] |= static_cast<std::uint64_t>(above) << bit;
+        }
+    }
+    std::vector<std::uint64_t> queries;
+    for (auto const row : batch.candidates)
+        queries.push_back(signatures[static_cast<std::size_t>(row)]);
+    pass.selected = select_nearest(batch.long_tokens, queries.data(), signatures.data(),
+                                   shape.top_k, &pass.positions);
+}
+
 /// Equal scores are equal weights: attention with a zero query is the mean.
 at::Tensor SimNetwork::Parts::mean(at::Tensor const& embeddings, Ragged const& tokens) const {
     auto const nothing = at::zeros({static_cast<std::int64_t>(tokens.lists()), 1}, at::kFloat);
@@ -297,7 +320,9 @@ void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
                         {view_of(batch.short_counts), batch.whole.short_tokens}, batch.short_tokens,
                         false, pass);
         bool const twin = shape.model == Model::twin;
-        if (!twin) pass.search_logits = search(batch, candidates, embeddings, pass);
+        if (shape.model == Model::sim)
+            pass.search_logits = search(batch, candidates, embeddings, pass);
+        if (shape.model == Model::eta) search_signatures(batch, embeddings, pass);
         older = attend("long", variant.collective_long(), candidates, embeddings,
                        {view_of(batch.long_counts), batch.whole.long_tokens},
                        twin ? batch.long_tokens : pass.selected, twin, pass);
@@ -372,6 +397,7 @@ void SimNetwork::store(TensorFile& out) const {
     }
     for (auto const& table : parts_->feature_tables) put(table.name, table.value);
     put(parts_->context_table.name, parts_->context_table.value);
+    if (parts_->hash_planes.defined()) put("hash.planes", parts_->hash_planes);
     // Routers of HSTU see states of tokens, not items.
     if (parts_->shape.model == Model::hstu) return;
     auto const embeddings = parts_->item_embeddings();

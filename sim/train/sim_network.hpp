@@ -1,4 +1,4 @@
-// SIM, TWIN and HSTU with full KV, full KV + SiLU (not HSTU), CollectiveKV, and its controls:
+// SIM, TWIN, ETA and HSTU with full KV, full KV + SiLU (not HSTU), CollectiveKV, and its controls:
 // parameters, training step and evaluation. The forward pass in evaluation is the contract of
 // model/sim.hpp. libtorch stays behind this interface.
 #pragma once

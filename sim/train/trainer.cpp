@@ -66,6 +66,7 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
         file.set("top_k", std::int64_t{shape.top_k});
     }
     if (shape.model == Model::sim) file.set("search_dim", std::int64_t{shape.search_dim});
+    if (shape.model == Model::eta) file.set("hash_bits", std::int64_t{shape.hash_bits});
     file.set("max_tokens", std::int64_t{shape.max_tokens});
     file.set("context_dim", std::int64_t{shape.context_dim});
     file.set("tower", join(shape.tower));

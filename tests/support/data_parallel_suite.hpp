@@ -35,7 +35,7 @@ inline std::vector<DataParallelCase> data_parallel_cases() {
     using train::Model;
     using train::Scope;
     std::vector<DataParallelCase> cases;
-    for (auto const model : {Model::sim, Model::twin, Model::hstu}) {
+    for (auto const model : {Model::sim, Model::twin, Model::eta, Model::hstu}) {
         cases.push_back({model, {Kind::full, Scope::all, 0, 0, "full"}});
         cases.push_back({model, {Kind::collective, Scope::all, 1, 16, "collective_d1"}});
         cases.push_back({model, {Kind::collective, Scope::all, 0, 7, "collective_d0"}});
@@ -54,6 +54,7 @@ inline train::Samples samples_for(train::Model model) {
     TemporaryFolder const folder;
     PlantedSamples planted;
     if (model == train::Model::twin) planted.set_twin();
+    if (model == train::Model::eta) planted.set_eta();
     if (model == train::Model::hstu) planted.set_hstu();
     planted.file().write(folder.path("a.ckvt"));
     return train::read_samples(folder.path("a.ckvt"));

@@ -81,6 +81,11 @@ class PlantedSamples {
         file_.set("model", std::string("twin"));
         file_.attributes.erase("search_dim");
     }
+    void set_eta() {
+        file_.set("model", std::string("eta"));
+        file_.attributes.erase("search_dim");
+        file_.set("hash_bits", std::int64_t{16});
+    }
     void set_hstu() {
         file_.set("model", std::string("hstu"));
         for (char const* const key : {"search_dim", "short_tokens", "top_k"})

@@ -148,5 +148,23 @@ TEST(SelectTopK, NewerTokensWinTies) {
     EXPECT_EQ(chosen.offsets, (std::vector<std::uint32_t>{0, 3, 5}));
 }
 
+TEST(SelectNearest, FewestDifferingBitsThenTheNewerToken) {
+    Ragged tokens;
+    tokens.rows = {0, 1, 0, 2, 0, 3, /**/ 3, 0,
+                   /**/};
+    tokens.offsets = {0, 6, 8, 8};
+    std::vector<std::uint64_t> const queries = {0b0011, 0, 7};
+    // Distances to the first query: 1, 0, 2, 64 - 2.
+    std::vector<std::uint64_t> const signatures = {0b0111, 0b0011, 0b1111, ~std::uint64_t{0}};
+    std::vector<std::uint32_t> positions;
+    auto const chosen = select_nearest(tokens, queries.data(), signatures.data(), 3, &positions);
+    EXPECT_EQ(positions, (std::vector<std::uint32_t>{1, 2, 4, 0, 1}));
+    EXPECT_EQ(chosen.rows, (std::vector<std::uint32_t>{1, 0, 0, 3, 0}));
+    EXPECT_EQ(chosen.offsets, (std::vector<std::uint32_t>{0, 3, 5, 5}));
+    auto const one = select_nearest(tokens, queries.data(), signatures.data(), 1, &positions);
+    EXPECT_EQ(positions, (std::vector<std::uint32_t>{1, 1}));
+    EXPECT_EQ(one.offsets, (std::vector<std::uint32_t>{0, 1, 2, 2}));
+}
+
 }  // namespace
 }  // namespace ckvsim::train

@@ -39,6 +39,10 @@ TEST(Samples, NameTheirModelUnlessItIsSim) {
     planted.file().write(folder.path("twin.ckvt"));
     EXPECT_EQ(read_samples(folder.path("twin.ckvt")).shape.model, Model::twin);
     EXPECT_EQ(to_string(Model::twin), "twin");
+    planted.set_eta();
+    planted.file().write(folder.path("eta.ckvt"));
+    EXPECT_EQ(read_samples(folder.path("eta.ckvt")).shape.model, Model::eta);
+    EXPECT_EQ(read_samples(folder.path("eta.ckvt")).shape.hash_bits, 16U);
 }
 
 struct BrokenCase {
@@ -83,7 +87,13 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenCase{"no_tensor", [](TensorFile& f) { f.tensors.erase("tune.label"); },
                    "tensor tune.label is missing"},
         BrokenCase{"model", [](TensorFile& f) { f.set("model", std::string("din")); },
-                   "\"din\" is not a model (known: sim, twin, hstu)"},
+                   "\"din\" is not a model (known: sim, twin, eta, hstu)"},
+        BrokenCase{"hash_bits",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("eta"));
+                       f.set("hash_bits", std::int64_t{24});
+                   },
+                   "hash_bits is 24 (allowed: 8, 16, 32, 64)"},
         BrokenCase{"no_search_dim", [](TensorFile& f) { f.attributes.erase("search_dim"); },
                    "attribute search_dim is missing"},
         BrokenCase{"heads", [](TensorFile& f) { f.set("heads", std::int64_t{3}); },

@@ -21,6 +21,7 @@ Samples planted_samples(bool straight_through = false, Model model = Model::sim)
     test::TemporaryFolder const folder;
     test::PlantedSamples planted;
     if (model == Model::twin) planted.set_twin();
+    if (model == Model::eta) planted.set_eta();
     if (model == Model::hstu) planted.set_hstu();
     planted.file().set("straight_through", std::int64_t{straight_through ? 1 : 0});
     planted.file().write(folder.path("a.ckvt"));
@@ -93,7 +94,7 @@ std::string case_name(testing::TestParamInfo<std::tuple<Model, VariantSpec>> con
 
 INSTANTIATE_TEST_SUITE_P(
     Variants, EveryVariant,
-    testing::Combine(testing::Values(Model::sim, Model::twin),
+    testing::Combine(testing::Values(Model::sim, Model::twin, Model::eta),
                      testing::Values(variant_of(Kind::full), variant_of(Kind::full_silu),
                                      variant_of(Kind::collective, Scope::released, 1, 16),
                                      variant_of(Kind::collective, Scope::all, 0, 7),
@@ -111,7 +112,8 @@ INSTANTIATE_TEST_SUITE_P(
     case_name);
 
 class EveryModel : public testing::TestWithParam<Model> {};
-INSTANTIATE_TEST_SUITE_P(Models, EveryModel, testing::Values(Model::sim, Model::twin, Model::hstu),
+INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
+                         testing::Values(Model::sim, Model::twin, Model::eta, Model::hstu),
                          [](auto const& of) { return to_string(of.param); });
 
 // Everything differentiable: with one pool row no arg-max can flip between the two evaluations.
@@ -272,8 +274,12 @@ TEST(SimNetwork, TwinTrainsItsSearchThroughTheAttentionAlone) {
 
 // A history item that is neither in the short window nor chosen by the search has no gradient: the
 // items with one betray what training chose.
-TEST(SimNetwork, TwinSearchesInTrainingAsInServing) {
-    auto samples = planted_samples(false, Model::twin);
+class SearchWithoutAHead : public testing::TestWithParam<Model> {};
+INSTANTIATE_TEST_SUITE_P(Models, SearchWithoutAHead, testing::Values(Model::twin, Model::eta),
+                         [](auto const& of) { return to_string(of.param); });
+
+TEST_P(SearchWithoutAHead, InTrainingAsInServing) {
+    auto samples = planted_samples(false, GetParam());
     samples.schedule.peak_weight = 0;
     samples.schedule.balance_weight = 0;
     for (auto const& variant : {variant_of(Kind::full), variant_of(Kind::full_silu),
@@ -305,6 +311,77 @@ TEST(SimNetwork, TwinSearchesInTrainingAsInServing) {
         }
         EXPECT_GT(found, 100U) << "the case must not be trivial";
     }
+}
+
+// The stored planes and embeddings choose what the network chose: nearest first, then newest.
+TEST(SimNetwork, EtaChoosesByTheSignsThatItStores) {
+    auto const samples = planted_samples(false, Model::eta);
+    SimNetwork network(samples, variant_of(Kind::full), 1);
+    TensorFile start;
+    network.store(start);
+    warm_up(network, samples);
+    TensorFile file;
+    network.store(file);
+    auto const planes = file.tensor("hash.planes").as<float>();
+    EXPECT_EQ(file.tensor("hash.planes").shape, (std::vector<std::int64_t>{16, 16}));
+    auto const before = start.tensor("hash.planes").as<float>();
+    EXPECT_TRUE(std::equal(planes.begin(), planes.end(), before.begin())) << "never trained";
+    auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    std::map<std::string, std::vector<float>> gradients;
+    EXPECT_EQ(network.gradients(batch, gradients).search, 0.0);
+    EXPECT_FALSE(gradients.contains("hash.planes"));
+    auto const side = [&](std::uint32_t row, std::size_t plane) {
+        double sum = 0;
+        for (std::size_t i = 0; i < 16; ++i) {
+            std::size_t const f = i / 8;
+            auto const id = samples.item_features[f][batch.items[row]];
+            auto const table = file.tensor("embed." + std::to_string(f)).as<float>();
+            sum += double{planes[plane * 16 + i]} * table[id * 8 + i % 8];
+        }
+        return sum > 0;
+    };
+    auto const distance = [&](std::uint32_t a, std::uint32_t b) {
+        int differing = 0;
+        for (std::size_t plane = 0; plane < 16; ++plane)
+            differing += side(a, plane) != side(b, plane) ? 1 : 0;
+        return differing;
+    };
+    Ragged chosen;
+    network.predict(batch, &chosen);
+    std::size_t searched = 0;
+    for (std::size_t b = 0; b < batch.size(); ++b) {
+        auto const tokens = batch.long_tokens.list(b);
+        auto const candidate = static_cast<std::uint32_t>(batch.candidates[b]);
+        std::vector<std::uint32_t> order(tokens.size());
+        std::iota(order.begin(), order.end(), 0U);
+        std::sort(order.begin(), order.end(), [&](std::uint32_t x, std::uint32_t y) {
+            int const dx = distance(candidate, tokens[x]);
+            int const dy = distance(candidate, tokens[y]);
+            return dx != dy ? dx < dy : x > y;
+        });
+        searched += order.size() > 5 ? 1 : 0;
+        order.resize(std::min<std::size_t>(order.size(), 5));
+        std::sort(order.begin(), order.end());
+        auto const own = chosen.list(b);
+        EXPECT_EQ(std::vector<std::uint32_t>(own.begin(), own.end()), order) << "sample " << b;
+    }
+    EXPECT_GT(searched, 20U) << "the case must not be trivial";
+}
+
+TEST(SimNetwork, EveryVariantOfASeedHasTheSamePlanes) {
+    auto const samples = planted_samples(false, Model::eta);
+    auto const planes_of = [&](VariantSpec const& variant, std::uint64_t seed) {
+        TensorFile file;
+        SimNetwork(samples, variant, seed).store(file);
+        auto const values = file.tensor("hash.planes").as<float>();
+        return std::vector<float>(values.begin(), values.end());
+    };
+    auto const pools = variant_of(Kind::collective, Scope::all, 1, 16);
+    EXPECT_EQ(planes_of(variant_of(Kind::full), 1), planes_of(pools, 1));
+    EXPECT_NE(planes_of(pools, 1), planes_of(pools, 2));
+    TensorFile none;
+    SimNetwork(samples, variant_of(Kind::mean_pool), 1).store(none);
+    EXPECT_FALSE(none.has("hash.planes"));
 }
 
 TEST(SimNetwork, PaddingStaysZero) {

@@ -33,6 +33,7 @@ class Trainer : public testing::Test {
                     Model model = Model::sim, test::PlantedParams const& params = {}) {
         test::PlantedSamples planted(params);
         if (model == Model::twin) planted.set_twin();
+        if (model == Model::eta) planted.set_eta();
         if (model == Model::hstu) planted.set_hstu();
         planted.set_variants(variants);
         planted.file().set("weights_dir", folder_.path("weights"));
@@ -57,14 +58,15 @@ class Trainer : public testing::Test {
 };
 
 class TrainerOfModel : public Trainer, public testing::WithParamInterface<Model> {};
-INSTANTIATE_TEST_SUITE_P(Models, TrainerOfModel, testing::Values(Model::sim, Model::twin),
+INSTANTIATE_TEST_SUITE_P(Models, TrainerOfModel,
+                         testing::Values(Model::sim, Model::twin, Model::eta),
                          [](auto const& of) { return to_string(of.param); });
 
 // With 1600 samples of six categories the seed decided (full of TWIN: 0.76 to 0.88), and with more
 // of them the mean of a history said as much as attention to it; hence 9600 samples of twenty.
-// Messages tell the worst of seeds 1 to 10 of both models; the bounds leave it less than 0.01.
+// Messages tell the worst of seeds 1 to 10 of all models; the bounds leave it less than 0.01.
 // Which keys TWIN searches by in training makes no difference to these AUCs:
-// SimNetwork.TwinSearchesInTrainingAsInServing looks at the choice itself.
+// SearchWithoutAHead.InTrainingAsInServing looks at the choice itself.
 TEST_P(TrainerOfModel, LearnsThePlantedRule) {
     auto data = samples({{"full", "released", 0, 0},
                          {"full_silu", "released", 0, 0},
@@ -78,7 +80,7 @@ TEST_P(TrainerOfModel, LearnsThePlantedRule) {
     for (std::size_t i = 0; i < data.variants.size(); ++i)
         auc.push_back(train(data, run_of(data, i, 1)).tune_auc);
     EXPECT_GT(auc[0], 0.865) << "full: at least 0.8749";
-    EXPECT_GT(auc[1], 0.865) << "full_silu: at least 0.8735";
+    EXPECT_GT(auc[1], 0.865) << "full_silu: at least 0.8729";
     // A pool with more rows than items can hold every item's K and V.
     EXPECT_GT(auc[2], auc[0] - 0.03) << "collective: at most 0.0224 below full";
     EXPECT_GT(auc[2], auc[3] + 0.005) << "collective: at least 0.0142 above mean_pool";
@@ -128,7 +130,8 @@ TEST_P(TrainerOfModel, WritesWeightsThatServe) {
             EXPECT_NEAR(score, 1 / (1 + std::exp(-double{logits[s]})), 1e-5)
                 << data.variants[i].stem << " sample " << s;
             auto const free = model.score(history, candidates[s], contexts[s]);
-            if (attention && free.top_k_gap > 1e-5) {
+            // Distances of ETA are whole numbers: what is equal is equal here and there.
+            if (attention && (free.top_k_gap > 1e-5 || GetParam() == Model::eta)) {
                 EXPECT_EQ(free.top_k, chosen);
             }
         }
