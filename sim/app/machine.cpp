@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <fstream>
 #include <thread>
@@ -45,11 +46,13 @@ std::uint64_t number_in(std::filesystem::path const& file) {
 struct GroupFiles {
     char const* limit;
     char const* used;
-    char const* reclaimable;  ///< key in memory.stat
+    std::array<char const*, 3> reclaimable;  ///< keys in memory.stat: file cache and the like
 };
-constexpr GroupFiles kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
-                                  "total_inactive_file"};
-constexpr GroupFiles kVersion2 = {"memory.max", "memory.current", "inactive_file"};
+constexpr GroupFiles kVersion1 = {"memory.limit_in_bytes",
+                                  "memory.usage_in_bytes",
+                                  {"total_inactive_file", "total_active_file", ""}};
+constexpr GroupFiles kVersion2 = {
+    "memory.max", "memory.current", {"inactive_file", "active_file", "slab_reclaimable"}};
 
 std::uint64_t statistic(std::filesystem::path const& file, std::string const& name) {
     std::ifstream input(file);
@@ -68,7 +71,8 @@ void tighten(MemoryLimit& limit, std::filesystem::path const& group, GroupFiles 
     limit.bytes = std::min(limit.bytes, most);
     std::uint64_t used = number_in(group / files.used);
     if (used == UINT64_MAX) used = 0;
-    used -= std::min(used, statistic(group / "memory.stat", files.reclaimable));
+    for (auto const* key : files.reclaimable)
+        used -= std::min(used, statistic(group / "memory.stat", key));
     limit.available = std::min(limit.available, most - std::min(most, used));
 }
 

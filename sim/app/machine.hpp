@@ -11,7 +11,7 @@ namespace ckvsim::app {
 std::int64_t resident_set_bytes();   ///< of this process, now
 std::int64_t peak_resident_bytes();  ///< of this process, the most so far
 /// What this process may use at most and what of it is free now: of the machine, or less where a
-/// control group (batch systems, containers) or an address-space limit says so.
+/// control group (batch systems, containers) says so; free, too, within the address-space limit.
 std::uint64_t physical_memory_bytes();
 std::uint64_t available_memory_bytes();
 

@@ -296,8 +296,30 @@ void require_room_for_a_user(RunContext const& context, config::ArmSpec const& a
           "raise it or lower /model/max_tokens"}});
 }
 
-/// Room on the device of the file tier, where that can be told: its folder may not exist yet.
-void require_storage(config::Spec const& spec) {
+/// What the file tier takes on this rank at most: the budget, or less where users are few.
+std::uint64_t file_bytes(RunContext const& context) {
+    auto const budget =
+        context.spec.residency.file.budget_bytes / static_cast<std::uint64_t>(context.comm.size());
+    auto const max_tokens = context.spec.model.max_tokens;
+    std::uint64_t most = 0;
+    for (auto const& arm : context.spec.arms) {
+        if (!arm.latency) continue;
+        kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
+        std::uint64_t bytes = 0;
+        for (auto const user : context.users) {
+            auto const tokens = std::min(context.population->history_length(user), max_tokens);
+            bytes += engine::FileResidents::slot_bytes(layout.entry_bytes(tokens));
+            if (bytes >= budget) break;
+        }
+        most = std::max(most, std::min(bytes, budget));
+    }
+    return most;
+}
+
+/// Room on the device of the file tier, where that can be told: its folder may not exist yet. Ranks
+/// that share a device find out together that it is full, when they reserve their files.
+void require_storage(RunContext const& context) {
+    auto const& spec = context.spec;
     auto folder = std::filesystem::absolute(spec.residency.file_folder);
     std::error_code error;
     while (!std::filesystem::exists(folder, error) && folder.has_relative_path())
@@ -305,13 +327,13 @@ void require_storage(config::Spec const& spec) {
     auto const space = std::filesystem::space(folder, error);
     // Some file systems tell nothing.
     if (error || space.capacity == 0) return;
-    if (spec.residency.file.budget_bytes <= space.available) return;
+    auto const need = file_bytes(context);
+    if (need <= space.available) return;
     throw ConfigError(
-        spec.name,
-        {{"/measurements/residency/file/budget_bytes",
-          std::to_string(spec.residency.file.budget_bytes) + " bytes of resident users, but " +
-              folder.string() + " has " + std::to_string(space.available) + " available",
-          "lower it or choose another /measurements/residency/file/folder"}});
+        spec.name, {{"/measurements/residency/file/budget_bytes",
+                     std::to_string(need) + " bytes of resident users a rank, but " +
+                         folder.string() + " has " + std::to_string(space.available) + " available",
+                     "lower it or choose another /measurements/residency/file/folder"}});
 }
 
 }  // namespace
@@ -320,7 +342,7 @@ void plan_residency_phase(RunContext& context) {
     auto const& spec = context.spec.residency;
     if (!spec.enabled) return;
     context.comm.run_phase("planning resident users", [&] {
-        if (spec.file.budget_bytes > 0) require_storage(context.spec);
+        if (spec.file.budget_bytes > 0) require_storage(context);
         for (auto const& arm : context.spec.arms) {
             if (!arm.latency) continue;
             for (auto const tier : {ResidentTier::memory, ResidentTier::file})

@@ -186,7 +186,9 @@ Team::Parts Team::all_gather(Bytes part) {
     Parts all(ranks);
     bool more = true;
     while (more) {
-        auto const piece = part.first(std::min(part.size(), kPieceBytes));
+        // All ranks' pieces are held at a time.
+        auto const piece =
+            part.first(std::min(part.size(), std::max<std::size_t>(1, kPieceBytes / ranks)));
         part = part.subspan(piece.size());
         std::vector<std::byte> payload = {
             std::byte{part.empty() ? std::uint8_t{0} : std::uint8_t{1}}};

@@ -280,7 +280,7 @@ int main(int argc, char** argv) {
     comm::Runtime runtime(argc, argv);
     auto& comm = runtime.world();
     CLI::App app(
-        "Trains the SIM, TWIN or HSTU variants of a sample file: full KV, full KV + SiLU, "
+        "Trains the SIM, TWIN, ETA or HSTU variants of a sample file: full KV, full KV + SiLU, "
         "CollectiveKV and the controls.");
     Options options;
     declare(app, options);

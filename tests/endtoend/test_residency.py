@@ -60,20 +60,27 @@ class Residency(Scratch):
         self.assertEqual(tables.code, 3, str(tables))
         self.assertIn("100 bytes a rank do not hold one user of full_fp32", tables.err)
         # All of it before any phase runs, for whose results one would have waited.
-        for tier, budget, words in (("memory", 100, "do not hold one user"), ("file", 100, "do not hold one user"),
-                                    ("file", 1 << 50, "available")):
+        for tier in ("memory", "file"):
             for ranks in (1, 2):
                 limits = self.run_spec("none.h5", ranks, [*ONLY, *LOADS, *settings(
-                    **{f"measurements__residency__{tier}__budget_bytes": budget}, measurements__residency__file__folder=self.folder / "new" / "drive")])
+                    **{f"measurements__residency__{tier}__budget_bytes": 100}, measurements__residency__file__folder=self.folder / "new" / "drive")])
                 self.assertEqual(limits.code, 3, str(limits))
                 self.assertIn(f"/measurements/residency/{tier}/budget_bytes", limits.err)
-                self.assertIn(words, limits.err)
+                self.assertIn("do not hold one user", limits.err)
                 self.assertNotIn("hold residents", limits.err)
                 self.assertFalse((self.folder / "new").exists())
         drive = self.run_spec("none.h5", 2, [*ONLY, *LOADS, *settings(measurements__residency__file__folder="/proc/nowhere")])
         self.assertEqual(drive.code, 5, str(drive))
         self.assertIn("/proc/nowhere: cannot create folder", drive.err)
         self.assertFalse((self.folder / "none.h5").exists())
+
+    def test_a_generous_budget_needs_no_more_than_the_users(self):
+        one = '[{"name":"ids","weights":{"variant":"full"},"strategy":{"kind":"recompute"}}]'
+        self.must_run("generous.h5", 1, [*ONLY, *LOADS, *settings(
+            arms=one, measurements__residency__memory__budget_bytes=0, measurements__residency__file__budget_bytes=1 << 50,
+            measurements__residency__file__folder=self.folder / "generous")])
+        (row,) = rows(self.folder / "generous.h5", "residency")
+        self.assertEqual(row["limited_by"], "users")
 
     def test_calibration_measures_the_storage_too(self):
         drive = self.folder / "calibrated"

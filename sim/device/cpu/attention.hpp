@@ -1,6 +1,6 @@
 // Vector kernels of the attention stage, dispatched at run time: search scores, choice of the top
 // k, target attention. Every query's result depends only on its own tokens, and in attend() with
-// softmax on whether it comes with kWideQueries or more (sim/docs/adr/0012-wide-attention.md):
+// softmax on whether its request has kWideQueries or more (sim/docs/adr/0012-wide-attention.md):
 // otherwise the number of queries and how they are blocked change no bit.
 #pragma once
 
@@ -54,6 +54,8 @@ struct AttentionCall {
     float const* q = nullptr;
     std::size_t q_step = 0;
     std::size_t count = 0;
+    std::size_t together = 0;  ///< queries of the request that these are a part of; 0 = count.
+                               ///< kWideQueries of them make the wide form
     std::size_t heads = 1;
     std::size_t head_dim = 0;
     kv::ValueType row_type = kv::ValueType::fp32;  ///< or fp16; others: quantised_rows.hpp

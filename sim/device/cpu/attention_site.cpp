@@ -84,6 +84,8 @@ void AttentionSite::begin(EntryView const& view, std::uint32_t first, std::uint3
                           Lists lists, std::uint32_t candidates, SiteScratch& scratch) const {
     scratch.view = &view;
     scratch.ids = view.ids == nullptr ? nullptr : view.ids + first;
+    // A block of many candidates, the last and short one too, is summed like all of them.
+    scratch.together = lists == Lists::one ? std::max(candidates, 1U) : 1;
     // The kernel reads halves and shares the conversion among the queries of a list; several lists
     // share one conversion here, and of int8 and int4 several candidates.
     scratch.made = projected_ || codes_[0]->codebook ||
@@ -338,6 +340,7 @@ AttentionCall AttentionSite::make_call(TokenList const& list, std::size_t first,
     call.q = scratch.q.data() + first * wq_.stride;
     call.q_step = wq_.stride;
     call.count = count;
+    call.together = scratch.together;
     call.heads = heads_;
     call.head_dim = d_ / heads_;
     call.row_type = made ? kv::ValueType::fp32 : value_type_;

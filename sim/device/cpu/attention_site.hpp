@@ -47,6 +47,7 @@ struct KeySearchScratch {
 struct SiteScratch {
     EntryView const* view = nullptr;
     ItemId const* ids = nullptr;  ///< of the site's first token
+    std::size_t together = 1;     ///< candidates of the request that attend to the same list
     bool made = false;  ///< rows are converted, projected or put together once, into made_rows
     RowSharing items;   ///< recompute: tokens of an item are projected once
     /// K and V: row of made_rows, by row_key(); or none.

@@ -18,7 +18,13 @@ inline constexpr std::size_t kTileTokens = 64;
 /// Scores held at a time; longer histories make smaller groups of queries.
 inline constexpr std::size_t kScoreFloats = std::size_t{1} << 19;
 
-inline bool streams(AttentionCall const& call) { return call.count <= kStreamQueries; }
+inline bool is_wide(AttentionCall const& call) {
+    std::size_t const together = call.together == 0 ? call.count : call.together;
+    return together >= kWideQueries && call.weighting == Weighting::softmax;
+}
+inline bool streams(AttentionCall const& call) {
+    return call.count <= kStreamQueries && !is_wide(call);
+}
 inline bool shares_rows(AttentionCall const& call) {
     return call.k.places != nullptr || call.v.places != nullptr;
 }
@@ -37,10 +43,6 @@ inline std::size_t panelled(std::size_t count) {
 }
 /// Columns of a head, padded so that the sums of V have no partial vectors.
 inline std::size_t tile_columns(AttentionCall const& call) { return panelled(call.head_dim); }
-
-inline bool is_wide(AttentionCall const& call) {
-    return call.count >= kWideQueries && call.weighting == Weighting::softmax;
-}
 
 /// How the wide form divides a call: blocks of tokens, whose packed K and V stay in the L2 cache
 /// for all queries, and tiles of queries, whose scores of a block stay in the L1 cache.

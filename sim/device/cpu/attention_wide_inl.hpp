@@ -210,7 +210,8 @@ class Wide {
     }
 
     /// The block's K of the head as panels [head_dim, width] of tokens (or of rows that tokens
-    /// share), the last row repeated up to the end of the last panel.
+    /// share), the last row repeated up to the end of the last vector;
+    /// lanes behind it are computed with and never read.
     HWY_NOINLINE void pack_keys() {
         FloatTag const d;
         std::size_t const lanes = hn::Lanes(d);

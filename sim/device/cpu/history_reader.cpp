@@ -7,8 +7,9 @@
 namespace ckvsim::device::cpu {
 namespace {
 
-/// Candidates handled together: their queries and outputs stay in the L2 cache.
-constexpr std::size_t kCandidateBlock = 64;
+/// Candidates handled together: their queries and outputs stay in the L2 cache, and rows are packed
+/// once for them.
+constexpr std::size_t kCandidateBlock = 128;
 constexpr std::uint32_t kNone = 0xFFFFFFFF;  ///< "no position" in lists of top k
 
 /// Writes the positions of a list and kNone up to top_k.

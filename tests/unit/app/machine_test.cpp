@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
+#include "temporary_folder.hpp"
 
 namespace ckvsim::app {
 namespace {
@@ -12,22 +12,14 @@ namespace fs = std::filesystem;
 /// Made-up files of control groups.
 class ControlGroups : public testing::Test {
   protected:
-    ControlGroups() : folder_(fs::path(testing::TempDir()) / "ckvsim-control-groups") {
-        fs::remove_all(folder_);
-        fs::create_directories(folder_);
-    }
-    ~ControlGroups() override { fs::remove_all(folder_); }
-    ControlGroups(ControlGroups const&) = delete;
-    ControlGroups& operator=(ControlGroups const&) = delete;
-
     void write(fs::path const& file, std::string const& text) {
-        fs::create_directories((folder_ / file).parent_path());
-        std::ofstream(folder_ / file) << text;
+        fs::create_directories(folder_.path(file.parent_path()));
+        (void)folder_.write(file, text);
     }
-    MemoryLimit limit() { return control_group_memory(folder_ / "membership", folder_); }
+    MemoryLimit limit() { return control_group_memory(folder_.path("membership"), folder_.path()); }
 
   private:
-    fs::path folder_;
+    test::TemporaryFolder folder_;
 };
 
 TEST_F(ControlGroups, OfVersion2LimitAndDropFileCache) {
@@ -36,7 +28,7 @@ TEST_F(ControlGroups, OfVersion2LimitAndDropFileCache) {
     write("job/step/memory.current", "700\n");
     write("job/step/memory.stat", "anon 400\ninactive_file 250\nactive_file 50\n");
     EXPECT_EQ(limit().bytes, 1000U);
-    EXPECT_EQ(limit().available, 550U);
+    EXPECT_EQ(limit().available, 600U) << "anonymous memory alone cannot be dropped";
 }
 
 TEST_F(ControlGroups, TheTightestOnTheWayUpDecides) {
@@ -70,7 +62,7 @@ TEST_F(ControlGroups, WhatCannotBeReadLimitsNothing) {
 }
 
 TEST(Machine, AvailableMemoryIsPartOfTheMachines) {
-    EXPECT_GT(available_memory_bytes(), 0U);
+    EXPECT_GT(physical_memory_bytes(), 0U);
     EXPECT_LE(available_memory_bytes(), physical_memory_bytes());
 }
 

@@ -157,7 +157,8 @@ TEST_P(EveryCase, ScoresAndChoicesMatchTheReference) {
 
 TEST_P(EveryCase, ManyCandidatesScoreAsEachAlone) {
     auto const catalogue = test::small_catalogue(kItems);
-    auto const candidates = test::random_history(128, kItems, 4);
+    // Blocks of 128 and a short one: a place in the request must not matter either.
+    auto const candidates = test::random_history(150, kItems, 4);
     for (BackendCase const& c : cases()) {
         SCOPED_TRACE(c.name);
         auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
@@ -165,11 +166,14 @@ TEST_P(EveryCase, ManyCandidatesScoreAsEachAlone) {
                       c.shape.max_tokens);
         auto const together = served.logits(candidates, {});
         // Bit for bit: what a request holds besides a candidate must not change its score. Many
-        // candidates and few have bits of their own (kWideQueries; heads are queries of low_rank).
-        constexpr std::size_t kFrom = 128 - kWideQueries;
-        auto const others = served.logits({candidates.begin() + kFrom, candidates.end()}, {});
-        for (std::size_t i = kFrom; i < candidates.size(); i += 7)
-            EXPECT_EQ(others[i - kFrom], together[i]) << i;
+        // candidates and few have bits of their own (kWideQueries).
+        for (std::size_t const many : {kWideQueries, kWideQueries + 1, std::size_t{131}}) {
+            std::size_t const from = candidates.size() - many;
+            auto const begin = candidates.begin() + static_cast<std::ptrdiff_t>(from);
+            auto const others = served.logits({begin, candidates.end()}, {});
+            for (std::size_t i = from; i < candidates.size(); i += 7)
+                EXPECT_EQ(others[i - from], together[i]) << i << " of " << many;
+        }
         constexpr std::size_t kFew = 7;
         auto const few = served.logits({candidates.begin(), candidates.begin() + kFew}, {});
         for (std::size_t i = 0; i < candidates.size(); i += i < kFew ? 3 : 9) {

@@ -245,6 +245,9 @@ TEST_P(TargetAttention, ManyQueriesDoNotDependOnTheirNumber) {
         kWideQueries + 20, 1.0, [](AttentionCall const& any, SideData const& k, SideData const& v) {
             for_shared_or_not(any, k, v, [](AttentionCall const& call) {
                 expect_bits_among_all(call, {kWideQueries, kWideQueries + 1, kWideQueries + 14});
+                AttentionCall part = call;  // of as many
+                part.together = call.count;
+                expect_bits_among_all(part, {1, 2, 5, 36});
             });
         });
 }
