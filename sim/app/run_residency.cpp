@@ -279,9 +279,9 @@ void run_arm(RunContext& context, config::ArmSpec const& arm, ResidentTier tier)
 /// that memory must hold beside entries are known later, when weights are read.
 void require_room_for_a_user(RunContext const& context, config::ArmSpec const& arm,
                              ResidentTier tier) {
-    auto const budget =
-        tier_spec(context, tier).budget_bytes / static_cast<std::uint64_t>(context.comm.size());
-    if (budget == 0 || context.users.empty()) return;
+    auto const all = tier_spec(context, tier).budget_bytes;
+    auto const budget = all / static_cast<std::uint64_t>(context.comm.size());
+    if (all == 0 || context.users.empty()) return;
     kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
     std::vector<UserId> const first(context.users.begin(), context.users.begin() + 1);
     auto const max_tokens = context.spec.model.max_tokens;

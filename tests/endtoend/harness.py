@@ -100,3 +100,23 @@ def hashes(outcome):
             name, value = line.split()
             found[name[len("hash/"):]] = value
     return found
+
+
+class OwnModel(Scratch):
+    """Runs of another model than the CI spec's, with weights and a calibration of its own."""
+    model = ()  # settings on top of the CI spec
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.sim = cls.base
+        cls.base = [*cls.sim, *settings(files__weights_dir=cls.folder / "own", files__calibration=cls.folder / "own.json"), *cls.model]
+        for command in ([TEST_WEIGHTS, SPEC, *cls.base], [CKVSIM, "calibrate", SPEC, *cls.base, "--seconds", "1", "-q"]):
+            made = launch(command, cls.folder)
+            if made.code != 0:
+                raise AssertionError(str(made))
+
+    def shown(self, report, table):
+        outcome = launch([CKVSIM, "show", report, table], self.folder)
+        self.assertEqual(outcome.code, 0, str(outcome))
+        return outcome.out

@@ -3,27 +3,13 @@ of ranks, and weights of one model refused under the other's spec."""
 import json
 import unittest
 
-from harness import CI, CKVSIM, ETA, SPEC, TEST_WEIGHTS, Scratch, hashes, launch, settings
+from harness import CI, CKVSIM, ETA, SPEC, OwnModel, hashes, launch, settings
 
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
 
 
-class Eta(Scratch):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.base = [*cls.base, *settings(files__weights_dir=cls.folder / "eta", files__calibration=cls.folder / "own.json",
-                                         model=ETA)]
-        for command in ([TEST_WEIGHTS, SPEC, *cls.base],
-                        [CKVSIM, "calibrate", SPEC, *cls.base, "--seconds", "1", "-q"]):
-            made = launch(command, cls.folder)
-            if made.code != 0:
-                raise AssertionError(str(made))
-
-    def shown(self, report, table):
-        outcome = launch([CKVSIM, "show", report, table], self.folder)
-        self.assertEqual(outcome.code, 0, str(outcome))
-        return outcome.out
+class Eta(OwnModel):
+    model = settings(model=ETA)
 
     def test_a_whole_run_serves_it(self):
         outcome = self.must_run("whole.h5")

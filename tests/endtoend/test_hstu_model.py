@@ -2,28 +2,14 @@
 ranks, and refused where something would be kept per item."""
 import unittest
 
-from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, TEST_WEIGHTS, Scratch, hashes, launch, settings
+from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, OwnModel, hashes, launch, settings
 
 MODEL = settings(model=HSTU, arms=HSTU_ARMS)
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
 
 
-class Hstu(Scratch):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.base = [*cls.base, *settings(files__weights_dir=cls.folder / "hstu", files__calibration=cls.folder / "own.json"),
-                    *MODEL]
-        for command in ([TEST_WEIGHTS, SPEC, *cls.base],
-                        [CKVSIM, "calibrate", SPEC, *cls.base, "--seconds", "1", "-q"]):
-            made = launch(command, cls.folder)
-            if made.code != 0:
-                raise AssertionError(str(made))
-
-    def shown(self, report, table):
-        outcome = launch([CKVSIM, "show", report, table], self.folder)
-        self.assertEqual(outcome.code, 0, str(outcome))
-        return outcome.out
+class Hstu(OwnModel):
+    model = MODEL
 
     def test_a_whole_run_serves_it(self):
         outcome = self.must_run("whole.h5")

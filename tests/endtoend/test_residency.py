@@ -63,7 +63,7 @@ class Residency(Scratch):
         for tier in ("memory", "file"):
             for ranks in (1, 2):
                 limits = self.run_spec("none.h5", ranks, [*ONLY, *LOADS, *settings(
-                    **{f"measurements__residency__{tier}__budget_bytes": 100}, measurements__residency__file__folder=self.folder / "new" / "drive")])
+                    **{f"measurements__residency__{tier}__budget_bytes": 1}, measurements__residency__file__folder=self.folder / "new" / "drive")])
                 self.assertEqual(limits.code, 3, str(limits))
                 self.assertIn(f"/measurements/residency/{tier}/budget_bytes", limits.err)
                 self.assertIn("do not hold one user", limits.err)

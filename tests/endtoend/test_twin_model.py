@@ -2,29 +2,14 @@
 weights of one model refused under the other's spec."""
 import unittest
 
-from harness import CKVSIM, SPEC, TEST_WEIGHTS, TWIN, TWIN_ARMS, Scratch, hashes, launch, settings
+from harness import CKVSIM, SPEC, TWIN, TWIN_ARMS, OwnModel, hashes, launch, settings
 
 MODEL = settings(model=TWIN, arms=TWIN_ARMS)
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
 
 
-class Twin(Scratch):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.sim = cls.base
-        cls.base = [*cls.sim, *settings(files__weights_dir=cls.folder / "twin", files__calibration=cls.folder / "own.json"),
-                    *MODEL]
-        for command in ([TEST_WEIGHTS, SPEC, *cls.base],
-                        [CKVSIM, "calibrate", SPEC, *cls.base, "--seconds", "1", "-q"]):
-            made = launch(command, cls.folder)
-            if made.code != 0:
-                raise AssertionError(str(made))
-
-    def shown(self, report, table):
-        outcome = launch([CKVSIM, "show", report, table], self.folder)
-        self.assertEqual(outcome.code, 0, str(outcome))
-        return outcome.out
+class Twin(OwnModel):
+    model = MODEL
 
     def test_a_whole_run_serves_it(self):
         outcome = self.must_run("whole.h5")
