@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <span>
 #include <tuple>
 
@@ -120,6 +121,13 @@ double worst_error(Arm const& arm, Users const& users, std::uint32_t candidates)
     return worst / largest;
 }
 
+/// Requests of an iteration: many short ones, few long ones.
+std::size_t batch_of(Row const& row) {
+    if (row.batch != 0) return row.batch;
+    std::size_t const threads = static_cast<std::size_t>(row.threads);
+    return std::max(threads, std::size_t{32} / row.candidates / threads * threads);
+}
+
 /// Work of one request by formula. rows_k and rows_v are what the kernels really read: fewer than
 /// tokens where these share rows.
 void count_work(Row const& row, Users const& users, benchmark::State& state) {
@@ -140,7 +148,7 @@ void count_work(Row const& row, Users const& users, benchmark::State& state) {
     double const rows = (rows_k + rows_v) * d * value;
     double entry = n * sizeof(ItemId);
     double flops = 2.0 * row.candidates * (rows_k + rows_v) * d;
-    double table = 0.0;
+    double table = 0.0;  // of K or V
     switch (row.arm.kind) {
         case StrategyKind::full:
             entry = rows;
@@ -162,18 +170,15 @@ void count_work(Row const& row, Users const& users, benchmark::State& state) {
     }
     state.counters["entry_B"] = entry;
     state.counters["table_B"] = table > 0.0 ? rows : 0.0;
-    state.counters["table_size"] = table;
+    // K and V of a request come out of two tables, one after the other; by phases a thread's part
+    // of the batch reads the one before the other.
+    bool const in_turn = !row.phases || batch_of(row) <= static_cast<std::size_t>(row.threads);
+    state.counters["table_size"] = (in_turn ? 2.0 : 1.0) * table;
+    state.counters["row_B"] = d * value;
     state.counters["flops"] = flops;
     state.counters["exps"] = 1.0 * row.candidates * n * row.arm.heads;
     state.counters["rows_k"] = rows_k;
     state.counters["rows_v"] = rows_v;
-}
-
-/// Requests of an iteration: many short ones, few long ones.
-std::size_t batch_of(Row const& row) {
-    if (row.batch != 0) return row.batch;
-    std::size_t const threads = static_cast<std::size_t>(row.threads);
-    return std::max(threads, std::size_t{32} / row.candidates / threads * threads);
 }
 
 void attend_rows(benchmark::State& state, Row const& row) {
@@ -274,15 +279,17 @@ std::vector<Row> rows() {
     return all;
 }
 
-/// Bytes of the pools, to measure random rows at.
-std::vector<std::size_t> pool_sizes() {
-    std::vector<std::size_t> sizes;
+/// What random rows are measured at: pools and item tables of every arm, K alone and K with V.
+std::set<bench::RandomTable> random_tables() {
+    std::set<bench::RandomTable> tables;
     for (ArmKey const& key : arms()) {
-        if (key.m != 0) sizes.push_back(key.m * bench::kDim * kv::value_bytes(key.type));
+        std::size_t const rows = key.kind == StrategyKind::item_table ? bench::kItems : key.m;
+        std::size_t const row_bytes = bench::kDim * kv::value_bytes(key.type);
+        if (rows == 0) continue;
+        tables.insert({rows * row_bytes, row_bytes});
+        tables.insert({2 * rows * row_bytes, row_bytes});
     }
-    sizes.push_back(std::size_t{bench::kItems} * bench::kDim * sizeof(float));
-    std::sort(sizes.begin(), sizes.end());
-    return sizes;
+    return tables;
 }
 
 }  // namespace
@@ -297,7 +304,7 @@ int main(int argc, char** argv) {
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     benchmark::AddCustomContext("instruction_set", device::cpu::instruction_set());
     benchmark::AddCustomContext("blas", bench::blas_name());
-    bench::register_machine(pool_sizes(), bench::kDim * sizeof(float), {}, 2);
+    bench::register_machine(random_tables(), {}, 2);
     for (Row const& row : rows()) {
         if (row.threads > omp_get_num_procs()) continue;
         benchmark::RegisterBenchmark(row.name().c_str(),

@@ -7,6 +7,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <compare>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -219,10 +221,18 @@ inline std::string blas_name() {
 inline std::string blas_name() { return "-"; }
 #endif
 
-/// Registers machine/* for one to `most` threads: random rows of `row_bytes` at the sizes of
-/// `tables`, streams at those of `weights`.
-inline void register_machine(std::vector<std::size_t> const& tables, std::size_t row_bytes,
-                             std::vector<std::size_t> const& weights, int most) {
+/// Tables that requests read random rows of: all that one request reads in turn, because what lies
+/// between two visits to a row decides which cache still holds it.
+struct RandomTable {
+    std::size_t bytes = 0;
+    std::size_t row_bytes = 0;
+    auto operator<=>(RandomTable const&) const = default;
+};
+
+/// Registers machine/* for one to `most` threads: random rows of `tables`, streams at the sizes of
+/// `weights`; each set holds a size once.
+inline void register_machine(std::set<RandomTable> const& tables,
+                             std::set<std::size_t> const& weights, int most) {
     auto const add = [](std::string const& name, int threads, auto&& body) {
         std::string const full = "machine/" + name + "/threads:" + std::to_string(threads);
         benchmark::RegisterBenchmark(full.c_str(), body)->UseRealTime();
@@ -231,9 +241,12 @@ inline void register_machine(std::vector<std::size_t> const& tables, std::size_t
         add("triad", threads, [threads](benchmark::State& s) { triad_rate(s, threads); });
         add("copy", threads, [threads](benchmark::State& s) { copy_rate(s, threads); });
         add("read", threads, [threads](benchmark::State& s) { read_rate(s, threads); });
-        for (std::size_t const bytes : tables) {
-            add("gather/bytes:" + std::to_string(bytes), threads,
-                [=](benchmark::State& s) { gather_rate(s, bytes, row_bytes, threads); });
+        for (RandomTable const& table : tables) {
+            add("gather/row:" + std::to_string(table.row_bytes) +
+                    "/bytes:" + std::to_string(table.bytes),
+                threads, [=](benchmark::State& s) {
+                    gather_rate(s, table.bytes, table.row_bytes, threads);
+                });
         }
         for (std::size_t const bytes : weights) {
             add("stream/bytes:" + std::to_string(bytes), threads,

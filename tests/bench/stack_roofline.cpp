@@ -11,6 +11,7 @@
 
 #include <cstdio>
 #include <map>
+#include <set>
 
 #include "machine_rates.hpp"
 #include "stack_arms.hpp"
@@ -216,6 +217,7 @@ void count_work(Row const& row, benchmark::State& state) {
     state.counters["entry_B"] = entry;
     state.counters["table_B"] = table;
     state.counters["table_size"] = arm.pool_bytes();
+    state.counters["row_B"] = arm.pool_row_bytes();
     state.counters["weight_B"] =
         row.arm.kind == StrategyKind::recompute || row.stage == Stage::decode
             ? arm.work().decode_batch_bytes
@@ -288,15 +290,23 @@ std::vector<Row> rows() {
     return all;
 }
 
-/// What the machine is measured at: sizes of every arm, each once.
-template <class Size>
-std::vector<std::size_t> sizes(Size const& of) {
-    std::vector<std::size_t> all;
-    for (StackKey const& key : arms()) all.push_back(static_cast<std::size_t>(of(arm_of(key))));
-    std::sort(all.begin(), all.end());
-    all.erase(std::unique(all.begin(), all.end()), all.end());
-    std::erase(all, 0U);
-    return all;
+/// What the machine is measured at: pools of every arm, weights of every arm.
+std::set<bench::RandomTable> random_tables() {
+    std::set<bench::RandomTable> tables;
+    for (StackKey const& key : arms()) {
+        if (key.m == 0) continue;
+        StackArm const& arm = arm_of(key);
+        tables.insert({static_cast<std::size_t>(arm.pool_bytes()),
+                       static_cast<std::size_t>(arm.pool_row_bytes())});
+    }
+    return tables;
+}
+std::set<std::size_t> weight_sizes() {
+    std::set<std::size_t> sizes;
+    for (StackKey const& key : arms())
+        sizes.insert(static_cast<std::size_t>(arm_of(key).work().decode_batch_bytes));
+    sizes.erase(0);
+    return sizes;
 }
 
 }  // namespace
@@ -315,10 +325,7 @@ int main(int argc, char** argv) {
                                              std::to_string(shape.feature_dim));
     benchmark::AddCustomContext("instruction_set", device::cpu::instruction_set());
     benchmark::AddCustomContext("blas", bench::blas_name());
-    bench::register_machine(
-        sizes([](StackArm const& arm) { return arm.pool_bytes(); }),
-        shape.attention_dim * sizeof(float),
-        sizes([](StackArm const& arm) { return arm.work().decode_batch_bytes; }), 1);
+    bench::register_machine(random_tables(), weight_sizes(), 1);
     for (Row const& row : rows()) {
         benchmark::RegisterBenchmark(row.name().c_str(),
                                      [row](benchmark::State& state) { time_row(state, row); })

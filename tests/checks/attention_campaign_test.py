@@ -17,14 +17,15 @@ def row(name, cpu_us, real_us=None, repetition=0, **counters):
 
 
 def attend(arm, cpu_us, m=0, du=0, repetition=0, **counters):
-    work = {"requests": 4, "entry_B": 0, "table_B": 0, "table_size": 0, "flops": 1e6, "exps": 2000, "rows_k": 1000, "rows_v": 1000}
+    work = {"requests": 4, "entry_B": 0, "table_B": 0, "table_size": 0, "row_B": 1024, "flops": 1e6, "exps": 2000, "rows_k": 1000, "rows_v": 1000}
     return row(f"attend/{arm}/" + AXES.format(m=m, du=du), cpu_us, repetition=repetition, **{**work, **counters})
 
 
 def machine(repetition=0):
     return [row("machine/triad/threads:1/real_time", 1000, repetition=repetition, bytes=20e6),  # 20 GB/s
-            row("machine/gather/bytes:1000000/threads:1/real_time", 1000, repetition=repetition, bytes=60e6),
-            row("machine/gather/bytes:9000000/threads:1/real_time", 1000, repetition=repetition, bytes=30e6),
+            row("machine/gather/row:1024/bytes:1000000/threads:1/real_time", 1000, repetition=repetition, bytes=60e6),
+            row("machine/gather/row:512/bytes:1100000/threads:1/real_time", 1000, repetition=repetition, bytes=6e6),
+            row("machine/gather/row:1024/bytes:9000000/threads:1/real_time", 1000, repetition=repetition, bytes=30e6),
             row("machine/gemm/threads:1/real_time", 1000, repetition=repetition, flops=80e6),
             row("machine/softmax/threads:1/real_time", 1000, repetition=repetition, exps=1e6)]
 
@@ -43,7 +44,7 @@ class AttentionCampaign(unittest.TestCase):
         self.assertEqual(len(found), 1, text)
         return [cell.strip() for cell in found[0].strip("|").split("|")]
 
-    def test_shares_use_cpu_time_and_the_nearest_table(self):
+    def test_shares_use_cpu_time_and_the_nearest_table_of_such_rows(self):
         result = self.show(attention_roofline=machine() + [
             attend("full_fp32", 400, entry_B=1e6),  # 100 us a request, triad allows 50
             attend("collective_fp32", 160, m=500, du=1, table_B=1.2e6, table_size=1.1e6)])  # 40 us; the small table allows 20
