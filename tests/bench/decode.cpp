@@ -228,6 +228,9 @@ int main(int argc, char** argv) {
                 decode->Args({count, tokens, top_k});
             }
         }
+        // Both branches over one list, as histories within the short branch have it: around the
+        // border of the wide form (sim/docs/adr/0012-wide-attention.md).
+        for (int const count : {1, 63, 64, 100, 512}) decode->Args({count, 49, 100});
         benchmark::RegisterBenchmark(
             (std::string("prefill/") + which.name).c_str(),
             [which](benchmark::State& state) { prefill_stage(state, which); })
