@@ -92,12 +92,16 @@ class Formulas {
         work_.flops_per_long_row_candidate = 4.0 * width;
     }
 
+    /// Values of K that TWIN's search multiplies.
+    [[nodiscard]] double searched_values() const {
+        return strategy_.kind == StrategyKind::low_rank ? strategy_.rank : d_;
+    }
     void add_search() {
         constexpr std::uint32_t kWord = 32;
         work_.flops_per_token_candidate =
             2.0 * (shape_.signature_bits() > 0 ? (shape_.hash_bits + kWord - 1) / kWord
                    : shape_.search_width() > 0 ? d_s_
-                                               : d_);
+                                               : searched_values());
         if (!recompute_) {
             work_.decode_bytes_per_token += kv::search_bytes(shape_, strategy_.value_type);
             return;

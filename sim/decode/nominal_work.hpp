@@ -29,8 +29,8 @@
 //     candidate, charged as two flops; a signature is made with 2 hash_bits d_e flops, as SIM makes
 //     a key.
 //   - TWIN searches the long branch's K: K is read (recompute: made) for all n tokens and counted
-//     there, V for the r rows alone; a search costs 2 d flops per token and candidate, also where
-//     equal pool rows could share one product.
+//     there, V for the r rows alone; a search costs 2 d flops per token and candidate (low_rank: 2
+//     r, heads do not matter to it), also where equal pool rows could share one product.
 #pragma once
 
 #include <algorithm>
@@ -64,7 +64,7 @@ struct NominalWork {
     double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch
     double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch (TWIN: V)
     double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
-    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN: 2 d,
+    // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN and
     // ETA: above) per (token, candidate); projections q, wo, search.wq per candidate; recompute's
     // K, V and search keys.
     double flops_per_token_candidate = 0.0;

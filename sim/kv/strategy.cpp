@@ -28,22 +28,7 @@ std::optional<std::string> type_refusal(StrategyParams const& params) {
     return std::nullopt;
 }
 
-/// Encodings of K that the search of TWIN cannot read.
-std::optional<std::string> search_refusal(StrategyParams const& params, model::ModelKind model) {
-    if (model != model::ModelKind::twin || params.kind == StrategyKind::recompute)
-        return std::nullopt;
-    std::string const why =
-        " for model 'twin': its search reads K rows; not written for this encoding yet. use ";
-    if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq)
-        return "strategy '" + to_string(params.kind) + "' is not served" + why + "'full'";
-    if (params.value_type == ValueType::int8 || params.value_type == ValueType::int4) {
-        return "value_type '" + to_string(params.value_type) + "' is not served" + why +
-               "fp32 or fp16";
-    }
-    return std::nullopt;
-}
-
-/// Strategies that need keys of items alone, and encodings that no layer of HSTU is served with.
+/// Strategies that need keys of items alone, which HSTU does not have.
 std::optional<std::string> stack_refusal(StrategyParams const& params, model::ModelKind model) {
     if (model != model::ModelKind::hstu || params.kind == StrategyKind::recompute)
         return std::nullopt;
@@ -155,7 +140,7 @@ std::optional<std::string> refusal(StrategyParams const& params,
     if (auto const reason = stack_refusal(params, model)) return reason;
     bool const collective_weights = weights.variant == Variant::collective;
     if (params.kind != StrategyKind::collective) {
-        if (!collective_weights) return search_refusal(params, model);
+        if (!collective_weights) return std::nullopt;
         return "strategy '" + strategy +
                "' cannot serve 'collective' weights (their keys and values come from a "
                "pool). use strategy 'collective'";
@@ -178,7 +163,7 @@ std::optional<std::string> refusal(StrategyParams const& params,
                "search reads the keys "
                "of the long branch, there are no search keys). use 'stored'";
     }
-    return search_refusal(params, model);
+    return std::nullopt;
 }
 
 std::optional<std::string> misfit(StrategyParams const& params, model::SimShape const& shape) {

@@ -110,8 +110,6 @@ template <class Add>
 void add_full_weights(model::SimShape const& shape, Add const& add) {
     using kv::StrategyKind;
     using kv::ValueType;
-    // The search of TWIN reads no other rows than fp32 and fp16.
-    bool const twin = shape.kind == model::ModelKind::twin;
     kv::StrategyParams strategy;
     std::uint32_t const d = shape.attention_dim;
     for (auto const variant : {model::Variant::full, model::Variant::full_silu}) {
@@ -122,12 +120,11 @@ void add_full_weights(model::SimShape const& shape, Add const& add) {
             for (auto const kind :
                  {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table}) {
                 bool const packed = type == ValueType::int8 || type == ValueType::int4;
-                if (packed && (twin || kind == StrategyKind::recompute || !plain)) continue;
+                if (packed && (kind == StrategyKind::recompute || !plain)) continue;
                 strategy.kind = kind;
                 add({variant, {}, 0, 1}, strategy);
             }
         }
-        if (twin) continue;
         strategy.kind = StrategyKind::low_rank;
         for (std::uint32_t const rank : {1U, (d + 1) / 2, d}) {
             if (!plain && rank != d) continue;
@@ -166,7 +163,7 @@ void add_collective(model::SimShape const& shape, Add const& add) {
                 for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
                     for (auto const keys : {kv::SearchKeys::stored, kv::SearchKeys::item_table}) {
                         bool const packed = type == kv::ValueType::int8;
-                        if (twin && (packed || keys == kv::SearchKeys::item_table)) continue;
+                        if (twin && keys == kv::SearchKeys::item_table) continue;
                         if (packed && (d_u != 1 || keys != kv::SearchKeys::stored)) continue;
                         strategy.index_bytes = index_bytes;
                         strategy.keying = keying;

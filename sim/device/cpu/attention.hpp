@@ -102,6 +102,10 @@ struct SearchCall {
     std::size_t count = 0;
     std::size_t width = 0;
     std::size_t key_step = 0;
+    /// int8 and int4, whose values have no addresses: bytes from key to key (0 = back to back), and
+    /// values that a key holds (0 = width); what follows them counts as zero.
+    std::size_t key_bytes = 0;
+    std::size_t held = 0;
     kv::ValueType key_type = kv::ValueType::fp32;  ///< or fp16; others: quantised_rows.hpp
     void const* keys = nullptr;
     std::uint32_t const* ids = nullptr;

@@ -36,6 +36,8 @@ struct TokenList {
 struct KeySearchScratch {
     SearchCall call;  ///< keys, key_type, ids, tokens of the request; of codes: distinct pool rows
     std::size_t tokens = 0;
+    bool by_codes = false;              ///< vq: codes are looked up, nothing is put together
+    AlignedVector<float> turned;        ///< low_rank: B^T q, [candidates, padded(r)]
     AlignedVector<std::uint32_t> rows;  ///< call.ids, where the tables or the entry have none
     // Codes only.
     RowSharing sharing;          ///< pool rows of the tokens
@@ -140,6 +142,7 @@ class AttentionSite {
     void attend_vq(AttentionCall const& call, SiteScratch& scratch) const;
     void find_pool_rows(std::uint32_t tokens, SiteScratch& scratch) const;
     void find_made_rows(std::uint32_t tokens, SiteScratch& scratch) const;
+    float const* turned_queries(std::size_t first, std::size_t count, SiteScratch& scratch) const;
     void find_users(std::size_t which, TokenList const& list, AlignedVector<float>& users,
                     SiteScratch& scratch) const;
     [[nodiscard]] SideTables const& side(std::size_t which) const {

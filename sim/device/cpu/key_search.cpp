@@ -1,8 +1,12 @@
-// Search over the K of an attention site (TWIN): every token's q . k without joining a pool row and
-// a token's own part.
+// Search over the K of an attention site (TWIN): every token's q . k from what is stored of it,
+// without joining a pool row and a token's own part or making rows of coefficients and product
+// codes.
+#include <algorithm>
+
 #include "core/error.hpp"
 #include "device/cpu/attention_site.hpp"
 #include "device/cpu/code_scores.hpp"
+#include "device/cpu/quantised_rows.hpp"
 
 namespace ckvsim::device::cpu {
 
@@ -37,12 +41,20 @@ void AttentionSite::find_made_rows(std::uint32_t tokens, SiteScratch& scratch) c
 void AttentionSite::begin_search(std::uint32_t tokens, SiteScratch& scratch) const {
     KeySearchScratch& search = scratch.searched;
     TokenList const all{nullptr, tokens};
-    make_rows(all, scratch, 1);
     SideTables const& side = tables_.k;
     SearchCall& call = search.call;
+    call = {};
     search.tokens = tokens;
-    call.width = d_;
-    call.key_step = d_;
+    auto const& codebook = codes_[0]->codebook;
+    search.by_codes = codebook && codes_pay(*codebook, tokens);
+    if (search.by_codes) return;
+    if (codebook) {
+        fill_rows(all, scratch, 1);
+    } else {
+        make_rows(all, scratch, 1);
+    }
+    call.width = width_;
+    call.key_step = width_;
     call.key_type = scratch.made ? kv::ValueType::fp32 : value_type_;
     call.tokens = tokens;
     call.ids = !scratch.made && side.by_item ? scratch.ids : nullptr;
@@ -57,9 +69,27 @@ void AttentionSite::begin_search(std::uint32_t tokens, SiteScratch& scratch) con
     } else if (side.codes) {
         call.keys = side.pool.data();
         call.key_step = side.pool_step_bytes / kv::value_bytes(value_type_);
+        call.key_bytes = side.pool_step_bytes;
+        call.held = d_ - d_u_;
     } else {
         call.keys = side.by_item ? side.rows.data() : scratch.view->section(side.values);
     }
+}
+
+/// Coefficients c are scored by B^T q, what the parts of q by head turn into, added up: q . k is
+/// that times c and q . mean, which is the same for all tokens and moves no choice.
+float const* AttentionSite::turned_queries(std::size_t first, std::size_t count,
+                                           SiteScratch& scratch) const {
+    std::size_t const step = codes_[0]->basis->axes.stride;
+    float* sums = reserve_elements(scratch.searched.turned, count * step);
+    for (std::size_t c = 0; c < count; ++c) {
+        float const* parts = scratch.turned_q.data() + (first + c) * heads_ * step;
+        std::copy_n(parts, step, sums + c * step);
+        for (std::size_t h = 1; h < heads_; ++h) {
+            for (std::size_t i = 0; i < width_; ++i) sums[c * step + i] += parts[h * step + i];
+        }
+    }
+    return sums;
 }
 
 void AttentionSite::score_keys(std::size_t first, std::size_t count, float* scores,
@@ -69,15 +99,28 @@ void AttentionSite::score_keys(std::size_t first, std::size_t count, float* scor
     call.q = scratch.q.data() + first * wq_.stride;
     call.q_step = wq_.stride;
     call.count = count;
+    if (keys.by_codes) {
+        auto const* codes =
+            reinterpret_cast<std::uint8_t const*>(scratch.view->section(tables_.k.values));
+        for (std::size_t c = 0; c < count; ++c) {
+            search_codes(*codes_[0]->codebook, call.q + c * call.q_step, codes, keys.tokens,
+                         scores + c * step, scratch.tables);
+        }
+        return;
+    }
+    if (codes_[0]->basis) {
+        call.q = turned_queries(first, count, scratch);
+        call.q_step = codes_[0]->basis->axes.stride;
+    }
     if (!tables_.k.codes) {
         call.scores = scores;
         call.scores_step = step;
-        search_scores(call);
+        search_stored(call);
         return;
     }
     call.scores_step = padded(call.tokens);
     call.scores = reserve_elements(keys.row_scores, count * call.scores_step);
-    search_scores(call);
+    search_stored(call);
     CodeScores codes;
     codes.places = keys.sharing.places();
     codes.tokens = keys.tokens;

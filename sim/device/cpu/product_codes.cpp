@@ -242,6 +242,17 @@ void attend_codes(CodesCall const& call, AlignedVector<float>& scratch) {
         attend_one(call, c, memory, memory + scores, memory + scores + words);
 }
 
+void search_codes(Codebook const& book, float const* q, std::uint8_t const* codes,
+                  std::size_t tokens, float* scores, AlignedVector<float>& scratch) {
+    float* words = reserve_elements(scratch, padded(book.words));
+    std::size_t const subspaces = book.subspaces();
+    std::fill_n(scores, tokens, 0.0F);
+    for (std::size_t s = 0; s < subspaces; ++s) {
+        multiply(q + s * book.part, 0, 1, book.scores[s], words, 0);
+        for (std::size_t t = 0; t < tokens; ++t) scores[t] += words[codes[t * subspaces + s]];
+    }
+}
+
 bool codes_pay(Codebook const& book, std::size_t tokens) {
     // Tables cost words x width multiply-adds in vectors, rows tokens x width, and a look-up as
     // much as about one vector of them.

@@ -60,8 +60,14 @@ struct CodesCall {
 /// `scratch` grows as needed. No tokens give zeros.
 void attend_codes(CodesCall const& call, AlignedVector<float>& scratch);
 
-/// True when attend_codes() over so many tokens costs less than rows put together and attend().
-/// Depends on nothing else, so that a query's bits do not depend on the others of its request.
+/// scores[t] = q . row of token t, from the tokens' codes [tokens, subspaces]: by the same tables,
+/// over whole rows, whatever the heads. `scratch` grows as needed.
+void search_codes(Codebook const& book, float const* q, std::uint8_t const* codes,
+                  std::size_t tokens, float* scores, AlignedVector<float>& scratch);
+
+/// True when attend_codes() or search_codes() over so many tokens costs less than rows put together
+/// and attend() or search_scores(). Depends on nothing else, so that a query's bits do not depend
+/// on the others of its request.
 bool codes_pay(Codebook const& book, std::size_t tokens);
 
 }  // namespace ckvsim::device::cpu

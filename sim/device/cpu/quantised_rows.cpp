@@ -269,10 +269,12 @@ void quantised_values(AttentionCall const& call, float* weights) {
 template <class Form>
 HWY_INLINE void search_query(SearchCall const& call, std::size_t c) {
     auto const* keys = static_cast<std::uint8_t const*>(call.keys);
-    std::size_t const bytes = kv::row_bytes(call.key_type, static_cast<std::uint32_t>(call.width));
+    std::size_t const held = call.held == 0 ? call.width : call.held;
+    std::size_t const bytes = kv::row_bytes(call.key_type, static_cast<std::uint32_t>(held));
+    std::size_t const step = call.key_bytes == 0 ? bytes : call.key_bytes;
     auto const key = [&](std::size_t token) {
         std::size_t const last = std::min(token, call.tokens - 1);
-        return keys + (call.ids != nullptr ? call.ids[last] : last) * bytes;
+        return keys + (call.ids != nullptr ? call.ids[last] : last) * step;
     };
     /// Far enough ahead to hide the memory latency of keys that lie scattered in a table.
     constexpr std::size_t kAhead = 32;
@@ -280,9 +282,11 @@ HWY_INLINE void search_query(SearchCall const& call, std::size_t c) {
         std::uint8_t const* rows[kTokenBlock];
         for (std::size_t t = 0; t < kTokenBlock; ++t) {
             rows[t] = key(first + t);
-            if (call.ids != nullptr) hwy::Prefetch(key(first + kAhead + t));
+            if (call.ids == nullptr) continue;
+            std::uint8_t const* next = key(first + kAhead + t);
+            for (std::size_t b = 0; b < bytes; b += kLineBytes) hwy::Prefetch(next + b);
         }
-        dots<Form>(call.q + c * call.q_step, rows, call.width, 0, call.width,
+        dots<Form>(call.q + c * call.q_step, rows, held, 0, call.width,
                    call.scores + c * call.scores_step + first);
     }
 }

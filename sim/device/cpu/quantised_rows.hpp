@@ -29,8 +29,15 @@ void attend_quantised(AttentionCall const& call, float* scratch);
 /// Its halves, as attend_keys() and attend_values().
 void attend_quantised_keys(AttentionCall const& call, float* weights);
 void attend_quantised_values(AttentionCall const& call, float* weights);
-/// search_scores() on int8 or int4 keys, which lie back to back, kv::row_bytes(key_type, width)
-/// bytes each (key_step is for values that have addresses).
+/// search_scores() on int8 or int4 keys: the same bits as on keys from load_row().
 void search_quantised(SearchCall const& call);
+/// Either, as the type of the keys wants it.
+inline void search_stored(SearchCall const& call) {
+    if (is_quantised(call.key_type)) {
+        search_quantised(call);
+    } else {
+        search_scores(call);
+    }
+}
 
 }  // namespace ckvsim::device::cpu

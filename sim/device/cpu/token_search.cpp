@@ -112,11 +112,7 @@ void TokenSearch::search(float const* embeddings, std::size_t step, std::size_t 
             searched_->score_keys(first, call.count, call.scores, call.scores_step, long_site);
         } else {
             call.q = q + first * wq_.stride;
-            if (is_quantised(call.key_type)) {
-                search_quantised(call);
-            } else {
-                search_scores(call);
-            }
+            search_stored(call);
         }
         for (std::size_t c = 0; c < call.count; ++c) {
             sizes[first + c] = select_top(call.scores + c * call.scores_step, call.tokens, top_k_,

@@ -139,6 +139,29 @@ TEST(NominalWork, TwinSearchesCodesAndTheirPoolRows) {
     EXPECT_DOUBLE_EQ(work.decode(1000, 1).bytes, side * (49 * 2 + 1000 + 50));
 }
 
+TEST(NominalWork, TwinSearchesWhatIsKeptOfTheKeys) {
+    using kv::StrategyKind;
+    auto const full = nominal_work(twin_shape(), {}, strategy(StrategyKind::full), catalogue());
+    auto const bytes = [](double row) { return row * (49 * 2 + 1000 + 50); };
+    for (auto const& [type, row] :
+         {std::pair{kv::ValueType::int8, 260.0}, std::pair{kv::ValueType::int4, 144.0}}) {
+        auto const packed =
+            nominal_work(twin_shape(), {}, strategy(StrategyKind::full, type), catalogue());
+        EXPECT_DOUBLE_EQ(packed.decode(1000, 1).bytes, bytes(row));
+        EXPECT_DOUBLE_EQ(packed.decode(1000, 8).flops, full.decode(1000, 8).flops);
+    }
+    auto params = strategy(StrategyKind::low_rank, kv::ValueType::fp16);
+    params.rank = 8;
+    auto const low = nominal_work(twin_shape(), {}, params, catalogue());
+    EXPECT_DOUBLE_EQ(low.decode(1000, 1).bytes, bytes(16));
+    EXPECT_DOUBLE_EQ(low.flops_per_token_candidate, 2.0 * 8);
+    params = strategy(StrategyKind::vq, kv::ValueType::int8);
+    params.subspaces = 32;
+    auto const vq = nominal_work(twin_shape(), {}, params, catalogue());
+    EXPECT_DOUBLE_EQ(vq.decode(1000, 1).bytes, bytes(32));
+    EXPECT_DOUBLE_EQ(vq.flops_per_token_candidate, 2.0 * 256);
+}
+
 TEST(NominalWork, EtaReadsSignaturesAndCountsBits) {
     using kv::StrategyKind;
     auto eta = paper_shape();

@@ -217,7 +217,9 @@ TEST(Backend, StrategiesThatOnlyStoreDifferentlyScoreBitForBitTheSame) {
 }
 
 TEST(Backend, ItemTablesScoreAsEntriesOfTheSameType) {
-    for (auto const& shape : {test::even_shape(), test::odd_shape()}) {
+    for (auto const& shape :
+         {test::even_shape(), test::odd_shape(), test::twin_of(test::even_shape()),
+          test::twin_of(test::odd_shape())}) {
         for (auto const type : {kv::ValueType::fp16, kv::ValueType::int8, kv::ValueType::int4}) {
             BackendCase c{"", shape, {}, {}};
             c.strategy.value_type = type;
@@ -431,6 +433,35 @@ TEST(Backend, TwinChoosesByTheKeysItAttendsTo) {
         second.logits({9}, {});
         EXPECT_EQ(first.chosen(0) == second.chosen(0), kind == model::ModelKind::sim);
     }
+}
+
+TEST(Backend, TwinChoosesByTheBitsItKeeps) {
+    // Fewer bits move the keys and some choices with them: never of rows as they were.
+    auto const catalogue = test::small_catalogue(kItems);
+    auto const history = test::random_history(140, kItems, 4);
+    auto const candidates = test::random_history(60, kItems, 3);
+    auto const chosen_by = [&](kv::ValueType type) {
+        BackendCase c{"", test::twin_of(test::even_shape()), {}, {}};
+        c.strategy.value_type = type;
+        auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
+        Served served(*backend, history, 140);
+        served.logits(candidates, {});
+        std::vector<std::vector<std::uint32_t>> lists;
+        for (std::size_t i = 0; i < candidates.size(); ++i) lists.push_back(served.chosen(i));
+        return lists;
+    };
+    auto const plain = chosen_by(kv::ValueType::fp32);
+    std::size_t shared[2] = {};
+    for (auto const type : {kv::ValueType::int8, kv::ValueType::int4}) {
+        auto const own = chosen_by(type);
+        for (std::size_t i = 0; i < own.size(); ++i) {
+            for (std::uint32_t const position : own[i])
+                shared[type == kv::ValueType::int8 ? 0 : 1] += static_cast<std::size_t>(
+                    std::count(plain[i].begin(), plain[i].end(), position));
+        }
+    }
+    EXPECT_GT(shared[0], shared[1]) << "eight bits keep more of the choices than four";
+    EXPECT_GT(shared[1], candidates.size() * 5) << "and four more than half of them";
 }
 
 TEST(Backend, OnePoolRowLeavesTwinTheNewestTokens) {

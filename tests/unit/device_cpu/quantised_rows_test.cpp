@@ -246,6 +246,47 @@ TEST_P(QuantisedRows, SearchOnCodesIsSearchOnTheirValuesBitForBit) {
     }
 }
 
+/// Pool rows: shorter than the query by the user dimensions, a step apart.
+TEST_P(QuantisedRows, SearchOfShortAndSpacedKeysCountsWhatTheyLackAsZero) {
+    constexpr std::size_t kTokens = 21;
+    for (auto const type : kTypes) {
+        for (std::size_t const width : {6U, 16U, 57U, 90U}) {
+            for (std::size_t const lacking : {0U, 1U, 5U}) {
+                RowsBothWays const keys(type, kTokens, width, lacking, 5);
+                std::size_t const bytes = bytes_of(type, width - lacking);
+                std::size_t const step = bytes + 13;
+                std::vector<std::byte> spaced(kTokens * step, std::byte{0xFF});
+                for (std::size_t t = 0; t < kTokens; ++t)
+                    std::copy_n(keys.stored.data() + t * bytes, bytes, spaced.data() + t * step);
+                auto const q = random_row(width, 4);
+                std::vector<float> scores(padded(kTokens), kPoison);
+                std::vector<float> expected(scores);
+                SearchCall call;
+                call.q = q.data();
+                call.count = 1;
+                call.width = width;
+                call.key_bytes = step;
+                call.held = width - lacking;
+                call.key_type = type;
+                call.keys = spaced.data();
+                call.tokens = kTokens;
+                call.scores = scores.data();
+                call.scores_step = padded(kTokens);
+                search_stored(call);
+                call.key_step = width;
+                call.key_type = ValueType::fp32;
+                call.keys = keys.floats.data();
+                call.scores = expected.data();
+                search_stored(call);
+                scores.resize(kTokens);
+                expected.resize(kTokens);
+                EXPECT_EQ(scores, expected) << kv::to_string(type) << ", " << width << " values, "
+                                            << lacking << " of them lacking";
+            }
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, QuantisedRows, ::testing::ValuesIn(compiled_targets()),
                          target_name);
 

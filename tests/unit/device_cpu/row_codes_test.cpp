@@ -283,6 +283,32 @@ TEST_P(RowCodesKernels, AttentionOverCodesIsAttentionOverTheirRows) {
     }
 }
 
+TEST_P(RowCodesKernels, SearchOverCodesScoresTheirRows) {
+    struct Shape {
+        std::size_t width, subspaces, words;
+    };
+    for (auto const& [width, subspaces, words] :
+         {Shape{32, 4, 16}, Shape{32, 1, 5}, Shape{57, 3, 30}, Shape{24, 24, 2}, Shape{1, 1, 4}}) {
+        for (std::size_t const tokens : {1U, 3U, 200U}) {
+            auto const rows = correlated_rows(tokens, width, 8);
+            auto const book = fit_codebook(rows, width, subspaces, words, 1, 0);
+            auto const codes = codes_of(book, rows);
+            auto const q = correlated_rows(1, width, 10);
+            std::vector<float> scores(tokens + 1, kPoison);
+            AlignedVector<float> scratch;
+            search_codes(book, q.data(), codes.data(), tokens, scores.data(), scratch);
+            EXPECT_EQ(scores.back(), kPoison);
+            std::vector<float> row(width);
+            for (std::size_t t = 0; t < tokens; ++t) {
+                book.decode(codes.data() + t * subspaces, row.data());
+                double expected = 0.0;
+                for (std::size_t i = 0; i < width; ++i) expected += double{q[i]} * row[i];
+                EXPECT_NEAR(scores[t], expected, 1e-4) << width << " values, token " << t;
+            }
+        }
+    }
+}
+
 TEST_P(RowCodesKernels, NoTokensGiveZeros) {
     std::vector<float> const q(4, 1.0F);
     std::vector<float> out(5, kPoison);
