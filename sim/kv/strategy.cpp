@@ -54,10 +54,6 @@ std::optional<std::string> stack_refusal(StrategyParams const& params, model::Mo
                "' is not served for model 'hstu': it is fitted to the rows of all items, and rows "
                "of 'hstu' are not an item's; not written for rows of tokens yet. use 'full'";
     }
-    if (params.value_type == ValueType::int8 || params.value_type == ValueType::int4) {
-        return "value_type '" + to_string(params.value_type) +
-               "' is not served for model 'hstu': not written for its layers yet. use fp32 or fp16";
-    }
     return std::nullopt;
 }
 

@@ -25,11 +25,11 @@ TWIN_ARMS = json.dumps([{key: value for key, value in arm.items() if key != "mea
                         for arm in CI["arms"]])
 # ... as ETA, which has signatures in place of search keys and every arm of SIM.
 ETA = json.dumps({**json.loads(TWIN), "kind": "eta", "hash_bits": 16})
-# ... as HSTU, which has neither branches nor a search, and the arms that it has: nothing is kept per item or in fewer bits.
+# ... as HSTU, which has neither branches nor a search, and the arms that it has: nothing is kept per item.
 HSTU = json.dumps({**{key: value for key, value in CI["model"].items() if key not in ("short_tokens", "search_dim", "top_k")},
                    "kind": "hstu"})
 HSTU_ARMS = json.dumps([arm for arm in json.loads(TWIN_ARMS) if arm["name"] in
-                        ("full_fp32", "full_fp16", "recompute", "collective_fp32", "collective_fp16")])
+                        ("full_fp32", "full_fp16", "full_int8", "recompute", "collective_fp32", "collective_fp16")])
 
 ENVIRONMENT = dict(
     os.environ,

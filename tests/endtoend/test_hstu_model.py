@@ -23,10 +23,23 @@ class Hstu(OwnModel):
         self.assertNotIn("recompute: appended events", outcome.out)
         self.assertIn("scores", hashes(outcome))
         self.assertIn("Control mean_keys is left out", outcome.out)
-        self.assertNotIn("control.mean_keys", self.shown("whole.h5", "accuracy"))
-        for arm in ("full_fp32", "recompute", "collective_fp16"):
+        accuracy = self.shown("whole.h5", "accuracy")
+        self.assertNotIn("control.mean_keys", accuracy)
+        self.assertIn("full_int8", accuracy)
+        rows = [line.split() for line in self.shown("whole.h5", "memory_sections").splitlines()
+                if "full_int8" in line and " layer2_v " in line]
+        self.assertTrue(rows)
+        for row in rows:
+            self.assertIn("20", row, "16 codes, a scale and a zero a token: " + " ".join(row))
+        for arm in ("full_fp32", "full_int8", "recompute", "collective_fp16"):
             self.assertIn(arm, self.shown("whole.h5", "executed_latency"))
             self.assertIn(arm, self.shown("whole.h5", "simulated_latency"))
+
+    def test_pools_of_int8_are_served(self):
+        change = settings(arms__5__strategy__value_type="int8", measurements__executed__enabled="false",
+                          measurements__simulated__enabled="false")
+        self.must_run("pools.h5", extra=change)
+        self.assertIn("collective_fp16", self.shown("pools.h5", "accuracy"))
 
     def test_three_ranks_give_the_hashes_of_one(self):
         one = hashes(self.must_run("one.h5", 1, NO_WALL_CLOCK))
@@ -37,8 +50,9 @@ class Hstu(OwnModel):
     def test_what_it_does_not_have_is_refused(self):
         for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is not hstu)"),
                               ({"arms__0__strategy__kind": "item_table"}, "depend on the tokens before"),
-                              ({"arms__0__strategy__value_type": "int8"}, "not written for its layers yet"),
-                              ({"arms__3__weights__scope": "released"}, "it has no short branch")):
+                              ({"arms__0__strategy__kind": "low_rank"}, "not written for rows of tokens yet"),
+                              ({"arms__5__strategy__value_type": "int4"}, "is not kept by 'collective'"),
+                              ({"arms__4__weights__scope": "released"}, "it has no short branch")):
             with self.subTest(words):
                 outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
                 self.assertEqual(outcome.code, 3, str(outcome))

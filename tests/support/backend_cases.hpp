@@ -238,10 +238,12 @@ inline std::vector<BackendCase> stack_cases(model::SimShape const& shape) {
     for (auto const variant :
          {model::Variant::mean_pool, model::Variant::no_history, model::Variant::full})
         add({variant, {}, 0, 1}, strategy);
-    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
+    for (auto const type :
+         {kv::ValueType::fp32, kv::ValueType::fp16, kv::ValueType::int4, kv::ValueType::int8}) {
         strategy.kind = StrategyKind::full;
         strategy.value_type = type;
         add({model::Variant::full, {}, 0, 1}, strategy);
+        if (type == kv::ValueType::int4) continue;
         strategy.kind = StrategyKind::collective;
         std::uint32_t const d = shape.attention_dim;
         struct Pool {

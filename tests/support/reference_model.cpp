@@ -235,7 +235,7 @@ Row ReferenceModel::with_context(Row input, std::uint32_t context) const {
 Row ReferenceModel::stack_output(std::span<ItemId const> tokens, ItemId candidate) const {
     if (weights_.variant.variant == model::Variant::no_history) return Row(weights_.d_e, 0.0);
     if (weights_.variant.variant == model::Variant::mean_pool) return mean(tokens);
-    return ReferenceStack(weights_, options_.half_values, options_.stack).output(tokens, candidate);
+    return ReferenceStack(weights_, options_).output(tokens, candidate);
 }
 
 }  // namespace ckvsim::test

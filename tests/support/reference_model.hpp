@@ -39,11 +39,21 @@ struct ReferenceRows {
 /// candidate's last. Empty = the routers'.
 using StackIndices = std::vector<std::array<std::vector<std::uint32_t>, 2>>;
 
+/// A row of K or V as it is kept in fewer bits, and how far rounding may have moved each value.
+struct KeptRow {
+    std::vector<double> values;
+    std::vector<double> half_steps;
+};
+/// Rows of HSTU's layers that replace those of the weights, placed as StackIndices are. Empty = the
+/// weights'.
+using StackRows = std::vector<std::array<std::vector<KeptRow>, 2>>;
+
 struct ReferenceOptions {
     bool half_values = false;  ///< K, V, search keys, pools and user parts are rounded to fp16
     ReferenceIndices indices;
     ReferenceRows rows;  ///< empty tables = from the weights
     StackIndices stack;  ///< HSTU
+    StackRows stack_rows;
 };
 
 class ReferenceModel {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace ckvsim::test {
@@ -52,8 +53,8 @@ Row ReferenceStack::side_row(model::SideWeights const& side, std::size_t layer, 
         Row const logits = multiply(side.router, normed);
         auto const best = std::max_element(logits.begin(), logits.end());
         auto index = static_cast<std::size_t>(best - logits.begin());
-        if (!indices_.empty()) {
-            index = indices_[layer][which][token];
+        if (!options_.stack.empty()) {
+            index = options_.stack[layer][which][token];
             shortfall_ = std::max(shortfall_, *best - logits[index]);
         }
         std::size_t const shared = weights_.shape.attention_dim - weights_.variant.d_u;
@@ -67,8 +68,14 @@ Row ReferenceStack::side_row(model::SideWeights const& side, std::size_t layer, 
         row = multiply(side.w, normed);
     }
     row = silu(std::move(row));
-    if (half_values_) std::transform(row.begin(), row.end(), row.begin(), round_to_half);
-    return row;
+    if (options_.half_values) std::transform(row.begin(), row.end(), row.begin(), round_to_half);
+    if (options_.stack_rows.empty()) return row;
+    KeptRow const& kept = options_.stack_rows[layer][which][token];
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        double const moved = std::abs(kept.values[i] - row[i]);
+        displacement_ = std::max(displacement_, moved - kept.half_steps[i]);
+    }
+    return kept.values;
 }
 
 void ReferenceStack::run_layer(std::size_t number, std::vector<Row>& states) const {
@@ -114,6 +121,7 @@ Row ReferenceStack::output(std::span<ItemId const> tokens, ItemId candidate) con
         states.emplace_back(from, from + weights_.d_e);
     }
     shortfall_ = 0.0;
+    displacement_ = -std::numeric_limits<double>::infinity();
     for (std::size_t layer = 0; layer < weights_.stack.size(); ++layer) run_layer(layer, states);
     return states.back();
 }

@@ -9,15 +9,18 @@ namespace ckvsim::test {
 class ReferenceStack {
   public:
     using Row = std::vector<double>;
-    /// Keeps references. `half_values`: K, V, pools and user parts are rounded to fp16.
-    ReferenceStack(model::SimWeights const& weights, bool half_values, StackIndices const& indices)
-        : weights_(weights), half_values_(half_values), indices_(indices) {}
+    /// Keeps references. Of the options half_values, stack and stack_rows matter.
+    ReferenceStack(model::SimWeights const& weights, ReferenceOptions const& options)
+        : weights_(weights), options_(options) {}
 
     /// The last layer's output of the candidate behind `tokens`.
     [[nodiscard]] Row output(std::span<ItemId const> tokens, ItemId candidate) const;
     /// How far the router logits of given pool rows lay below the best, at most, in the last call
     /// of output(): rounding may choose another row only where the difference is nothing.
     [[nodiscard]] double largest_shortfall() const { return shortfall_; }
+    /// How much farther than their half steps given rows lay from the rows that they stand for, at
+    /// most, in the last call of output(); negative where all lay nearer.
+    [[nodiscard]] double largest_displacement() const { return displacement_; }
 
   private:
     [[nodiscard]] Row side_row(model::SideWeights const& side, std::size_t layer, std::size_t which,
@@ -25,9 +28,9 @@ class ReferenceStack {
     void run_layer(std::size_t layer, std::vector<Row>& states) const;
 
     model::SimWeights const& weights_;
-    bool half_values_;
-    StackIndices const& indices_;
+    ReferenceOptions const& options_;
     mutable double shortfall_ = 0.0;
+    mutable double displacement_ = 0.0;
 };
 
 }  // namespace ckvsim::test

@@ -1,5 +1,5 @@
-// What lossy strategies really keep of every item, read back from entries in double precision: the
-// rows that the reference model attends over.
+// What lossy strategies really keep of every item, or of every token of HSTU, read back from
+// entries in double precision: the rows that the reference model attends over.
 #pragma once
 
 #include <algorithm>
@@ -56,6 +56,24 @@ inline std::vector<double> row_values(kv::ValueType type, std::byte const* from,
     return row;
 }
 
+/// Half the distance of the values that a stored row can hold, value by value: how far rounding may
+/// have moved each.
+inline std::vector<double> half_steps(kv::ValueType type, std::byte const* from,
+                                      std::size_t width) {
+    std::vector<double> steps = row_values(type, from, width);
+    bool const groups = type == kv::ValueType::int4;
+    for (std::size_t i = 0; i < width; ++i) {
+        if (type == kv::ValueType::fp32) {
+            steps[i] = 0.0;
+        } else if (type == kv::ValueType::fp16) {
+            steps[i] = std::ldexp(std::abs(steps[i]), -11) + std::ldexp(1.0, -25);
+        } else {
+            steps[i] = half_at(from + (groups ? 4 * (i / kv::kInt4Group) : 0)) / 2.0;
+        }
+    }
+    return steps;
+}
+
 /// The row behind a cell of `values` (K or V of a site).
 inline std::vector<double> cell_values(BackendCase const& c, device::cpu::SideCodes const& codes,
                                        std::byte const* cell) {
@@ -84,8 +102,8 @@ inline std::vector<double> cell_values(BackendCase const& c, device::cpu::SideCo
 
 /// The row of a pool index and user values: SiLU of the pool's row as the value type stores it,
 /// then the user part of the entry.
-inline std::vector<double> pooled_values(BackendCase const& c, model::SideWeights const& side,
-                                         std::uint32_t index, std::byte const* user) {
+inline KeptRow pooled_row(BackendCase const& c, model::SideWeights const& side, std::uint32_t index,
+                          std::byte const* user) {
     std::size_t const shared = c.shape.attention_dim - c.variant.d_u;
     std::vector<float> pool(shared);
     for (std::size_t i = 0; i < shared; ++i) {
@@ -95,10 +113,55 @@ inline std::vector<double> pooled_values(BackendCase const& c, model::SideWeight
     auto const width = static_cast<std::uint32_t>(shared);
     std::vector<std::byte> bytes(kv::row_bytes(c.strategy.value_type, width));
     device::cpu::store_row(c.strategy.value_type, pool.data(), shared, bytes.data());
-    auto row = row_values(c.strategy.value_type, bytes.data(), shared);
-    auto const own = row_values(kv::user_type(c.strategy.value_type), user, c.variant.d_u);
-    row.insert(row.end(), own.begin(), own.end());
-    return row;
+    auto const joined = [&](auto const& of) {
+        std::vector<double> row = of(c.strategy.value_type, bytes.data(), shared);
+        auto const own = of(kv::user_type(c.strategy.value_type), user, c.variant.d_u);
+        row.insert(row.end(), own.begin(), own.end());
+        return row;
+    };
+    return {joined(row_values), joined(half_steps)};
+}
+
+/// K (side 0) or V of one layer and token in an entry of HSTU, `cell` by the part it is.
+template <class Cell>
+KeptRow stack_row(BackendCase const& c, model::SiteWeights const& site, std::size_t side,
+                  Cell const& cell) {
+    using kv::LayerPart;
+    if (c.variant.variant != model::Variant::collective) {
+        std::byte const* row = cell(side == 0 ? LayerPart::k : LayerPart::v);
+        std::size_t const d = c.shape.attention_dim;
+        return {row_values(c.strategy.value_type, row, d),
+                half_steps(c.strategy.value_type, row, d)};
+    }
+    std::uint32_t index = 0;
+    std::memcpy(&index, cell(side == 0 ? LayerPart::k_index : LayerPart::v_index),
+                c.strategy.index_bytes);
+    return pooled_row(c, side == 0 ? site.k : site.v, index,
+                      cell(side == 0 ? LayerPart::k_user : LayerPart::v_user));
+}
+
+/// Rows of every layer and side of the tokens of a history as an entry of HSTU keeps them.
+inline StackRows stored_stack(decode::Backend const& backend, std::vector<ItemId> const& history) {
+    auto const capacity = static_cast<std::uint32_t>(history.size());
+    kv::EntryLayout const& layout = backend.layout();
+    model::SimWeights const& weights = backend.weights();
+    BackendCase const c{"", weights.shape, weights.variant, backend.strategy()};
+    std::vector<std::byte> entry(layout.entry_bytes(capacity));
+    auto const scratch = backend.make_scratch();
+    backend.encode(history, capacity, decode::EncodeMode::compute, entry.data(), *scratch);
+    StackRows result(weights.shape.layers);
+    for (std::uint32_t layer = 0; layer < result.size(); ++layer) {
+        for (std::size_t token = 0; token < history.size(); ++token) {
+            auto const cell = [&](kv::LayerPart part) {
+                auto const section = kv::layer_section(layer, part);
+                return entry.data() + layout.offset(section, capacity) +
+                       token * layout.bytes_per_token(section);
+            };
+            for (std::size_t side = 0; side < 2; ++side)
+                result[layer][side].push_back(stack_row(c, weights.stack[layer].site, side, cell));
+        }
+    }
+    return result;
 }
 
 /// Rows of a case as one-token entries hold them; item tables hold the same cells.
@@ -128,7 +191,7 @@ inline ReferenceRows stored_rows(BackendCase c, std::shared_ptr<model::SimWeight
                              kv::Section values, kv::Section user) {
             table.push_back(backend->layout().has(values)
                                 ? cell_values(c, codes.side(values), cell(values))
-                                : pooled_values(c, side, indices.at(&side)[item], cell(user)));
+                                : pooled_row(c, side, indices.at(&side)[item], cell(user)).values);
         };
         using kv::Section;
         add(rows.short_k, weights->short_site.k, Section::short_k, Section::short_k_user);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "device/cpu/quantised_rows.hpp"
 #include "model/weight_shapes.hpp"
 
 namespace ckvsim::device::cpu {
@@ -14,6 +15,18 @@ using kv::LayerPart;
 /// too, and throws it away.
 constexpr std::size_t kQueryBlock = 32;
 constexpr float kNormEpsilon = 1e-6F;
+/// Queries that read rows of int8 and int4 as they are: more of them share one conversion. Neither
+/// changes a bit.
+constexpr std::size_t kFewQueries = 2;
+
+/// attend() on rows as the call has them.
+void attend_stored(AttentionCall const& call, AlignedVector<float>& scratch) {
+    if (is_quantised(call.row_type)) {
+        attend_quantised(call, reserve_elements(scratch, attention_weights(call)));
+    } else {
+        attend(call, reserve_elements(scratch, attention_scratch(call)));
+    }
+}
 
 /// Columns of a layer's biases: one per distance, and what the kernel may read beyond.
 std::size_t bias_columns(std::size_t max_tokens) {
@@ -115,7 +128,8 @@ void SelfAttention::project(Layer const& layer, std::size_t count, StackScratch&
 }
 
 AttentionCall SelfAttention::make_call(Layer const& layer, Cells const& cells, std::size_t tokens,
-                                       bool fast, StackScratch& scratch) const {
+                                       std::size_t queries, bool fast,
+                                       StackScratch& scratch) const {
     AttentionCall call;
     call.q = scratch.q.data();
     call.q_step = call.out_step = row_step_;
@@ -133,6 +147,10 @@ AttentionCall SelfAttention::make_call(Layer const& layer, Cells const& cells, s
     call.tokens = tokens;
     call.user_dims = d_u_;
     call.user_step = padded(tokens);
+    if (!is_quantised(row_type_) || queries <= kFewQueries) return call;
+    layer.sides[0].make_floats(call.k.count(tokens), scratch.sides[0]);
+    layer.sides[1].make_floats(call.v.count(tokens), scratch.sides[1]);
+    call.row_type = kv::ValueType::fp32;
     return call;
 }
 
@@ -149,7 +167,7 @@ void SelfAttention::attend_to_all(AttentionCall call, TokenOrder const& order, s
     call.bias = bias;
     call.bias_step = step;
     call.count = count;
-    attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
+    attend_stored(call, scratch.scores);
 }
 
 /// Queries of the tokens `first` on, in blocks that see the same rows but for their own tokens.
@@ -165,7 +183,7 @@ void SelfAttention::attend_causally(AttentionCall call, std::size_t first, std::
         call.bias = bias + (max_tokens_ - position);
         call.q = scratch.q.data() + block * row_step_;
         call.out = scratch.out.data() + block * row_step_;
-        attend(call, reserve_elements(scratch.scores, attention_scratch(call)));
+        attend_stored(call, scratch.scores);
     }
 }
 
@@ -218,8 +236,9 @@ void SelfAttention::extend(std::byte* entry, std::uint32_t tokens, std::uint32_t
         project(layer, items.size(), scratch);
         Cells const cells = cells_of<std::byte const>(entry, capacity, l);
         // Shared or reordered rows would make the bits depend on how many tokens a call adds.
-        attend_causally(make_call(layer, cells, tokens + items.size(), false, scratch), tokens,
-                        items.size(), scratch);
+        attend_causally(
+            make_call(layer, cells, tokens + items.size(), items.size(), false, scratch), tokens,
+            items.size(), scratch);
         update(layer, items.size(), scratch);
     }
 }
@@ -235,7 +254,7 @@ void SelfAttention::read(decode::EntryRef const& entry, ItemId const* candidates
         store(layer, candidates, count, own, 0, scratch);
         project(layer, count, scratch);
         Cells const cells = cells_of(entry.data, entry.capacity, l);
-        attend_to_all(make_call(layer, cells, entry.tokens, true, scratch),
+        attend_to_all(make_call(layer, cells, entry.tokens, count, true, scratch),
                       layer.sides[0].fast_order(entry.tokens), count, scratch);
         attend_to_itself(layer,
                          {SideCells{own[0].rows, own[0].indices, own[0].users},

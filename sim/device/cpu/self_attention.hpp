@@ -71,7 +71,7 @@ class SelfAttention {
                std::size_t first, StackScratch& scratch) const;
     void project(Layer const& layer, std::size_t count, StackScratch& scratch) const;
     [[nodiscard]] AttentionCall make_call(Layer const& layer, Cells const& cells,
-                                          std::size_t tokens, bool fast,
+                                          std::size_t tokens, std::size_t queries, bool fast,
                                           StackScratch& scratch) const;
     void attend_to_all(AttentionCall call, TokenOrder const& order, std::size_t count,
                        StackScratch& scratch) const;

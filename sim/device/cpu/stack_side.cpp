@@ -33,7 +33,9 @@ StackSide::StackSide(model::SimWeights const& weights, model::SideWeights const&
     index_bytes_ = strategy.index_bytes;
     user_bytes_ = kv::row_bytes(user_type_, variant.d_u);
     projection_ = PanelMatrix(side.user, d_u_, weights.d_e);
-    pool_step_ = (kv::row_bytes(type_, width) + kCacheLine - 1) / kCacheLine * kCacheLine;
+    // The kernels of fp32 and fp16 rows read zeros in the user dimensions.
+    std::uint32_t const read = is_quantised(type_) ? width - variant.d_u : width;
+    pool_step_ = (kv::row_bytes(type_, read) + kCacheLine - 1) / kCacheLine * kCacheLine;
     pool_ = make_pool(side.pool, variant.m, type_, d_, pool_step_);
     if (!strategy.random_indices) {
         router_ = PanelMatrix(side.router, variant.m, weights.d_e);
@@ -124,6 +126,18 @@ TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool fast,
     std::size_t const used = result.count(tokens);
     for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];
     return result;
+}
+
+void StackSide::make_floats(std::size_t count, SideScratch& scratch) const {
+    std::size_t const held = d_ - d_u_;
+    float* floats = reserve_elements(scratch.floats, count * d_);
+    for (std::size_t i = 0; i < count; ++i, floats += d_) {
+        load_row(type_, static_cast<std::byte const*>(scratch.rows[i]), held, floats);
+        std::fill_n(floats + held, d_u_, 0.0F);
+        scratch.rows[i] = floats;
+    }
+    for (std::size_t i = count; i < row_slots(count); ++i)
+        scratch.rows[i] = scratch.rows[count - 1];
 }
 
 void StackSide::find_users(std::byte const* cells, std::size_t tokens, SideScratch& scratch) const {

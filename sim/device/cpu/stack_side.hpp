@@ -31,6 +31,7 @@ struct SideScratch {
     AlignedVector<float> users;   ///< [d_u, padded(tokens)]
     AlignedVector<std::uint32_t> keys;
     std::vector<void const*> rows;  ///< [row_slots]
+    AlignedVector<float> floats;    ///< [rows, d]: rows of int8 and int4, converted
     RowSharing sharing;
 };
 
@@ -50,6 +51,9 @@ class StackSide {
     /// row share it where that pays, rows of their own come in the order of fast_order().
     [[nodiscard]] TokenRows find(SideCells const& cells, std::size_t tokens, bool fast,
                                  SideScratch& scratch) const;
+    /// Puts floats in the place of the `count` rows that find() has left in the scratch: for many
+    /// queries, which would otherwise convert every row each.
+    void make_floats(std::size_t count, SideScratch& scratch) const;
     /// Pool rows lie anywhere: no order of tokens makes them streams.
     [[nodiscard]] TokenOrder fast_order(std::size_t tokens) const {
         return {tokens, !collective_ && tokens >= TokenOrder::kFewTokens};

@@ -11,8 +11,10 @@
 #include "backend_cases.hpp"
 #include "core/error.hpp"
 #include "device/cpu/kernels.hpp"
+#include "device/cpu/quantised_rows.hpp"
 #include "model/weight_shapes.hpp"
 #include "reference_stack.hpp"
+#include "stored_rows.hpp"
 
 namespace ckvsim::device::cpu {
 namespace {
@@ -118,6 +120,8 @@ TEST_P(EveryStackCase, ScoresMatchTheReference) {
     for (BackendCase const& c : cases()) {
         bool const halves = c.strategy.value_type == kv::ValueType::fp16;
         bool const pools = c.variant.variant == model::Variant::collective;
+        bool const packed =
+            is_quantised(c.strategy.value_type) && c.strategy.kind != kv::StrategyKind::recompute;
         // A state that is rounded to halves is carried through norms and layers.
         double const tolerance = halves ? 4e-3 : 2e-5;
         std::size_t const longest = c.shape.max_tokens;
@@ -132,13 +136,19 @@ TEST_P(EveryStackCase, ScoresMatchTheReference) {
                 test::ReferenceOptions options;
                 options.half_values = halves;
                 if (pools) options.stack = chosen_rows(c, catalogue, history, candidates[i]);
+                if (packed) {
+                    auto tokens = history;
+                    tokens.push_back(candidates[i]);
+                    options.stack_rows = test::stored_stack(*served.backend, tokens);
+                }
                 test::ReferenceModel const reference(*served.weights, options);
                 auto const expected = reference.score(history, candidates[i], 0);
                 EXPECT_NEAR(probability(logits[i]), probability(expected.logit), tolerance);
-                if (!pools) continue;
-                test::ReferenceStack const stack(*served.weights, halves, options.stack);
+                if (!pools && !packed) continue;
+                test::ReferenceStack const stack(*served.weights, options);
                 (void)stack.output(history, candidates[i]);
                 EXPECT_LE(stack.largest_shortfall(), halves ? 2e-2 : 1e-5);
+                EXPECT_LE(stack.largest_displacement(), 1e-5);
             }
         }
     }
@@ -213,6 +223,30 @@ TEST(StackBackend, CandidatesDoNotSeeEachOther) {
         EXPECT_TRUE(std::equal(few.begin(), few.begin() + static_cast<std::ptrdiff_t>(width),
                                all.begin() + static_cast<std::ptrdiff_t>(4 * width)));
     }
+}
+
+TEST(StackBackend, LossGrowsAsBitsShrink) {
+    auto const catalogue = test::small_catalogue(kItems);
+    auto const history = test::random_history(100, kItems, 2);
+    auto const candidates = test::random_history(20, kItems, 3);
+    auto const logits_of = [&](kv::ValueType type) {
+        BackendCase c{"", test::hstu_of(test::even_shape()), {}, {}};
+        c.strategy.value_type = type;
+        Served served(c, catalogue, 100);
+        served.append(history);
+        return served.logits(candidates);
+    };
+    auto const plain = logits_of(kv::ValueType::fp32);
+    double before = 0.0;
+    for (auto const type : {kv::ValueType::fp16, kv::ValueType::int8, kv::ValueType::int4}) {
+        auto const own = logits_of(type);
+        double most = 0.0;
+        for (std::size_t i = 0; i < own.size(); ++i)
+            most = std::max(most, std::abs(probability(own[i]) - probability(plain[i])));
+        EXPECT_GT(most, before) << kv::to_string(type);
+        before = most;
+    }
+    EXPECT_LT(before, 0.3) << "four bits still score alike";
 }
 
 TEST(StackBackend, TheOrderAndTheDistanceOfTokensMatter) {

@@ -378,12 +378,12 @@ TEST(Refusal, HstuHasNoRowsOfItems) {
     auto mean = of(StrategyKind::full);
     mean.mean_keys = true;
     EXPECT_THAT(why(mean, {}), HasSubstr("no mean of them"));
-    for (auto const type : {ValueType::int8, ValueType::int4}) {
-        EXPECT_THAT(why(of(StrategyKind::full, type), {}), HasSubstr("use fp32 or fp16"));
-        EXPECT_EQ(why(of(StrategyKind::recompute, type), {}), "it applies");
+    for (auto const type : {ValueType::fp32, ValueType::fp16, ValueType::int8, ValueType::int4}) {
+        for (auto const kind : {StrategyKind::full, StrategyKind::recompute})
+            EXPECT_EQ(why(of(kind, type), {}), "it applies");
     }
-    for (auto const type : {ValueType::fp32, ValueType::fp16})
-        EXPECT_EQ(why(of(StrategyKind::full, type), {}), "it applies");
+    EXPECT_EQ(why(of(StrategyKind::collective, ValueType::int8), pools), "it applies");
+    EXPECT_THAT(why(of(StrategyKind::collective, ValueType::int4), pools), HasSubstr("use int8"));
 }
 
 TEST(IsExact, OnlyUnroundedAndUnscrambledOnes) {
