@@ -81,6 +81,32 @@ HWY_INLINE Steps steps_of(std::uint8_t const* row, std::size_t i) {
     return {half_at(from), half_at(from + 2)};
 }
 
+/// Scale and zero, in turn, of the same group of four rows: a conversion for two rows, because
+/// single ones would take longer than the group's codes.
+template <class Form>
+HWY_INLINE void steps_of(std::uint8_t const* const (&rows)[kTokenBlock], std::size_t i,
+                         float* steps) {
+#if HWY_TARGET == HWY_SCALAR
+    for (std::size_t t = 0; t < kTokenBlock; ++t) {
+        Steps const own = steps_of<Form>(rows[t], i);
+        steps[2 * t] = own.scale;
+        steps[2 * t + 1] = own.zero;
+    }
+#else
+    FewTag const few;
+    hn::Rebind<hwy::float16_t, FewTag> const halves;
+    hn::Repartition<std::uint64_t, decltype(halves)> const pair;
+    for (std::size_t t = 0; t < kTokenBlock; t += 2) {
+        std::uint32_t first = 0;
+        std::uint32_t second = 0;
+        std::memcpy(&first, rows[t] + 4 * Form::group(i), sizeof first);
+        std::memcpy(&second, rows[t + 1] + 4 * Form::group(i), sizeof second);
+        auto const both = hn::Set(pair, first | std::uint64_t{second} << 32);
+        hn::StoreU(hn::PromoteTo(few, hn::BitCast(halves, both)), few, steps + 2 * t);
+    }
+#endif
+}
+
 /// One value of a row of `width` values; zero beyond it.
 template <class Form>
 HWY_INLINE float value_at(std::uint8_t const* row, std::size_t width, std::size_t i) {
@@ -111,10 +137,11 @@ template <class Form>
 struct RunOfRows {
     HWY_INLINE RunOfRows(std::uint8_t const* const (&rows)[kTokenBlock], std::size_t width,
                          std::size_t i) {
+        HWY_ALIGN float steps[2 * kTokenBlock];
+        steps_of<Form>(rows, i, steps);
         for (std::size_t t = 0; t < kTokenBlock; ++t) {
-            Steps const steps = steps_of<Form>(rows[t], i);
-            scale[t] = hn::Set(FloatTag(), steps.scale);
-            zero[t] = hn::Set(FloatTag(), steps.zero);
+            scale[t] = hn::Set(FloatTag(), steps[2 * t]);
+            zero[t] = hn::Set(FloatTag(), steps[2 * t + 1]);
             codes[t] = rows[t] + Form::header(width);
         }
     }
@@ -326,6 +353,28 @@ void load_quantised(kv::ValueType type, std::uint8_t const* row, std::size_t wid
     }
 }
 
+/// The least and the largest of `count` >= 1 values; of zeros the positive one.
+void bounds_of(float const* values, std::size_t count, float* bounds) {
+    FloatTag const d;
+    std::size_t const lanes = hn::Lanes(d);
+    if (count < lanes) {
+        auto const [least, largest] = std::minmax_element(values, values + count);
+        bounds[0] = *least + 0.0F;
+        bounds[1] = *largest + 0.0F;
+        return;
+    }
+    // The last vector may overlap the one before.
+    auto least = hn::LoadU(d, values + count - lanes);
+    auto largest = least;
+    for (std::size_t i = 0; i + lanes < count; i += lanes) {
+        auto const x = hn::LoadU(d, values + i);
+        least = hn::Min(least, x);
+        largest = hn::Max(largest, x);
+    }
+    bounds[0] = hn::GetLane(hn::MinOfLanes(d, least)) + 0.0F;
+    bounds[1] = hn::GetLane(hn::MaxOfLanes(d, largest)) + 0.0F;
+}
+
 /// codes[0 .. count) = round((values - zero) / scale), between 0 and top. count <= kInt4Group.
 void codes_of(float const* values, std::size_t count, float zero, float inverse, float top,
               std::uint8_t* codes) {
@@ -354,6 +403,7 @@ HWY_EXPORT(quantised_keys);
 HWY_EXPORT(quantised_values);
 HWY_EXPORT(search_rows);
 HWY_EXPORT(load_quantised);
+HWY_EXPORT(bounds_of);
 HWY_EXPORT(codes_of);
 
 namespace {
@@ -387,9 +437,10 @@ std::uint16_t half_above(float value) {
 /// Writes scale and zero of a group to `steps` and codes of a byte each to `codes`.
 void quantise(float const* values, std::size_t count, float top, std::byte* steps,
               std::uint8_t* codes) {
-    auto const [least, largest] = std::minmax_element(values, values + count);
-    std::uint16_t const zero = half_below(*least);
-    std::uint16_t const scale = half_above(std::max(0.0F, (*largest - value_of(zero)) / top));
+    float bounds[2];
+    HWY_DYNAMIC_DISPATCH(bounds_of)(values, count, bounds);
+    std::uint16_t const zero = half_below(bounds[0]);
+    std::uint16_t const scale = half_above(std::max(0.0F, (bounds[1] - value_of(zero)) / top));
     std::memcpy(steps, &scale, sizeof scale);
     std::memcpy(steps + sizeof scale, &zero, sizeof zero);
     float const inverse = scale == 0 ? 0.0F : 1.0F / value_of(scale);

@@ -15,9 +15,13 @@ using kv::LayerPart;
 /// too, and throws it away.
 constexpr std::size_t kQueryBlock = 32;
 constexpr float kNormEpsilon = 1e-6F;
-/// Queries that read rows of int8 and int4 as they are: more of them share one conversion. Neither
-/// changes a bit.
-constexpr std::size_t kFewQueries = 2;
+/// Queries that read rows of a type as they are: more of them share one conversion, which pays
+/// sooner where codes have to be taken apart. Neither changes a bit.
+constexpr std::size_t few_queries(kv::ValueType type) {
+    constexpr std::size_t kOfInt8 = 4;
+    constexpr std::size_t kOfInt4 = 2;
+    return type == kv::ValueType::int8 ? kOfInt8 : kOfInt4;
+}
 
 /// attend() on rows as the call has them.
 void attend_stored(AttentionCall const& call, AlignedVector<float>& scratch) {
@@ -147,7 +151,7 @@ AttentionCall SelfAttention::make_call(Layer const& layer, Cells const& cells, s
     call.tokens = tokens;
     call.user_dims = d_u_;
     call.user_step = padded(tokens);
-    if (!is_quantised(row_type_) || queries <= kFewQueries) return call;
+    if (!is_quantised(row_type_) || queries <= few_queries(row_type_)) return call;
     layer.sides[0].make_floats(call.k.count(tokens), scratch.sides[0]);
     layer.sides[1].make_floats(call.v.count(tokens), scratch.sides[1]);
     call.row_type = kv::ValueType::fp32;

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "core/rng.hpp"
-#include "device/cpu/quantised_rows.hpp"
 #include "device/cpu/shared_tables.hpp"
 
 namespace ckvsim::device::cpu {
