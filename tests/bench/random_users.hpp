@@ -35,8 +35,9 @@ inline workload::Catalogue item_catalogue() {
 
 /// What the entries of a benchmark row's users hold.
 struct EntryKey {
-    kv::ValueType type = kv::ValueType::fp32;  ///< of rows and user parts: fp32 or fp16
-    std::uint32_t m = 0;                       ///< pool rows, 0 = none; indices of two bytes
+    /// Of rows and user parts. int8 and int4: halves stand for scales, zeros and codes alike.
+    kv::ValueType type = kv::ValueType::fp32;
+    std::uint32_t m = 0;  ///< pool rows, 0 = none; indices of two bytes
     std::uint32_t tokens = 0;
     std::uint32_t capacity = 0;
     bool zipf = false;  ///< items and pool rows by popularity instead of uniformly at random

@@ -14,6 +14,7 @@
 #include "device/cpu/row_sharing.hpp"
 #include "random_users.hpp"
 #include "reference_stack.hpp"
+#include "stored_rows.hpp"
 
 namespace ckvsim::bench {
 
@@ -144,8 +145,12 @@ inline double StackArm::worst_error() const {
            *scratch);
     auto whole = history;
     whole.push_back(candidates.back());
-    test::StackIndices const indices = key_.m == 0 ? test::StackIndices() : chosen_rows(whole);
-    test::ReferenceStack const reference(*weights_, key_.type == kv::ValueType::fp16, indices);
+    test::ReferenceOptions options;
+    options.half_values = key_.type == kv::ValueType::fp16;
+    if (key_.m != 0) options.stack = chosen_rows(whole);
+    if (device::cpu::is_quantised(key_.type))
+        options.stack_rows = test::stored_stack(*backend_, whole);
+    test::ReferenceStack const reference(*weights_, options);
     auto const expected = reference.output(history, candidates.back());
     float const* got = features.data() + (kCandidates - 1) * width + weights_->d_e;
     double worst = 0.0;
@@ -154,8 +159,9 @@ inline double StackArm::worst_error() const {
         worst = std::max(worst, std::abs(got[i] - expected[i]));
         largest = std::max(largest, std::abs(expected[i]));
     }
-    // A row that no router would choose is as wrong as a value.
-    return std::max(worst / largest, reference.largest_shortfall());
+    // A row that no router would choose, or that is not near its values, is as wrong as a value.
+    return std::max(
+        {worst / largest, reference.largest_shortfall(), reference.largest_displacement()});
 }
 
 }  // namespace ckvsim::bench

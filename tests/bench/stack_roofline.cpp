@@ -264,11 +264,14 @@ std::vector<StackKey> arms() {
     std::vector<StackKey> all = {
         {"full_fp32", StrategyKind::full, ValueType::fp32},
         {"full_fp16", StrategyKind::full, ValueType::fp16},
+        {"full_int8", StrategyKind::full, ValueType::int8},
+        {"full_int4", StrategyKind::full, ValueType::int4},
         {"recompute_fp32", StrategyKind::recompute, ValueType::fp32},
     };
     for (std::uint32_t const m : {500U, 10000U}) {
         all.push_back({"collective_fp32", StrategyKind::collective, ValueType::fp32, m, 1});
         all.push_back({"collective_fp16", StrategyKind::collective, ValueType::fp16, m, 1});
+        all.push_back({"collective_int8", StrategyKind::collective, ValueType::int8, m, 1});
     }
     return all;
 }
