@@ -33,10 +33,11 @@ void set_shape(model::SimShape const& shape, TensorFile& out) {
         out.set("layers", std::int64_t{shape.layers});
     } else {
         out.set("short_tokens", std::int64_t{shape.short_tokens});
-        out.set("top_k", std::int64_t{shape.top_k});
     }
+    if (shape.has_long_attention()) out.set("top_k", std::int64_t{shape.top_k});
     if (shape.search_width() > 0) out.set("search_dim", std::int64_t{shape.search_dim});
-    if (shape.signature_bits() > 0) out.set("hash_bits", std::int64_t{shape.hash_bits});
+    if (shape.hash_planes() > 0) out.set("hash_bits", std::int64_t{shape.hash_bits});
+    if (shape.bucket_hashes() > 0) out.set("hashes", std::int64_t{shape.hashes});
     out.set("max_tokens", std::int64_t{shape.max_tokens});
     out.set("context_dim", std::int64_t{shape.context_dim});
     out.set("tower", join(shape.tower));

@@ -15,6 +15,8 @@ std::string model_name(model::ModelKind kind) {
             return "TWIN";
         case model::ModelKind::eta:
             return "ETA";
+        case model::ModelKind::sdim:
+            return "SDIM";
         case model::ModelKind::hstu:
             return "HSTU";
     }

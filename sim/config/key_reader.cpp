@@ -92,7 +92,10 @@ void KeyReader::ignored(Key const& key) { frames_.back().known.push_back(key.nam
 
 bool KeyReader::on_integer(Key const& key, std::uint64_t& value, IntegerRange const& range) {
     Found const found = find(key);
-    if (found.node == nullptr) return !found.refused;
+    if (found.node == nullptr) {
+        if (!found.refused) value = key.absent.value_or(value);
+        return !found.refused;
+    }
     JsonValue const& node = *found.node;
     if (node.kind != Kind::number) return wrong_type(found, "an integer");
     if (!node.integer && !is_digits(node.text) && node.real >= 0.0) {

@@ -27,6 +27,8 @@ struct Key {
     bool applies = true;  ///< false: the key has no effect here and must be absent
     std::string only_if =
         {};  ///< the condition of `applies` in words, for example "kind = dataset"
+    /// Integers: what an absent key means, where that is not the struct's own default.
+    std::optional<std::uint64_t> absent = {};
 };
 
 /// Allowed real values; both ends are included unless said otherwise.

@@ -81,7 +81,7 @@ void check_model(Checker& checker, model::SimShape const& shape) {
         shape.attention_dim % shape.heads == 0, {"/model/heads", "/model/attention_dim"},
         text(shape.heads) + " heads do not divide attention_dim " + text(shape.attention_dim),
         "choose a divisor of it");
-    checker.require(shape.kind == model::ModelKind::hstu || shape.top_k <= shape.max_tokens,
+    checker.require(!shape.has_long_attention() || shape.top_k <= shape.max_tokens,
                     {"/model/top_k", "/model/max_tokens"},
                     text(shape.top_k) + " is above max_tokens " + text(shape.max_tokens),
                     "allowed: 1 .. " + text(shape.max_tokens));

@@ -18,6 +18,7 @@ using model::Variant;
 constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
                                                          {ModelKind::twin, "twin"},
                                                          {ModelKind::eta, "eta"},
+                                                         {ModelKind::sdim, "sdim"},
                                                          {ModelKind::hstu, "hstu"}};
 constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"},
                                                          {Variant::full_silu, "full_silu"},
@@ -53,7 +54,7 @@ void describe_weights(KeyVisitor& v, model::VariantParams& weights) {
     std::string const condition = "variant = collective";
     v.choice<Scope>({.name = "scope",
                      .meaning = "attention sites with pools: released = the short branch, all = "
-                                "short and long; hstu: all, its layers",
+                                "short and long; hstu: all, its layers; sdim: released",
                      .applies = collective,
                      .only_if = condition},
                     weights.scope, kScopes);
@@ -88,7 +89,8 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                                     "vq keeps codes), search keys, user parts and pools; int8 "
                                     "and int4 rows keep an fp16 scale and zero per row (int4: per "
                                     "64 values). Beside int4, search keys are int8; beside int8, "
-                                    "user parts are fp16. Signatures of eta are bits in any type",
+                                    "user parts are fp16. sdim: of its sums, too; low_rank and vq "
+                                    "keep those as rows. Signatures of eta are bits in any type",
                          .applies = !known || strategy.kind != StrategyKind::recompute,
                          .only_if = "kind is not recompute"},
                         strategy.value_type, kValueTypes);
@@ -101,7 +103,9 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
     v.choice<SearchKeys>({.name = "search_keys",
                           .meaning = "where the search keys of model sim and the signatures of eta "
                                      "live: with each user's tokens, or once per item; twin and "
-                                     "hstu have none",
+                                     "hstu have none. sdim: stored keeps each user's sums, "
+                                     "item_table makes them at every request from ids and the "
+                                     "items' buckets",
                           .applies = collective,
                           .only_if = condition},
                          strategy.search_keys, kSearchKeys);
@@ -129,6 +133,28 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
               strategy.code_bits, {.low = 1, .high = 8});
 }
 
+void describe_hashes(KeyVisitor& v, model::SimShape& shape, bool known) {
+    bool const signs = known && shape.kind == ModelKind::eta;
+    bool const buckets = known && shape.kind == ModelKind::sdim;
+    IntegerRange const signature{.only = {8, 16, 32, 64}};
+    IntegerRange const range{.low = 1, .high = buckets ? model::kMaxBucketBits : 64U};
+    v.integer(
+        {.name = "hash_bits",
+         .meaning = "fixed random hyperplanes that hash an item: its side of each is one bit. "
+                    "eta: bits of its signature, 8, 16, 32 or 64; published grids go from 16 "
+                    "to 64. sdim: bits of each hash, 1 .. 8 (absent: 3), 2^hash_bits buckets",
+         .unit = "bits",
+         .applies = !known || signs || buckets,
+         .only_if = "kind is eta or sdim",
+         .absent = buckets ? std::optional<std::uint64_t>(model::kBucketBits) : std::nullopt},
+        shape.hash_bits, signs ? signature : range);
+    v.integer({.name = "hashes",
+               .meaning = "hash functions; each has a sum for every one of its buckets",
+               .applies = !known || buckets,
+               .only_if = "kind = sdim"},
+              shape.hashes, {.low = 1, .high = model::kMaxHashes});
+}
+
 void describe_measure(KeyVisitor& v, ArmSpec& arm) {
     std::vector<Measure> measures;
     if (arm.memory) measures.push_back(Measure::memory);
@@ -154,11 +180,10 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
         {.name = "kind",
          .meaning =
              "the model (sim/model/sim.hpp): sim searches keys of their own, twin those that "
-             "its long branch attends to, eta signatures of items by Hamming distance; hstu is a "
-             "stack of self-attention layers over all tokens"},
+             "its long branch attends to, eta signatures of items by Hamming distance; sdim sums "
+             "the items in the candidate's hash buckets; hstu is a stack of self-attention layers "
+             "over all tokens"},
         shape.kind, kModels);
-    bool const searches = !known || shape.kind != ModelKind::hstu;
-    std::string const searching = "kind is not hstu";
     v.integer({.name = "feature_dim",
                .meaning = "width of one feature's embedding; d_e = features x feature_dim",
                .unit = "values"},
@@ -172,8 +197,8 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
     v.integer({.name = "short_tokens",
                .meaning = "newest tokens that the short branch attends over",
                .unit = "tokens",
-               .applies = searches,
-               .only_if = searching},
+               .applies = !known || shape.kind != ModelKind::hstu,
+               .only_if = "kind is not hstu"},
               shape.short_tokens, {.low = 1, .high = 100'000});
     v.integer({.name = "search_dim",
                .meaning = "width d_s of the search keys",
@@ -181,18 +206,12 @@ void describe_model(KeyVisitor& v, model::SimShape& shape) {
                .applies = !known || shape.kind == ModelKind::sim,
                .only_if = "kind = sim"},
               shape.search_dim, {.low = 1, .high = 4096});
-    v.integer({.name = "hash_bits",
-               .meaning = "bits of an item's signature: its sides of as many fixed random "
-                          "hyperplanes; published grids go from 16 to 64",
-               .unit = "bits",
-               .applies = !known || shape.kind == ModelKind::eta,
-               .only_if = "kind = eta"},
-              shape.hash_bits, {.only = {8, 16, 32, 64}});
+    describe_hashes(v, shape, known);
     v.integer({.name = "top_k",
                .meaning = "tokens that the long branch selects; at most max_tokens",
                .unit = "tokens",
-               .applies = searches,
-               .only_if = searching},
+               .applies = !known || shape.has_long_attention(),
+               .only_if = "kind is neither sdim nor hstu"},
               shape.top_k, {.low = 1, .high = 100'000});
     v.integer({.name = "layers",
                .meaning = "self-attention layers; K and V of each are kept",

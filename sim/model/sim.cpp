@@ -13,10 +13,11 @@
 namespace ckvsim::model {
 namespace {
 
-constexpr std::array<std::pair<ModelKind, char const*>, 4> kModelNames = {
+constexpr std::array<std::pair<ModelKind, char const*>, 5> kModelNames = {
     {{ModelKind::sim, "sim"},
      {ModelKind::twin, "twin"},
      {ModelKind::eta, "eta"},
+     {ModelKind::sdim, "sdim"},
      {ModelKind::hstu, "hstu"}}};
 constexpr std::array<std::pair<Variant, char const*>, 5> kVariantNames = {
     {{Variant::full, "full"},
@@ -117,7 +118,7 @@ ModelKind model_kind_from(std::string const& name) {
         if (name == text) return value;
     }
     throw InternalError("model::model_kind_from: unknown model '" + name +
-                        "' (known: sim, twin, eta, hstu)");
+                        "' (known: sim, twin, eta, sdim, hstu)");
 }
 
 Variant variant_from(std::string const& name) {
@@ -204,13 +205,18 @@ std::uint32_t position_bucket(std::uint32_t distance) {
 }
 
 std::optional<std::string> variant_refusal(VariantParams const& params, ModelKind model) {
+    bool const collective = params.variant == Variant::collective;
+    if (model == ModelKind::sdim && collective && params.scope == Scope::all) {
+        return "scope 'all' means nothing to model 'sdim' (its long branch keeps no K and V that a "
+               "pool could hold: it sums embeddings). use 'released'";
+    }
     if (model != ModelKind::hstu) return std::nullopt;
     if (params.variant == Variant::full_silu) {
         return "variant 'full_silu' is 'full' for model 'hstu' (its layers apply SiLU to q, k and "
                "v "
                "anyway). use 'full'";
     }
-    if (params.variant == Variant::collective && params.scope == Scope::released) {
+    if (collective && params.scope == Scope::released) {
         return "scope 'released' means nothing to model 'hstu' (it has no short branch: every "
                "layer "
                "attends to all tokens). use 'all'";
@@ -233,6 +239,12 @@ void check_shape(SimShape const& shape, VariantParams const& variant) {
              "model: short_tokens, top_k and max_tokens must be positive");
     validate(shape.kind != ModelKind::eta || is_signature_width(shape.hash_bits),
              "model: hash_bits must be 8, 16, 32 or 64");
+    static_assert(kMaxHashes == 64 && kMaxBucketBits == 8, "the messages below name them");
+    bool const buckets = shape.kind == ModelKind::sdim;
+    validate(!buckets || (shape.hash_bits > 0 && shape.hash_bits <= kMaxBucketBits),
+             "model: hash_bits of 'sdim' must be 1 to 8");
+    validate(!buckets || (shape.hashes > 0 && shape.hashes <= kMaxHashes),
+             "model: hashes must be 1 to 64");
     for (std::uint32_t const width : shape.tower)
         validate(width > 0, "model: tower widths must be positive");
     if (variant.variant != Variant::collective) return;
@@ -266,13 +278,15 @@ SimWeights random_sim_weights(SimShape const& shape, VariantParams const& varian
     } else if (has_attention(variant.variant)) {
         bool const collective = variant.variant == Variant::collective;
         weights.short_site = random_site(random, shape, variant, weights.d_e, collective);
-        weights.long_site =
-            random_site(random, shape, variant, weights.d_e, long_site_is_collective(variant));
+        if (shape.has_long_attention()) {
+            weights.long_site =
+                random_site(random, shape, variant, weights.d_e, long_site_is_collective(variant));
+        }
         weights.search_wq = random.matrix(shape.search_width(), weights.d_e);
         weights.search_wk = random.matrix(shape.search_width(), weights.d_e);
         // A draw of nothing would number the other models' later tensors anew.
-        if (std::size_t const bits = shape.signature_bits(); bits > 0)
-            weights.hash_planes = random.normal(bits * weights.d_e, 1.0);
+        if (std::size_t const planes = shape.hash_planes(); planes > 0)
+            weights.hash_planes = random.normal(planes * weights.d_e, 1.0);
     }
     std::uint32_t in = tower_inputs(shape, weights.d_e);
     std::vector<std::uint32_t> widths = shape.tower;

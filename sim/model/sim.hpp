@@ -1,8 +1,10 @@
 // The served models, shapes and weights: SIM (Search-based Interest Model, soft search; Pi et al.,
 // CIKM 2020, arXiv 2006.05639), TWIN (Two-stage Interest Network; Chang et al., KDD 2023, arXiv
-// 2302.02352), ETA (End-to-end Target Attention; Chen et al., 2021, arXiv 2108.04468) and HSTU
+// 2302.02352), ETA (End-to-end Target Attention; Chen et al., 2021, arXiv 2108.04468), SDIM
+// (Sampling-based Deep Interest Modeling; Cao et al., CIKM 2022, arXiv 2205.10249) and HSTU
 // (Hierarchical Sequential Transduction Units; Zhai et al., ICML 2024, arXiv 2402.17152). SIM, TWIN
-// and ETA differ in the long branch's search alone; HSTU is below them.
+// and ETA differ in the long branch's search alone, SDIM in its whole long branch; HSTU is below
+// them.
 //
 // Forward pass, the contract between ckvsim-train (libtorch) and the serving kernels (device/):
 //   e(i)      = concat_f embed.<f>[feature_f(i)]                      [d_e], d_e = F * feature_dim
@@ -20,6 +22,12 @@
 //               hyperplanes through the origin. They are drawn at random from the weights' seed,
 //               never trained, and stored with the weights. A signature depends on the item alone.
 //               Many distances are equal: the rule for ties, the newer token first, decides often
+//   SDIM      has no attention in the long branch, no K, no V and no projections: `hashes` hash
+//               functions of hash_bits bits each put an item into one of 2^hash_bits buckets. Bit b
+//               of the bucket under hash h = [plane_{h * hash_bits + b} . e > 0], planes as ETA's
+//               s_h  = sum of e_j over all tokens (oldest first) in the candidate's bucket of hash
+//               h long = mean over h of s_h / max(|s_h|, 1e-12); a bucket without tokens counts as
+//               zeros. Gradients go through e_j, none through the buckets
 //   attention = per head h: softmax_j( q_h . k_jh / sqrt(d / H) ) v_jh, heads concatenated, then
 //               wo: [d] -> [d_e]; no tokens -> zeros
 //   logit     = tower(concat(e_c, short, long, embed.context[context]))     ReLU between layers
@@ -34,6 +42,7 @@
 //   mean_pool   short = mean of e over the short tokens, long = mean of e over all tokens, no
 //               attention
 //   no_history  short = long = 0
+// SDIM has no scope `all`: its long branch keeps no K and V that pools could hold.
 //
 // HSTU: a stack of `layers` causal self-attention layers over all tokens; K and V of every layer
 // are kept. From the second layer on they depend on the tokens before, not on the item alone.
@@ -56,20 +65,24 @@
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
 //   context_dim], short.{wq,wk,wv} [d, d_e], short.wo [d_e, d], long.{wq,wk,wv,wo} likewise,
-//   search.{wq,wk} [search_dim, d_e] (SIM only), hash.planes [hash_bits, d_e] (ETA only),
+//   (not SDIM), search.{wq,wk} [search_dim, d_e] (SIM only), hash.planes [hash_bits, d_e] (ETA) or
+//   [hashes * hash_bits, d_e] (SDIM),
 //   <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]} for collective sites (then no
 //   <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w [out, in], tower.<l>.b [out], the last
 //   with out = 1. HSTU has the sites layer1, layer2, ... instead of short and long, each with
 //   <site>.wg [d, d_e] and <site>.bias [heads, 32] besides.
-// Attributes: format = "ckvsim-sim-1", model ("sim", "twin", "eta" or "hstu"; absent = sim),
-//   variant, scope, seed, feature_dim, attention_dim, heads, short_tokens and top_k (not HSTU),
-//   search_dim (SIM only), hash_bits (ETA only), layers (HSTU only), max_tokens, context_dim, d_u,
-//   m, tower (comma-separated hidden widths), catalogue_digest (hex), and free training facts with
-//   the prefix "train." (epochs, tune_auc, wall_s, ...).
+// Attributes: format = "ckvsim-sim-1", model ("sim", "twin", "eta", "sdim" or "hstu"; absent =
+// sim),
+//   variant, scope, seed, feature_dim, attention_dim, heads, short_tokens (not HSTU), top_k (SIM,
+//   TWIN and ETA), search_dim (SIM only), hash_bits (ETA: of a signature; SDIM: of one hash),
+//   hashes (SDIM only), layers (HSTU only), max_tokens, context_dim, d_u, m, tower (comma-separated
+//   hidden widths), catalogue_digest (hex), and free training facts with the prefix "train."
+//   (epochs, tune_auc, wall_s, ...).
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
 //   ref.offsets [R+1] u64 and ref.tokens u32 (CSR, already cut to max_tokens, oldest first),
-//   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; not HSTU: ref.topk [R,
-//   top_k] u32 (positions in the token list, ascending; 0xFFFFFFFF = none), ref.<site>.<k|v>.index
+//   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; SIM, TWIN and ETA: ref.topk [R,
+//   top_k] u32 (positions in the token list, ascending; 0xFFFFFFFF = none); SDIM with attention:
+//   ref.signature [V+1, hashes] u8 (bucket per item and hash); not HSTU: ref.<site>.<k|v>.index
 //   [V+1] u32 (arg-max pool row per item) for collective sites.
 #pragma once
 
@@ -84,7 +97,7 @@
 
 namespace ckvsim::model {
 
-enum class ModelKind : std::uint8_t { sim, twin, hstu, eta };
+enum class ModelKind : std::uint8_t { sim, twin, hstu, eta, sdim };
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 /// Attention sites with pools: released = the short branch alone, all = short and long K and V.
 enum class Scope : std::uint8_t { released, all };
@@ -107,6 +120,12 @@ inline constexpr std::uint32_t kFarthestPosition = 128;
 /// The bias that a token at this distance behind a query takes; 0 = the query itself.
 std::uint32_t position_bucket(std::uint32_t distance);
 
+/// Hashes and bits of a hash that SDIM may have: a bucket's number is stored as one byte.
+inline constexpr std::uint32_t kMaxHashes = 64;
+inline constexpr std::uint32_t kMaxBucketBits = 8;
+/// Bits of one of SDIM's hashes where nothing else is asked for: the paper's 48 bits are 16 x 3.
+inline constexpr std::uint32_t kBucketBits = 3;
+
 /// Hyper-parameters that fix every shape.
 struct SimShape {
     ModelKind kind = ModelKind::sim;
@@ -115,10 +134,12 @@ struct SimShape {
     std::uint32_t heads = 2;           ///< H, divides d
     std::uint32_t short_tokens = 49;   ///< means nothing to HSTU
     std::uint32_t search_dim = 16;     ///< d_s; SIM only
-    std::uint32_t hash_bits = 32;      ///< bits of a signature; ETA only: 8, 16, 32 or 64
-    std::uint32_t top_k = 20;          ///< means nothing to HSTU
-    std::uint32_t layers = 2;          ///< HSTU only; at most kMaxLayers
-    std::uint32_t max_tokens = 200;    ///< longest history a request sees
+    /// ETA: bits of a signature, 8, 16, 32 or 64. SDIM: bits of one hash, 1 to kMaxBucketBits.
+    std::uint32_t hash_bits = 32;
+    std::uint32_t hashes = 16;       ///< SDIM only: hash functions, 1 to kMaxHashes
+    std::uint32_t top_k = 20;        ///< SIM, TWIN and ETA
+    std::uint32_t layers = 2;        ///< HSTU only; at most kMaxLayers
+    std::uint32_t max_tokens = 200;  ///< longest history a request sees
     std::uint32_t context_dim = 4;
     std::vector<std::uint32_t> tower = {64, 32};
 
@@ -132,6 +153,22 @@ struct SimShape {
     }
     /// True where tokens have keys or signatures that only the search reads.
     [[nodiscard]] bool has_search_keys() const { return search_width() + signature_bits() > 0; }
+    /// Hash functions whose buckets are summed: SDIM's; 0 where there are none.
+    [[nodiscard]] std::uint32_t bucket_hashes() const {
+        return kind == ModelKind::sdim ? hashes : 0;
+    }
+    /// Buckets of all hash functions together, one sum of embeddings each; 0 unless SDIM.
+    [[nodiscard]] std::uint32_t bucket_rows() const {
+        return kind == ModelKind::sdim ? hashes << hash_bits : 0;
+    }
+    /// Hyperplanes that the weights bring: of signatures or of buckets.
+    [[nodiscard]] std::uint32_t hash_planes() const {
+        return signature_bits() + bucket_hashes() * hash_bits;
+    }
+    /// True where the long branch chooses top_k tokens and attends to them.
+    [[nodiscard]] bool has_long_attention() const {
+        return kind != ModelKind::hstu && kind != ModelKind::sdim;
+    }
     /// Self-attention layers whose K and V are kept; 0 where candidates attend to items.
     [[nodiscard]] std::uint32_t stack_layers() const {
         return kind == ModelKind::hstu ? layers : 0;
@@ -149,7 +186,8 @@ struct VariantParams {
     bool operator==(VariantParams const&) const = default;
 };
 
-/// Why a model has no such variant; nullopt = it has. Example: HSTU with scope `released`.
+/// Why a model has no such variant; nullopt = it has. Example: HSTU with scope `released`, SDIM
+/// with scope `all`.
 std::optional<std::string> variant_refusal(VariantParams const& params, ModelKind model);
 
 /// File stem that identifies a variant, for example "full" or "collective_all_du1_m512".
@@ -190,10 +228,10 @@ struct SimWeights {
     std::vector<float> context_embeddings;           ///< [context_vocabulary, context_dim]
     std::uint32_t context_vocabulary = 1;
     SiteWeights short_site;
-    SiteWeights long_site;
+    SiteWeights long_site;         ///< empty in SDIM
     std::vector<float> search_wq;  ///< [search_width, d_e]
     std::vector<float> search_wk;
-    std::vector<float> hash_planes;  ///< [signature_bits, d_e], ETA's; normals of the hyperplanes
+    std::vector<float> hash_planes;  ///< [shape.hash_planes(), d_e]; normals of the hyperplanes
     std::vector<StackLayer> stack;   ///< HSTU, instead of the sites and the search
     struct Layer {
         std::uint32_t out = 0;
@@ -227,11 +265,12 @@ struct ReferenceBlock {
     std::vector<std::uint32_t> contexts;       ///< [R]
     std::vector<float> logits;                 ///< [R]
     std::vector<std::uint32_t> top_k;          ///< [R, top_k] ascending, 0xFFFFFFFF = none
+    std::vector<std::uint8_t> signatures;      ///< [V+1, hashes], SDIM with attention only
     /// Arg-max pool row per item [V+1] by name ("short.k", "long.v", ...), collective sites only.
     std::map<std::string, std::vector<std::uint32_t>> indices;
 };
-/// Adds the block's "ref." tensors to a weight file; top_k = 0 for a model without a search.
-void add_reference_block(ReferenceBlock const& block, std::uint32_t top_k, TensorFile& file);
+/// Adds the block's "ref." tensors to a weight file of the model.
+void add_reference_block(ReferenceBlock const& block, SimShape const& shape, TensorFile& file);
 
 /// Digest of features and vocabularies, stored in weight files so that foreign weights are refused.
 std::uint64_t catalogue_digest(workload::Catalogue const& catalogue);

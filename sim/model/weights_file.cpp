@@ -87,7 +87,8 @@ ModelKind read_kind(Reader const& reader) {
     } catch (InternalError const&) {
         reader.fail(
             "attribute 'model' is '" + reader.text("model") +
-            "' (known: sim, twin, eta, hstu). read it with the version of ckvsim that wrote it");
+            "' (known: sim, twin, eta, sdim, hstu). read it with the version of ckvsim that wrote "
+            "it");
     }
 }
 
@@ -101,10 +102,14 @@ SimShape read_shape(Reader const& reader) {
         shape.layers = reader.count("layers", 1);
     } else {
         shape.short_tokens = reader.count("short_tokens", 1);
-        shape.top_k = reader.count("top_k", 1);
     }
+    if (shape.has_long_attention()) shape.top_k = reader.count("top_k", 1);
     if (shape.kind == ModelKind::sim) shape.search_dim = reader.count("search_dim", 1);
     if (shape.kind == ModelKind::eta) shape.hash_bits = reader.count("hash_bits", 8);
+    if (shape.kind == ModelKind::sdim) {
+        shape.hashes = reader.count("hashes", 1);
+        shape.hash_bits = reader.count("hash_bits", 1);
+    }
     shape.max_tokens = reader.count("max_tokens", 1);
     shape.context_dim = reader.count("context_dim", 1);
     shape.tower = parse_widths(reader, reader.text("tower"));
@@ -244,14 +249,16 @@ SimWeights sim_weights_from(TensorFile const& file, workload::Catalogue const& c
     } else if (has_attention(weights.variant.variant)) {
         bool const collective = weights.variant.variant == Variant::collective;
         weights.short_site = read_site(reader, "short", weights, collective);
-        weights.long_site =
-            read_site(reader, "long", weights, long_site_is_collective(weights.variant));
+        if (weights.shape.has_long_attention()) {
+            weights.long_site =
+                read_site(reader, "long", weights, long_site_is_collective(weights.variant));
+        }
         if (std::int64_t const d_s = weights.shape.search_width(); d_s > 0) {
             weights.search_wq = reader.floats("search.wq", {d_s, weights.d_e});
             weights.search_wk = reader.floats("search.wk", {d_s, weights.d_e});
         }
-        if (std::int64_t const bits = weights.shape.signature_bits(); bits > 0)
-            weights.hash_planes = reader.floats("hash.planes", {bits, weights.d_e});
+        if (std::int64_t const planes = weights.shape.hash_planes(); planes > 0)
+            weights.hash_planes = reader.floats("hash.planes", {planes, weights.d_e});
     }
     read_tower(reader, weights);
     return weights;

@@ -38,10 +38,11 @@ void write_attributes(Writer& writer, SimWeights const& weights) {
         writer.count("layers", shape.layers);
     } else {
         writer.count("short_tokens", shape.short_tokens);
-        writer.count("top_k", shape.top_k);
     }
+    if (shape.has_long_attention()) writer.count("top_k", shape.top_k);
     if (shape.search_width() > 0) writer.count("search_dim", shape.search_dim);
-    if (shape.signature_bits() > 0) writer.count("hash_bits", shape.hash_bits);
+    if (shape.hash_planes() > 0) writer.count("hash_bits", shape.hash_bits);
+    if (shape.bucket_hashes() > 0) writer.count("hashes", shape.hashes);
     writer.count("max_tokens", shape.max_tokens);
     writer.count("context_dim", shape.context_dim);
     std::string tower;
@@ -112,13 +113,14 @@ TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue cons
         write_stack(writer, weights);
     } else if (has_attention(weights.variant.variant)) {
         write_site(writer, "short", weights.short_site, weights);
-        write_site(writer, "long", weights.long_site, weights);
+        if (weights.shape.has_long_attention())
+            write_site(writer, "long", weights.long_site, weights);
         if (std::uint32_t const d_s = weights.shape.search_width(); d_s > 0) {
             writer.array("search.wq", weights.search_wq, {d_s, weights.d_e});
             writer.array("search.wk", weights.search_wk, {d_s, weights.d_e});
         }
-        if (std::uint32_t const bits = weights.shape.signature_bits(); bits > 0)
-            writer.array("hash.planes", weights.hash_planes, {bits, weights.d_e});
+        if (std::uint32_t const planes = weights.shape.hash_planes(); planes > 0)
+            writer.array("hash.planes", weights.hash_planes, {planes, weights.d_e});
     }
     for (std::size_t l = 0; l < weights.tower.size(); ++l) {
         SimWeights::Layer const& layer = weights.tower[l];
@@ -129,16 +131,20 @@ TensorFile weights_file_from(SimWeights const& weights, workload::Catalogue cons
     return file;
 }
 
-void add_reference_block(ReferenceBlock const& block, std::uint32_t top_k, TensorFile& file) {
+void add_reference_block(ReferenceBlock const& block, SimShape const& shape, TensorFile& file) {
     Writer writer(file);
     writer.column("ref.offsets", block.offsets);
     writer.column("ref.tokens", block.tokens);
     writer.column("ref.candidate", block.candidates);
     writer.column("ref.context", block.contexts);
     writer.column("ref.logit", block.logits);
-    if (top_k > 0) {
+    if (shape.has_long_attention()) {
         writer.array("ref.topk", block.top_k,
-                     {static_cast<std::int64_t>(block.candidates.size()), top_k});
+                     {static_cast<std::int64_t>(block.candidates.size()), shape.top_k});
+    }
+    if (!block.signatures.empty()) {
+        auto const items = static_cast<std::int64_t>(block.signatures.size() / shape.hashes);
+        writer.array("ref.signature", block.signatures, {items, shape.hashes});
     }
     for (auto const& [name, rows] : block.indices) writer.column("ref." + name + ".index", rows);
 }

@@ -58,7 +58,7 @@ model::ReferenceBlock reference_block(model::SimWeights const& weights,
     add("long.k", weights.long_site.k, options.indices.long_k);
     add("long.v", weights.long_site.v, options.indices.long_v);
     test::ReferenceModel const reference(weights, options);
-    std::uint32_t const top_k = weights.shape.stack_layers() > 0 ? 0 : weights.shape.top_k;
+    std::uint32_t const top_k = weights.shape.has_long_attention() ? weights.shape.top_k : 0;
     for (Sample const& sample : samples) {
         auto result = reference.score(sample.history, sample.candidate, sample.context);
         block.tokens.insert(block.tokens.end(), sample.history.begin(), sample.history.end());
@@ -84,8 +84,7 @@ void write_weights(config::Spec const& spec, workload::Population const& populat
     TensorFile file = model::weights_file_from(weights, catalogue);
     file.set("train.method", std::string("random, not trained"));
     file.set("train.epochs", std::int64_t{0});
-    std::uint32_t const top_k = spec.model.stack_layers() > 0 ? 0 : spec.model.top_k;
-    model::add_reference_block(reference_block(weights, samples), top_k, file);
+    model::add_reference_block(reference_block(weights, samples), spec.model, file);
     std::string const path = config::weights_path(spec, variant, seed);
     file.write(path);
     std::printf("%s\n", path.c_str());

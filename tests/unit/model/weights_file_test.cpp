@@ -168,7 +168,9 @@ TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
     block.top_k = {0, 1, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF};
     block.indices["short.k"] = {0, 1, 2, 3, 4, 5};
     TensorFile file;
-    add_reference_block(block, 3, file);
+    SimShape three;
+    three.top_k = 3;
+    add_reference_block(block, three, file);
     EXPECT_EQ(file.tensor("ref.offsets").as<std::uint64_t>()[1], 2U);
     EXPECT_EQ(file.tensor("ref.tokens").as<std::uint32_t>()[0], 3U);
     EXPECT_EQ(file.tensor("ref.candidate").as<std::uint32_t>()[1], 2U);
