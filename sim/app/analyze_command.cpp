@@ -86,7 +86,7 @@ class Analysis {
         for (auto const& side : kSides) {
             if (backend->layout().has(side.indices)) {
                 analyse_pool(variant, seed, side, *backend);
-            } else if (!collective) {
+            } else if (!collective && backend->layout().has(side.values)) {
                 analyse_rows(model::weights_stem(variant), seed, side, *backend);
             }
         }
@@ -213,7 +213,7 @@ int analyze_command(comm::Communicator& comm, AnalyzeOptions const& options) {
                               {{"/model/kind",
                                 "\"hstu\": K and V are compared item by item, those of its layers "
                                 "depend on the tokens before",
-                                "analyse sim, twin or eta"}});
+                                "analyse sim, twin, eta or sdim"}});
         }
         require_weights(spec, options.spec);
     });

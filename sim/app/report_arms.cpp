@@ -32,6 +32,7 @@ void report_arms(RunContext& context) {
         bool const collective = arm.strategy.kind == kv::StrategyKind::collective;
         bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
         bool const vq = arm.strategy.kind == kv::StrategyKind::vq;
+        bool const has_search_keys = shape.has_search_keys() || shape.bucket_hashes() > 0;
         auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
         Row(context.report.table("arms"))
             .set("arm", arm.name)
@@ -41,8 +42,8 @@ void report_arms(RunContext& context) {
             .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
             .set("value_type", kv::to_string(arm.strategy.value_type))
             .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
-            .set("search_keys", shape.has_search_keys() ? kv::to_string(arm.strategy.search_keys)
-                                                        : std::string("-"))
+            .set("search_keys",
+                 has_search_keys ? kv::to_string(arm.strategy.search_keys) : std::string("-"))
             .set("rank", low_rank ? arm.strategy.rank : 0)
             .set("subspaces", vq ? arm.strategy.subspaces : 0)
             .set("code_bits", vq ? arm.strategy.code_bits : 0)

@@ -135,13 +135,17 @@ void add_workload_notes(RunContext& context) {
     auto const& scan = context.scan;
     double const mean = static_cast<double>(scan.tokens) /
                         static_cast<double>(std::max<std::uint64_t>(scan.users, 1));
-    if (mean < 200 && context.spec.model.stack_layers() == 0) {
+    auto const& model = context.spec.model;
+    if (mean < 200 && model.stack_layers() == 0) {
+        std::string const branch = model.has_long_attention()
+                                       ? "top " + std::to_string(model.top_k)
+                                       : std::to_string(model.bucket_rows()) + " sums";
         char text[200];
         std::snprintf(text, sizeof text,
-                      "Histories hold %.1f events on average: the long branch (top %u) is barely "
+                      "Histories hold %.1f events on average: the long branch (%s) is barely "
                       "exercised; claims on it need "
                       "histories over 200.",
-                      mean, context.spec.model.top_k);
+                      mean, branch.c_str());
         context.report.notes.push_back(text);
     }
 }

@@ -74,4 +74,9 @@ std::shared_ptr<decode::Backend const> RunContext::backend(model::VariantParams 
     return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue());
 }
 
+kv::EntryLayout RunContext::layout(config::ArmSpec const& arm) const {
+    return {spec.model, arm.weights, arm.strategy,
+            static_cast<std::uint32_t>(population->catalogue().features.size())};
+}
+
 }  // namespace ckvsim::app

@@ -45,6 +45,8 @@ struct RunContext {
     std::shared_ptr<decode::Backend const> backend(model::VariantParams const& variant,
                                                    kv::StrategyParams const& strategy,
                                                    std::uint64_t seed);
+    /// Layout of an arm's entries; needs the population.
+    [[nodiscard]] kv::EntryLayout layout(config::ArmSpec const& arm) const;
 
   private:
     std::map<std::string, std::shared_ptr<model::SimWeights const>> weights_;

@@ -29,7 +29,7 @@ std::uint64_t total(std::vector<kv::SharedBytes> const& shared) {
 ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t limit_bytes) {
     auto const& catalogue = context.population->catalogue();
     auto const contexts = context.population->context_vocabulary();
-    kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
+    auto const layout = context.layout(arm);
     ArmMemory memory;
     memory.predicted_shared =
         kv::shared_bytes(context.spec.model, arm.weights, arm.strategy, catalogue, contexts);
@@ -65,7 +65,7 @@ ArmMemory measure(RunContext& context, config::ArmSpec const& arm, std::uint64_t
 }
 
 void report_sections(RunContext& context, config::ArmSpec const& arm, ArmMemory const& memory) {
-    kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
+    auto const layout = context.layout(arm);
     auto const users = static_cast<double>(std::max<std::uint64_t>(memory.prediction.users, 1));
     for (std::size_t s = 0; s < kv::kSections; ++s) {
         auto const section = static_cast<kv::Section>(s);

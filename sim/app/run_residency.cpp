@@ -282,7 +282,7 @@ void require_room_for_a_user(RunContext const& context, config::ArmSpec const& a
     auto const all = tier_spec(context, tier).budget_bytes;
     auto const budget = all / static_cast<std::uint64_t>(context.comm.size());
     if (all == 0 || context.users.empty()) return;
-    kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
+    auto const layout = context.layout(arm);
     std::vector<UserId> const first(context.users.begin(), context.users.begin() + 1);
     auto const max_tokens = context.spec.model.max_tokens;
     if (engine::users_that_fit(*context.population, first, layout, max_tokens, tier, budget) > 0)
@@ -304,7 +304,7 @@ std::uint64_t file_bytes(RunContext const& context) {
     std::uint64_t most = 0;
     for (auto const& arm : context.spec.arms) {
         if (!arm.latency) continue;
-        kv::EntryLayout const layout(context.spec.model, arm.weights, arm.strategy);
+        auto const layout = context.layout(arm);
         std::uint64_t bytes = 0;
         for (auto const user : context.users) {
             auto const tokens = std::min(context.population->history_length(user), max_tokens);

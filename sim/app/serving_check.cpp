@@ -42,17 +42,20 @@ kv::StrategyParams exact_strategy(model::VariantParams const& variant) {
     return strategy;
 }
 
-std::vector<std::uint32_t> index_table(TensorFile const& file, std::string const& name) {
+template <class Index>
+std::vector<Index> index_table(TensorFile const& file, std::string const& name) {
     if (!file.has(name)) return {};
-    auto const view = file.tensor(name).as<std::uint32_t>();
+    auto const view = file.tensor(name).as<Index>();
     return {view.begin(), view.end()};
 }
 
-void count_indices(std::vector<std::uint32_t> const& reference,
-                   std::vector<std::uint32_t> const& own, CheckResult& result) {
-    for (std::size_t item = 1; item < reference.size() && item < own.size(); ++item) {
+/// `width` choices an item; the padding item is left out.
+template <class Index>
+void count_indices(std::vector<Index> const& reference, std::vector<Index> const& own,
+                   std::size_t width, CheckResult& result) {
+    for (std::size_t i = width; i < reference.size() && i < own.size(); ++i) {
         ++result.index_total;
-        result.index_disagreements += reference[item] != own[item] ? 1 : 0;
+        result.index_disagreements += reference[i] != own[i] ? 1 : 0;
     }
 }
 
@@ -76,7 +79,7 @@ void compare_samples(TensorFile const& file, decode::Backend const& backend, Che
     auto const logits = file.tensor("ref.logit").as<float>();
     auto const& shape = backend.weights().shape;
     bool const searches =
-        model::has_attention(backend.weights().variant.variant) && shape.stack_layers() == 0;
+        model::has_attention(backend.weights().variant.variant) && shape.has_long_attention();
     std::span<std::uint32_t const> top_k;
     if (searches) top_k = file.tensor("ref.topk").as<std::uint32_t>();
     auto const scratch = backend.make_scratch();
@@ -122,9 +125,12 @@ CheckResult check(RunContext& context, model::VariantParams const& variant, std:
     auto const path = config::weights_path(context.spec, variant, seed);
     TensorFile const file = TensorFile::read(path);
     auto const weights = context.weights(variant, seed);
-    device::cpu::ForcedIndices forced{
-        index_table(file, "ref.short.k.index"), index_table(file, "ref.short.v.index"),
-        index_table(file, "ref.long.k.index"), index_table(file, "ref.long.v.index")};
+    auto const pool_rows = [&](char const* side) {
+        return index_table<std::uint32_t>(file, std::string("ref.") + side + ".index");
+    };
+    device::cpu::ForcedIndices forced{pool_rows("short.k"), pool_rows("short.v"),
+                                      pool_rows("long.k"), pool_rows("long.v"),
+                                      index_table<std::uint8_t>(file, "ref.signature")};
     device::cpu::BackendOptions options;
     options.memo_tables = false;
     options.forced = &forced;
@@ -141,7 +147,11 @@ CheckResult check(RunContext& context, model::VariantParams const& variant, std:
                                           std::pair{&forced.long_k, &weights->long_site.k},
                                           std::pair{&forced.long_v, &weights->long_site.v}}) {
         if (!reference->empty())
-            count_indices(*reference, device::cpu::arg_max_indices(*weights, *side), result);
+            count_indices(*reference, device::cpu::arg_max_indices(*weights, *side), 1, result);
+    }
+    if (!forced.buckets.empty()) {
+        count_indices(forced.buckets, device::cpu::item_buckets(weights),
+                      weights->shape.bucket_hashes(), result);
     }
     return result;
 }

@@ -24,7 +24,8 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         bool const in_table = strategy.keying == kv::Keying::item ||
                               strategy.search_keys == kv::SearchKeys::item_table;
         key << "/idx" << strategy.index_bytes;
-        if (shape.has_search_keys()) key << "/search=" << (in_table ? "item_table" : "stored");
+        if (shape.has_search_keys() || shape.bucket_hashes() > 0)
+            key << "/search=" << (in_table ? "item_table" : "stored");
         key << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
     }
     key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de"
@@ -35,7 +36,8 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         key << "/s" << shape.short_tokens;
         if (shape.search_width() > 0) key << "/ds" << shape.search_dim;
         if (shape.signature_bits() > 0) key << "/hb" << shape.hash_bits;
-        key << "/k" << shape.top_k;
+        if (shape.bucket_hashes() > 0) key << "/hb" << shape.hashes << "x" << shape.hash_bits;
+        if (shape.has_long_attention()) key << "/k" << shape.top_k;
     }
     key << "/c" << shape.context_dim << "/t";
     for (std::size_t i = 0; i < shape.tower.size(); ++i)

@@ -21,18 +21,21 @@ class Formulas {
           variant_(variant),
           strategy_(strategy),
           items_(catalogue.items),
-          layout_(shape, variant, strategy),
+          layout_(shape, variant, strategy, static_cast<std::uint32_t>(catalogue.features.size())),
+          sites_(shape.has_long_attention() ? 2.0 : 1.0),
           d_(shape.attention_dim),
           d_e_(static_cast<double>(catalogue.features.size()) * shape.feature_dim),
-          d_s_(shape.search_width() + shape.signature_bits()),
+          d_s_(shape.search_width() + shape.hash_planes()),
           recompute_(strategy.kind == StrategyKind::recompute) {
         work_.short_tokens = shape.short_tokens;
-        work_.top_k = shape.top_k;
+        work_.top_k = shape.has_long_attention() ? shape.top_k : 0;
     }
 
     NominalWork make() {
         add_score();
-        if (layout_.has(Section::ids)) work_.decode_bytes_per_token += kId;
+        // Beside sums, ids are read by appends alone.
+        if (layout_.has(Section::ids) && !layout_.has(Section::long_sums))
+            work_.decode_bytes_per_token += kId;
         if (variant_.variant == model::Variant::mean_pool) {
             // Embeddings of all tokens are summed.
             work_.decode_bytes_per_token += kFloat * d_e_;
@@ -45,12 +48,9 @@ class Formulas {
         }
         if (model::has_attention(variant_.variant)) {
             add_candidates();
-            add_search();
             add_site(variant_.variant == model::Variant::collective,
                      work_.decode_bytes_per_short_token, work_.flops_per_short_token);
-            add_site(model::long_site_is_collective(variant_), work_.decode_bytes_per_long_row,
-                     work_.flops_per_long_row);
-            if (!shape_.has_search_keys()) search_long_keys();
+            add_long();
         }
         add_prefill();
         return work_;
@@ -79,17 +79,49 @@ class Formulas {
     }
 
     void add_candidates() {
-        // Two sites: q = wq e, out = wo a; one search query.
-        double const products = 2.0 * 2.0 * d_ * d_e_ + d_s_ * d_e_;
+        // Per site q = wq e, out = wo a; one search query, signature or hash.
+        double const products = sites_ * 2.0 * d_ * d_e_ + d_s_ * d_e_;
         work_.flops_per_candidate = 2.0 * products;
         work_.decode_batch_bytes = kFloat * products;
         double width = d_;
         if (strategy_.kind == StrategyKind::low_rank) {
             width = static_cast<double>(shape_.heads) * strategy_.rank;
-            work_.flops_per_candidate += 2.0 * 2.0 * fitted_values();
+            work_.flops_per_candidate += sites_ * 2.0 * fitted_values();
         }
         work_.flops_per_short_token_candidate = 4.0 * width;
-        work_.flops_per_long_row_candidate = 4.0 * width;
+        if (shape_.has_long_attention()) work_.flops_per_long_row_candidate = 4.0 * width;
+    }
+
+    void add_long() {
+        if (shape_.bucket_hashes() > 0) {
+            add_buckets();
+            return;
+        }
+        add_search();
+        add_site(model::long_site_is_collective(variant_), work_.decode_bytes_per_long_row,
+                 work_.flops_per_long_row);
+        if (!shape_.has_search_keys()) search_long_keys();
+    }
+
+    void add_buckets() {
+        work_.bucket_hashes = shape_.bucket_hashes();
+        work_.bucket_rows = shape_.bucket_rows();
+        work_.flops_per_bucket_row = 3.0 * d_e_;
+        work_.flops_per_candidate += shape_.bucket_hashes() * d_e_;
+        if (layout_.has(Section::long_sums)) {
+            work_.decode_bytes_per_bucket_row =
+                static_cast<double>(layout_.fixed_bytes(Section::long_sums)) / work_.bucket_rows;
+            return;
+        }
+        work_.decode_bytes_per_token += kFloat * d_e_;
+        work_.flops_per_token_bucket_row =
+            d_e_ * work_.bucket_hashes / static_cast<double>(work_.bucket_rows);
+        // Candidates and tokens are hashed by the same planes, which are read already.
+        if (recompute_) {
+            work_.flops_per_token += 2.0 * d_s_ * d_e_;
+        } else {
+            work_.decode_bytes_per_token += work_.bucket_hashes;
+        }
     }
 
     /// Values of K that TWIN's search multiplies.
@@ -193,24 +225,42 @@ class Formulas {
             written += layout_.bytes_per_token(static_cast<Section>(s));
         work_.prefill_bytes_per_short_token = written_short;
         work_.prefill_bytes_per_token = written - written_short;
+        work_.prefill_bytes_per_entry =
+            static_cast<double>(layout_.fixed_bytes(Section::long_sums));
         bool const per_user_values =
             layout_.has(Section::short_k) || layout_.has(Section::short_k_index);
         if (!per_user_values) {  // ids are copied
             work_.prefill_bytes_per_token += kId;
             return;
         }
-        work_.prefill_bytes_per_token += kFloat * d_e_;
         bool const short_collective = variant_.variant == model::Variant::collective;
-        bool const long_collective = model::long_site_is_collective(variant_);
         double const fitted = fitted_values();
         work_.prefill_flops_per_short_token = make_flops(short_collective) + 2.0 * fitted;
+        work_.prefill_batch_bytes = make_weight_bytes(short_collective) + sites_ * kFloat * fitted;
+        if (shape_.bucket_hashes() > 0) {
+            add_prefill_of_sums();
+            return;
+        }
+        work_.prefill_bytes_per_token += kFloat * d_e_;
+        bool const long_collective = model::long_site_is_collective(variant_);
         work_.prefill_flops_per_token = make_flops(long_collective) + 2.0 * fitted;
-        work_.prefill_batch_bytes = make_weight_bytes(short_collective) +
-                                    make_weight_bytes(long_collective) + 2.0 * kFloat * fitted;
+        work_.prefill_batch_bytes += make_weight_bytes(long_collective);
         if (layout_.has(Section::search)) {
             work_.prefill_flops_per_token += 2.0 * d_s_ * d_e_;
             work_.prefill_batch_bytes += kFloat * d_s_ * d_e_;
         }
+    }
+
+    /// SDIM: every token is hashed and added to a row per hash, or its id is kept and the short
+    /// branch alone reads embeddings.
+    void add_prefill_of_sums() {
+        if (!layout_.has(Section::long_sums)) {
+            work_.prefill_bytes_per_short_token += kFloat * d_e_;
+            return;
+        }
+        work_.prefill_bytes_per_token += kFloat * d_e_;
+        work_.prefill_flops_per_token = 2.0 * d_s_ * d_e_ + shape_.bucket_hashes() * d_e_;
+        work_.prefill_batch_bytes += kFloat * d_s_ * d_e_;
     }
 
     model::SimShape const& shape_;
@@ -218,9 +268,10 @@ class Formulas {
     kv::StrategyParams const& strategy_;
     std::uint32_t items_;
     kv::EntryLayout layout_;
+    double sites_;  ///< attention sites of a model with branches
     double d_;
     double d_e_;
-    double d_s_;  ///< outputs of what makes search keys or signatures
+    double d_s_;  ///< outputs of what makes search keys, signatures or buckets
     bool recompute_;
     NominalWork work_;
 };

@@ -28,6 +28,11 @@
 //   - ETA's search takes an exclusive or and a count of bits per 32 bits of a signature, token and
 //     candidate, charged as two flops; a signature is made with 2 hash_bits d_e flops, as SIM makes
 //     a key.
+//   - SDIM, H hashes, R = H 2^bits rows of sums: a request reads w = min(C H, R) of them and brings
+//     each to unit length (3 d_e flops); a candidate is hashed (2 H bits d_e flops) and adds H
+//     rows. Where entries hold ids alone every token's embedding and buckets are read and a row is
+//     summed from the n / 2^bits tokens that uniform hashes put into it; recompute hashes every
+//     token.
 //   - TWIN searches the long branch's K: K is read (recompute: made) for all n tokens and counted
 //     there, V for the r rows alone; a search costs 2 d flops per token and candidate (low_rank: 2
 //     r, heads do not matter to it), also where equal pool rows could share one product.
@@ -54,7 +59,9 @@ struct Work {
 /// Coefficients of one arm. Every stage also reads its `*_batch_bytes` of weights once per batch.
 struct NominalWork {
     std::uint32_t short_tokens = 0;
-    std::uint32_t top_k = 0;
+    std::uint32_t top_k = 0;          ///< 0 in models that choose no tokens
+    std::uint32_t bucket_hashes = 0;  ///< SDIM: H
+    std::uint32_t bucket_rows = 0;    ///< SDIM: R
 
     // Decode, bytes: ids 4; search key d_s b (ETA: hash_bits / 8) or its embedding 4 d_e; K and V
     // of a row as stored: 2 d b (kv::stored_row_bytes), or codes 2 (index + d_u b) and two pool
@@ -63,6 +70,7 @@ struct NominalWork {
                                           ///< HSTU: K and V of all layers), embeddings of recompute
     double decode_bytes_per_short_token = 0.0;  ///< s: K and V of the short branch
     double decode_bytes_per_long_row = 0.0;     ///< r: K and V of the long branch (TWIN: V)
+    double decode_bytes_per_bucket_row = 0.0;   ///< w: sums as stored (SDIM)
     double decode_batch_bytes = 0.0;            ///< wq, wo, search.wq; recompute: wk, wv too
     // Decode, flops: scores and weighted sum 4 d per (row, candidate); search 2 d_s (TWIN and
     // ETA: above) per (token, candidate); projections q, wo, search.wq per candidate; recompute's
@@ -75,6 +83,8 @@ struct NominalWork {
     double flops_per_token_pair = 0.0;  ///< n (n + 1) / 2: recompute of HSTU
     double flops_per_short_token = 0.0;
     double flops_per_long_row = 0.0;
+    double flops_per_bucket_row = 0.0;        ///< w
+    double flops_per_token_bucket_row = 0.0;  ///< n w: sums made at the request
 
     // Prefill: per side (K, V) 2 d d_e flops, or router 2 m d_e and user part 2 d_u d_e; search key
     // 2 d_s d_e. Bytes: embedding 4 d_e read (where anything is computed) and the entry written.
@@ -83,6 +93,7 @@ struct NominalWork {
     double prefill_flops_per_short_token = 0.0;
     double prefill_bytes_per_token = 0.0;
     double prefill_bytes_per_short_token = 0.0;
+    double prefill_bytes_per_entry = 0.0;  ///< SDIM: the sums, for any n above 0
     double prefill_batch_bytes = 0.0;
 
     // Score: the tower. 2 in out flops per layer and candidate; features and logit through memory.
@@ -96,17 +107,20 @@ struct NominalWork {
         double const s = std::min(tokens, short_tokens);
         double const l = std::min(tokens, top_k);
         double const r = std::min(n, c * l);
+        double const w = tokens == 0 ? 0.0 : std::min<double>(c * bucket_hashes, bucket_rows);
         return {n * decode_bytes_per_token + s * decode_bytes_per_short_token +
-                    r * decode_bytes_per_long_row,
+                    r * decode_bytes_per_long_row + w * decode_bytes_per_bucket_row,
                 c * (flops_per_candidate + n * flops_per_token_candidate +
                      s * flops_per_short_token_candidate + l * flops_per_long_row_candidate) +
                     n * flops_per_token + pairs(n) * flops_per_token_pair +
-                    s * flops_per_short_token + r * flops_per_long_row};
+                    s * flops_per_short_token + r * flops_per_long_row +
+                    w * (flops_per_bucket_row + n * flops_per_token_bucket_row)};
     }
     [[nodiscard]] Work prefill(std::uint32_t tokens) const {
         double const n = tokens;
         double const s = std::min(tokens, short_tokens);
-        return {n * prefill_bytes_per_token + s * prefill_bytes_per_short_token,
+        return {n * prefill_bytes_per_token + s * prefill_bytes_per_short_token +
+                    (tokens > 0 ? prefill_bytes_per_entry : 0.0),
                 n * prefill_flops_per_token + pairs(n) * prefill_flops_per_token_pair +
                     s * prefill_flops_per_short_token};
     }

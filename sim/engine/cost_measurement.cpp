@@ -28,13 +28,15 @@ constexpr double kNoisy = 1.5;  ///< 90th over 10th percentile of a stage's time
 constexpr std::uint32_t kNoShard = UINT32_MAX;
 
 /// Where the kernels' cost changes slope (top_k, short_tokens), then doubling up to max_tokens. Of
-/// HSTU, whose prefill grows with the square of the tokens, in steps of half as much again.
+/// SDIM, which chooses no tokens, the first token in place of top_k: it brings all sums. Of HSTU,
+/// whose prefill grows with the square of the tokens, in steps of half as much again.
 std::vector<std::uint32_t> token_axis(model::SimShape const& shape) {
     std::vector<std::uint32_t> points = {0, shape.max_tokens};
     if (shape.stack_layers() > 0) {
         for (std::uint32_t x = 8; x < shape.max_tokens; x += x / 2) points.push_back(x);
     } else {
-        points.insert(points.end(), {shape.top_k, shape.short_tokens});
+        points.insert(points.end(),
+                      {shape.has_long_attention() ? shape.top_k : 1, shape.short_tokens});
         for (std::uint32_t x = 2 * std::max(shape.short_tokens, 1U); x < shape.max_tokens; x *= 2)
             points.push_back(x);
     }

@@ -14,7 +14,7 @@ ServingArm make_serving_arm(std::string name, model::SimShape const& shape,
         shared += part.bytes;
     }
     return {std::move(name),
-            kv::EntryLayout(shape, variant, strategy),
+            kv::EntryLayout(shape, variant, strategy, features),
             shared,
             decode::cost_key(shape, variant, strategy, features),
             nullptr,

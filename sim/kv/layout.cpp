@@ -23,8 +23,19 @@ std::uint32_t stored_row_bytes(model::SimShape const& shape, StrategyParams cons
     return row_bytes(strategy.value_type, low_rank ? strategy.rank : shape.attention_dim);
 }
 
+bool keeps_ids_alone(StrategyParams const& strategy) {
+    return strategy.kind == StrategyKind::recompute || strategy.kind == StrategyKind::item_table ||
+           (strategy.kind == StrategyKind::collective && strategy.keying == Keying::item);
+}
+
+bool keeps_sums(model::SimShape const& shape, StrategyParams const& strategy) {
+    bool const from_ids =
+        strategy.kind == StrategyKind::collective && strategy.search_keys == SearchKeys::item_table;
+    return shape.bucket_hashes() > 0 && !keeps_ids_alone(strategy) && !from_ids;
+}
+
 EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams const& variant,
-                         StrategyParams const& strategy)
+                         StrategyParams const& strategy, std::uint32_t features)
     : short_tokens_(shape.short_tokens) {
     if (auto const reason = refusal(strategy, variant, shape.kind))
         throw InternalError("kv::EntryLayout: " + *reason);
@@ -35,10 +46,7 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
     };
     std::uint32_t const row = stored_row_bytes(shape, strategy);
     std::uint32_t const user = row_bytes(user_type(strategy.value_type), variant.d_u);
-    bool const ids_only =
-        strategy.kind == StrategyKind::recompute || strategy.kind == StrategyKind::item_table ||
-        (strategy.kind == StrategyKind::collective && strategy.keying == Keying::item);
-    if (ids_only) {
+    if (keeps_ids_alone(strategy)) {
         set(Section::ids, sizeof(ItemId));
         return;
     }
@@ -60,6 +68,14 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
         for (Section const s : {Section::short_k_user, Section::short_v_user}) set(s, user);
     } else {
         for (Section const s : {Section::short_k, Section::short_v}) set(s, row);
+    }
+    if (shape.bucket_hashes() > 0) {
+        set(Section::ids, sizeof(ItemId));
+        if (!keeps_sums(shape, strategy)) return;
+        validate(features > 0, "kv::EntryLayout: the sums of 'sdim' need the number of features");
+        sums_bytes_ = std::size_t{shape.bucket_rows()} *
+                      row_bytes(strategy.value_type, features * shape.feature_dim);
+        return;
     }
     if (collective && model::long_site_is_collective(variant)) {
         for (Section const s : {Section::long_k_index, Section::long_v_index})
@@ -90,7 +106,7 @@ bool EntryLayout::is_short(Section section) {
 }
 
 std::uint32_t EntryLayout::tokens_in(Section section, std::uint32_t capacity) const {
-    if (!has(section)) return 0;
+    if (bytes_per_token(section) == 0) return 0;
     return is_short(section) ? std::min(short_tokens_, capacity) : capacity;
 }
 
@@ -117,7 +133,8 @@ std::size_t EntryLayout::payload_bytes(std::uint32_t tokens) const {
 }
 
 std::size_t EntryLayout::payload_bytes(std::uint32_t tokens, Section section) const {
-    return std::size_t{tokens_in(section, tokens)} * bytes_per_token(section);
+    return std::size_t{tokens_in(section, tokens)} * bytes_per_token(section) +
+           (tokens > 0 ? fixed_bytes(section) : 0);
 }
 
 }  // namespace ckvsim::kv

@@ -40,8 +40,8 @@ class Ledger {
         add("tower", (floats + in + 1) * sizeof(float));
     }
 
-    /// wq and wo of both sites, SIM's two search maps, ETA's hyperplanes, and per K/V side either w
-    /// [d, d_e] or the user part [d_u, d_e].
+    /// Per site wq and wo, and per K/V side either w [d, d_e] or the user part [d_u, d_e]; SIM's
+    /// two search maps, the hyperplanes of ETA and SDIM.
     void add_projections() {
         if (!model::has_attention(variant_.variant)) return;
         if (shape_.stack_layers() > 0) {
@@ -49,13 +49,13 @@ class Ledger {
             return;
         }
         std::size_t const d = shape_.attention_dim;
-        std::size_t const search = 2 * shape_.search_width() + shape_.signature_bits();
-        std::size_t floats = (4 * d + search) * d_e_;
-        for (bool const collective :
-             {short_collective(), model::long_site_is_collective(variant_)}) {
-            floats += 2 * (collective ? variant_.d_u : d) * d_e_;
-        }
-        add("projections", floats * sizeof(float));
+        std::size_t rows = 2 * std::size_t{shape_.search_width()} + shape_.hash_planes();
+        auto const add_rows = [&](bool collective) {
+            rows += 2 * d + 2 * (collective ? variant_.d_u : d);
+        };
+        add_rows(short_collective());
+        if (shape_.has_long_attention()) add_rows(model::long_site_is_collective(variant_));
+        add("projections", rows * d_e_ * sizeof(float));
     }
 
     /// Per layer wg, wq and wo, and per side as above.
@@ -117,12 +117,15 @@ class Ledger {
         }
     }
 
+    /// Search keys or signatures of items; of SDIM one byte per hash.
     void add_search_table() {
         bool const by_item =
             strategy_.kind == StrategyKind::item_table ||
             (strategy_.kind == StrategyKind::collective &&
              (strategy_.keying == Keying::item || strategy_.search_keys == SearchKeys::item_table));
-        if (by_item) add("item_table.search", rows_ * search_bytes(shape_, strategy_.value_type));
+        if (!by_item) return;
+        add("item_table.search", rows_ * search_bytes(shape_, strategy_.value_type));
+        add("item_table.signatures", rows_ * shape_.bucket_hashes());
     }
 
     [[nodiscard]] bool short_collective() const { return variant_.variant == Variant::collective; }
@@ -165,7 +168,8 @@ std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
         ledger.add_position_bias();
     } else if (model::has_attention(variant.variant)) {
         ledger.add_site("short", ledger.short_collective());
-        ledger.add_site("long", model::long_site_is_collective(variant));
+        if (shape.has_long_attention())
+            ledger.add_site("long", model::long_site_is_collective(variant));
         ledger.add_search_table();
     }
     return ledger.take();
@@ -180,8 +184,9 @@ Ratios ratios(model::SimShape const& shape, model::VariantParams const& variant,
     StrategyParams full_strategy;
     full_strategy.kind = StrategyKind::full;
     full_strategy.value_type = ValueType::fp32;
+    auto const features = static_cast<std::uint32_t>(catalogue.features.size());
     auto const payload = [&](model::VariantParams const& v, StrategyParams const& s) {
-        return static_cast<double>(EntryLayout(shape, v, s).payload_bytes(tokens));
+        return static_cast<double>(EntryLayout(shape, v, s, features).payload_bytes(tokens));
     };
     auto const shared = [&](model::VariantParams const& v, StrategyParams const& s) {
         return sum_of(shared_bytes(shape, v, s, catalogue, context_vocabulary));

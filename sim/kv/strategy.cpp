@@ -236,6 +236,8 @@ std::string to_string(Section section) {
             return "long_v_index";
         case Section::long_v_user:
             return "long_v_user";
+        case Section::long_sums:
+            return "long_sums";
         case Section::first_layer_:
         case Section::count_:
             break;

@@ -56,10 +56,13 @@ constexpr ValueType user_type(ValueType type) {
 struct StrategyParams {
     StrategyKind kind = StrategyKind::full;
     Keying keying = Keying::user_token;  ///< collective only
-    /// Stored K/V or coefficients, search keys and user part; pools too. vq: search keys only.
+    /// Stored K/V or coefficients, search keys, SDIM's sums and user part; pools too. vq: search
+    /// keys and sums only.
     ValueType value_type = ValueType::fp32;
-    std::uint32_t index_bytes = 2;                ///< collective: 1, 2 or 4; must hold m - 1
-    SearchKeys search_keys = SearchKeys::stored;  ///< collective: where the search keys live
+    std::uint32_t index_bytes = 2;  ///< collective: 1, 2 or 4; must hold m - 1
+    /// collective: where the search keys live; SDIM: whether users keep sums, or ids alone from
+    /// which requests make them with the items' buckets.
+    SearchKeys search_keys = SearchKeys::stored;
     bool random_indices = false;  ///< control: pool rows by hash instead of the router's arg-max
     bool mean_keys = false;       ///< control, full: every K row is the mean of the catalogue's
     std::uint32_t rank = 8;       ///< low_rank: r coefficients per row; at most d
@@ -96,9 +99,9 @@ enum class AppendRule : std::uint8_t { exact, stale_after_window };
 AppendRule append_rule(StrategyParams const& params, model::SimShape const& shape);
 std::string to_string(AppendRule rule);
 
-/// The storage sections of one user's entry. Every section is an array over tokens.
+/// The storage sections of one user's entry. Every section but long_sums is an array over tokens.
 enum class Section : std::uint8_t {
-    ids,  ///< u32 item ids, all tokens
+    ids,  ///< u32 item ids, all tokens; beside long_sums they tell what a leaving token takes along
     short_k,
     short_v,
     search,  ///< SIM's keys, ETA's signatures; TWIN searches long_k
@@ -112,6 +115,7 @@ enum class Section : std::uint8_t {
     long_k_user,
     long_v_index,
     long_v_user,   ///< collective codes, long branch
+    long_sums,     ///< SDIM: a row [d_e] of value type per bucket, as many for any history
     first_layer_,  ///< from here on layer_section()
     count_ = first_layer_ + 6 * model::kMaxLayers
 };
@@ -132,19 +136,35 @@ std::string site_of(Section section);
 /// Bytes of one K or V row outside pools, as the strategy stores it.
 std::uint32_t stored_row_bytes(model::SimShape const& shape, StrategyParams const& strategy);
 
+/// True when users keep ids alone and rows lie in tables, or are made at the request.
+bool keeps_ids_alone(StrategyParams const& strategy);
+
+/// True when entries of the strategy hold SDIM's sums; else requests make them from ids.
+bool keeps_sums(model::SimShape const& shape, StrategyParams const& strategy);
+
 /// Byte layout of one user's entry for a given capacity in tokens. Sections start 16-byte aligned,
 /// in enum order; short-branch sections hold at most short_tokens tokens (the newest), the others
-/// up to `capacity`.
+/// up to `capacity`; long_sums is as long for one token as for any number, and empty for none.
 class EntryLayout {
   public:
+    /// `features`: item features of the catalogue. SDIM's sums alone depend on them; a layout that
+    /// holds sums is refused without (InternalError).
     EntryLayout(model::SimShape const& shape, model::VariantParams const& variant,
-                StrategyParams const& strategy);
+                StrategyParams const& strategy, std::uint32_t features = 0);
 
-    [[nodiscard]] bool has(Section section) const { return bytes_per_token_[index(section)] != 0; }
+    [[nodiscard]] bool has(Section section) const {
+        return bytes_per_token_[index(section)] != 0 || fixed_bytes(section) != 0;
+    }
+    /// 0 for a section that does not grow with the tokens.
     [[nodiscard]] std::uint32_t bytes_per_token(Section section) const {
         return bytes_per_token_[index(section)];
     }
-    /// Tokens the section holds when the entry has room for `capacity` tokens.
+    /// Bytes that the section has for any number of tokens from one on.
+    [[nodiscard]] std::size_t fixed_bytes(Section section) const {
+        return section == Section::long_sums ? sums_bytes_ : 0;
+    }
+    /// Tokens the section holds when the entry has room for `capacity` tokens; 0 for one that does
+    /// not grow with them.
     [[nodiscard]] std::uint32_t tokens_in(Section section, std::uint32_t capacity) const;
     /// Offset of a section in an entry of the given capacity.
     [[nodiscard]] std::size_t offset(Section section, std::uint32_t capacity) const;
@@ -161,6 +181,7 @@ class EntryLayout {
     static bool is_short(Section section);
     std::uint32_t short_tokens_;
     std::array<std::uint32_t, kSections> bytes_per_token_{};
+    std::size_t sums_bytes_ = 0;  ///< SDIM's rows of sums
 };
 
 /// One shared (not per-user) allocation of a strategy on a GPU or host.

@@ -156,8 +156,11 @@ TableSchema serving_check() {
          {"max_abs_difference", real, "logit", measured,
           "largest |served - reference|, discrete choices forced", kNoisy},
          {"index_disagreements", integer, "choices", measured,
-          "router arg-max that differ, running free; hstu: samples beyond 1e-5", kNoisy},
-         {"index_total", integer, "choices", measured, "router choices compared; hstu: samples"},
+          "router arg-max, of sdim buckets, too, that differ, running free; hstu: samples beyond "
+          "1e-5",
+          kNoisy},
+         {"index_total", integer, "choices", measured,
+          "router choices (sdim: and buckets) compared; hstu: samples"},
          {"top_k_disagreements", integer, "choices", measured,
           "long-branch selections that differ, running free", kNoisy},
          {"top_k_total", integer, "choices", measured, "long-branch selections compared"}}};

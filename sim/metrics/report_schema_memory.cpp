@@ -22,8 +22,9 @@ TableSchema arms() {
           "keys"},
          {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
          {"search_keys", text, "text", input,
-          "where the long branch's search keys (ETA: signatures) live: stored or item_table; - for "
-          "TWIN, whose search reads the long branch's K, and HSTU, which searches nothing"},
+          "where the long branch's search keys (ETA: signatures) live: stored or item_table; SDIM: "
+          "whether entries keep sums, or requests make them with the items' buckets; - for TWIN, "
+          "whose search reads the long branch's K, and HSTU, which searches nothing"},
          {"rank", integer, "values", input, "coefficients of a K or V row; 0 unless low_rank"},
          {"subspaces", integer, "bytes", input, "codes of a K or V row, a byte each; 0 unless vq"},
          {"code_bits", integer, "bits", input, "2^code_bits codewords per subspace; 0 unless vq"},
@@ -44,16 +45,18 @@ TableSchema arms() {
 }
 
 TableSchema sections() {
-    return {"memory_sections",
-            "bytes of one user's entry by storage section",
-            false,
-            {arm_key(),
-             key_text("site", "attention site: short, long or search; all for ids"),
-             key_text("section", "storage section of the entry"),
-             {"bytes_per_token", real, "bytes", derived, "stored bytes per token the section holds",
-              kRounding},
-             {"user_bytes_mean", real, "bytes", derived,
-              "payload of the section over all users / users", kRounding}}};
+    return {
+        "memory_sections",
+        "bytes of one user's entry by storage section",
+        false,
+        {arm_key(),
+         key_text("site", "attention site: short, long or search; all for ids"),
+         key_text("section", "storage section of the entry"),
+         {"bytes_per_token", real, "bytes", derived,
+          "stored bytes per token the section holds; 0 for SDIM's sums, as many for any history",
+          kRounding},
+         {"user_bytes_mean", real, "bytes", derived,
+          "payload of the section over all users / users", kRounding}}};
 }
 
 TableSchema memory() {

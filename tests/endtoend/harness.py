@@ -25,6 +25,11 @@ TWIN_ARMS = json.dumps([{key: value for key, value in arm.items() if key != "mea
                         for arm in CI["arms"]])
 # ... as ETA, which has signatures in place of search keys and every arm of SIM.
 ETA = json.dumps({**json.loads(TWIN), "kind": "eta", "hash_bits": 16})
+# ... as SDIM, which has hash buckets and no search, and the arms that it has: its long branch has no pools.
+SDIM = json.dumps({**{key: value for key, value in json.loads(TWIN).items() if key != "top_k"}, "kind": "sdim", "hashes": 6,
+                   "hash_bits": 2})
+SDIM_ARMS = json.dumps([{**arm, "weights": {**arm["weights"], "scope": "released"}} if "scope" in arm["weights"] else arm
+                        for arm in CI["arms"]])
 # ... as HSTU, which has neither branches nor a search, and the arms that it has: nothing is kept per item.
 HSTU = json.dumps({**{key: value for key, value in CI["model"].items() if key not in ("short_tokens", "search_dim", "top_k")},
                    "kind": "hstu"})

@@ -42,7 +42,7 @@ class Eta(OwnModel):
         for change, words in (({"model__search_dim": 8}, "/model/search_dim: 8 has no effect here (it applies when kind = sim)"),
                               ({"model__hash_bits": 24}, "/model/hash_bits: 24"),
                               ({"model": json.dumps({**CI["model"], "hash_bits": 16})},
-                               "/model/hash_bits: 16 has no effect here (it applies when kind = eta)")):
+                               "/model/hash_bits: 16 has no effect here (it applies when kind is eta or sdim)")):
             with self.subTest(words):
                 outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
                 self.assertEqual(outcome.code, 3, str(outcome))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import CALIBRATION, CKVSIM, ETA, HSTU, PLATFORM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
+from harness import CALIBRATION, CKVSIM, ETA, HSTU, PLATFORM, SDIM, SOURCE, SPEC, TEST_WEIGHTS, TWIN, Scratch, launch, settings
 
 SCRIPT = SOURCE / "workloads/examples/export_weights.py"
 try:
@@ -105,7 +105,7 @@ class ExportWeights(Scratch):
         shape = self.script.shape_of(self.attributes)
         wanted = self.script.wanted_shapes(shape, self.samples["feature_vocabularies"],
                                            int(self.attributes["context_vocabulary"]))
-        kind = self.script.HstuForward if shape["model"] == "hstu" else self.script.Forward
+        kind = self.script.FORWARDS.get(shape["model"], self.script.Forward)
         forward = kind(self.script.collect(state, wanted), shape, self.samples["item_features"], False)
         return [forward.score(*request) for request in self.script.reference_requests(self.attributes, self.samples)]
 
@@ -116,6 +116,10 @@ class ExportTwin(ExportWeights):
 
 class ExportEta(ExportWeights):
     MODEL = {"model": ETA}
+
+
+class ExportSdim(ExportWeights):
+    MODEL = {"model": SDIM}
 
 
 class ExportHstu(ExportWeights):

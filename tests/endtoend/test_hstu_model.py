@@ -48,7 +48,7 @@ class Hstu(OwnModel):
         self.assertEqual(one, three)
 
     def test_what_it_does_not_have_is_refused(self):
-        for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is not hstu)"),
+        for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is neither sdim nor hstu)"),
                               ({"arms__0__strategy__kind": "item_table"}, "depend on the tokens before"),
                               ({"arms__0__strategy__kind": "low_rank"}, "not written for rows of tokens yet"),
                               ({"arms__5__strategy__value_type": "int4"}, "is not kept by 'collective'"),

@@ -89,7 +89,16 @@ inline model::SimShape eta_of(model::SimShape shape) {
     return shape;
 }
 
-/// Of SIM, then of TWIN, then of ETA.
+/// The same for SDIM.
+inline model::SimShape sdim_of(model::SimShape shape, std::uint32_t hashes = 16,
+                               std::uint32_t bits = 3) {
+    shape.kind = model::ModelKind::sdim;
+    shape.hashes = hashes;
+    shape.hash_bits = bits;
+    return shape;
+}
+
+/// Of SIM, then of TWIN, then of ETA, then of SDIM.
 inline std::vector<model::SimShape> test_shapes() {
     model::SimShape one_head = tiny_shape();
     one_head.heads = 1;
@@ -101,9 +110,14 @@ inline std::vector<model::SimShape> test_shapes() {
     std::vector<model::SimShape> shapes = {tiny_shape(), even_shape(), odd_shape(), one_head};
     for (std::size_t i = 0; i < 4; ++i) shapes.push_back(twin_of(shapes[i]));
     for (std::size_t i = 0; i < 4; ++i) shapes.push_back(eta_of(shapes[i]));
+    // One hash alone, bytes that are full, and more buckets than tokens.
+    shapes.push_back(sdim_of(shapes[0], 5, 2));
+    shapes.push_back(sdim_of(shapes[1]));
+    shapes.push_back(sdim_of(shapes[2], model::kMaxHashes, model::kMaxBucketBits));
+    shapes.push_back(sdim_of(shapes[3], 1, 1));
     return shapes;
 }
-inline constexpr std::size_t kTestShapes = 12;
+inline constexpr std::size_t kTestShapes = 16;
 
 /// Calls add(variant, strategy) for the strategies of weights without pools.
 template <class Add>
@@ -160,6 +174,7 @@ void add_collective(model::SimShape const& shape, Add const& add) {
              {Pool{0, 1, 1}, Pool{1, 17, 1}, Pool{3, 300, 2}, Pool{d - 1, 6, 4}}) {
             if (d_u >= d) continue;
             for (auto const scope : {model::Scope::released, model::Scope::all}) {
+                if (shape.kind == model::ModelKind::sdim && scope == model::Scope::all) continue;
                 for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
                     for (auto const keys : {kv::SearchKeys::stored, kv::SearchKeys::item_table}) {
                         bool const packed = type == kv::ValueType::int8;

@@ -58,6 +58,7 @@ model::ReferenceBlock reference_block(model::SimWeights const& weights,
     add("long.k", weights.long_site.k, options.indices.long_k);
     add("long.v", weights.long_site.v, options.indices.long_v);
     test::ReferenceModel const reference(weights, options);
+    block.signatures = reference.bucket_table();
     std::uint32_t const top_k = weights.shape.has_long_attention() ? weights.shape.top_k : 0;
     for (Sample const& sample : samples) {
         auto result = reference.score(sample.history, sample.candidate, sample.context);

@@ -41,7 +41,9 @@ double round_to_half(double value) {
 }
 
 ReferenceModel::ReferenceModel(model::SimWeights const& weights, ReferenceOptions options)
-    : weights_(weights), options_(std::move(options)) {}
+    : weights_(weights), options_(std::move(options)) {
+    if (options_.indices.buckets.empty()) options_.indices.buckets = make_bucket_table();
+}
 
 Row ReferenceModel::embedding(ItemId item) const {
     auto const from = weights_.item_embeddings.begin() +
@@ -134,6 +136,51 @@ double ReferenceModel::agreement(Row const& a, Row const& b) const {
     return -differing;
 }
 
+std::vector<std::uint8_t> ReferenceModel::make_bucket_table() const {
+    std::vector<std::uint8_t> table;
+    if (weights_.shape.bucket_hashes() == 0 || weights_.hash_planes.empty()) return table;
+    for (ItemId item = 0; item <= weights_.items; ++item) {
+        Row const sides = multiply(weights_.hash_planes, embedding(item));
+        for (std::size_t h = 0; h < weights_.shape.hashes; ++h) {
+            std::uint8_t bucket = 0;
+            for (std::size_t b = 0; b < weights_.shape.hash_bits; ++b) {
+                if (sides[h * weights_.shape.hash_bits + b] > 0.0)
+                    bucket = static_cast<std::uint8_t>(bucket | (1U << b));
+            }
+            table.push_back(bucket);
+        }
+    }
+    return table;
+}
+
+Row ReferenceModel::bucket_sum(std::span<ItemId const> tokens, ItemId candidate,
+                               std::size_t hash) const {
+    std::size_t const hashes = weights_.shape.hashes;
+    Row sum(weights_.d_e, 0.0);
+    std::vector<float> rounded(weights_.d_e, 0.0F);
+    for (ItemId const item : tokens) {
+        if (bucket_table()[item * hashes + hash] != bucket_table()[candidate * hashes + hash])
+            continue;
+        Row const e = embedding(item);
+        for (std::size_t i = 0; i < sum.size(); ++i) {
+            sum[i] += e[i];
+            rounded[i] += static_cast<float>(e[i]);
+        }
+    }
+    return options_.stored_sum ? options_.stored_sum(rounded) : sum;
+}
+
+Row ReferenceModel::bucket_mean(std::span<ItemId const> tokens, ItemId candidate) const {
+    Row mean(weights_.d_e, 0.0);
+    for (std::size_t h = 0; h < weights_.shape.hashes; ++h) {
+        Row const sum = bucket_sum(tokens, candidate, h);
+        double const length = std::max(std::sqrt(dot(sum.data(), sum.data(), sum.size())), 1e-12);
+        for (std::size_t i = 0; i < mean.size(); ++i)
+            mean[i] += sum[i] / length / static_cast<double>(weights_.shape.hashes);
+    }
+    return mean;
+}
+
 void ReferenceModel::search(std::span<ItemId const> tokens, Row const& candidate,
                             ReferenceResult& result) const {
     bool const twin = weights_.shape.kind == model::ModelKind::twin;
@@ -163,6 +210,17 @@ void ReferenceModel::search(std::span<ItemId const> tokens, Row const& candidate
                                            : std::numeric_limits<double>::infinity();
     result.top_k.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept));
     std::sort(result.top_k.begin(), result.top_k.end());
+}
+
+Row ReferenceModel::long_attention(std::span<ItemId const> tokens, Row const& candidate,
+                                   std::vector<std::uint32_t> const* forced_top_k,
+                                   ReferenceResult& result) const {
+    search(tokens, candidate, result);
+    if (forced_top_k != nullptr) result.top_k = *forced_top_k;
+    std::vector<ItemId> found;
+    for (std::uint32_t const position : result.top_k) found.push_back(tokens[position]);
+    return attention(weights_.long_site, options_.indices.long_k, options_.indices.long_v,
+                     options_.rows.long_k, options_.rows.long_v, candidate, found);
 }
 
 Row ReferenceModel::mean(std::span<ItemId const> tokens) const {
@@ -207,15 +265,11 @@ ReferenceResult ReferenceModel::score(std::span<ItemId const> history, ItemId ca
         short_out = mean(recent);
         long_out = mean(tokens);
     } else if (weights_.variant.variant != model::Variant::no_history) {
-        search(tokens, e, result);
-        if (forced_top_k != nullptr) result.top_k = *forced_top_k;
-        std::vector<ItemId> found;
-        for (std::uint32_t const position : result.top_k) found.push_back(tokens[position]);
         short_out = attention(weights_.short_site, options_.indices.short_k,
                               options_.indices.short_v, options_.rows.short_k,
                               options_.rows.short_v, e, {recent.begin(), recent.end()});
-        long_out = attention(weights_.long_site, options_.indices.long_k, options_.indices.long_v,
-                             options_.rows.long_k, options_.rows.long_v, e, found);
+        long_out = shape.bucket_hashes() > 0 ? bucket_mean(tokens, candidate)
+                                             : long_attention(tokens, e, forced_top_k, result);
     }
     Row input = e;
     input.insert(input.end(), short_out.begin(), short_out.end());

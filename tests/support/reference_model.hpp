@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -23,9 +24,11 @@ struct ReferenceResult {
     double largest_score = 0.0;  ///< magnitude of the search scores, to judge the gap by
 };
 
-/// Pool rows chosen instead of the router's, per item [V+1]; empty = the router's arg-max.
+/// Pool rows chosen instead of the router's, per item [V+1]; empty = the router's arg-max. Buckets
+/// of SDIM likewise, [V+1, hashes].
 struct ReferenceIndices {
     std::vector<std::uint32_t> short_k, short_v, long_k, long_v;
+    std::vector<std::uint8_t> buckets = {};
 };
 
 /// What is stored of every item [V+1][width], when it is not what the weights say (lossy
@@ -54,6 +57,9 @@ struct ReferenceOptions {
     ReferenceRows rows;  ///< empty tables = from the weights
     StackIndices stack;  ///< HSTU
     StackRows stack_rows;
+    /// SDIM: how a sum that was made in fp32 comes back from an entry. Empty = sums are in double
+    /// precision and come back as they are.
+    std::function<std::vector<double>(std::vector<float> const&)> stored_sum;
 };
 
 class ReferenceModel {
@@ -71,6 +77,10 @@ class ReferenceModel {
     [[nodiscard]] std::uint32_t arg_max(model::SideWeights const& side, ItemId item) const;
     /// Arg-max of every item [V+1]; empty when the side is not collective.
     [[nodiscard]] std::vector<std::uint32_t> arg_max_table(model::SideWeights const& side) const;
+    /// SDIM: bucket of every item under every hash [V+1, hashes]; empty for other models.
+    [[nodiscard]] std::vector<std::uint8_t> const& bucket_table() const {
+        return options_.indices.buckets;
+    }
 
   private:
     using Row = std::vector<double>;
@@ -89,6 +99,14 @@ class ReferenceModel {
     [[nodiscard]] double agreement(Row const& a, Row const& b) const;
     void search(std::span<ItemId const> tokens, Row const& candidate,
                 ReferenceResult& result) const;
+    [[nodiscard]] Row long_attention(std::span<ItemId const> tokens, Row const& candidate,
+                                     std::vector<std::uint32_t> const* forced_top_k,
+                                     ReferenceResult& result) const;
+    [[nodiscard]] std::vector<std::uint8_t> make_bucket_table() const;
+    /// SDIM: sum of the tokens that share the candidate's bucket of one hash.
+    [[nodiscard]] Row bucket_sum(std::span<ItemId const> tokens, ItemId candidate,
+                                 std::size_t hash) const;
+    [[nodiscard]] Row bucket_mean(std::span<ItemId const> tokens, ItemId candidate) const;
     [[nodiscard]] Row query(model::SiteWeights const& site, Row const& candidate) const;
     [[nodiscard]] Row mean(std::span<ItemId const> tokens) const;
     [[nodiscard]] Row with_context(Row input, std::uint32_t context) const;

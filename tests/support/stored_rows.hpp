@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -196,6 +197,7 @@ inline ReferenceRows stored_rows(BackendCase c, std::shared_ptr<model::SimWeight
         using kv::Section;
         add(rows.short_k, weights->short_site.k, Section::short_k, Section::short_k_user);
         add(rows.short_v, weights->short_site.v, Section::short_v, Section::short_v_user);
+        if (!c.shape.has_long_attention()) continue;  // SDIM: sums, see stored_sum()
         add(rows.long_k, weights->long_site.k, Section::long_k, Section::long_k_user);
         add(rows.long_v, weights->long_site.v, Section::long_v, Section::long_v_user);
         if (c.shape.search_width() == 0) continue;  // TWIN and ETA: no keys with values
@@ -203,6 +205,19 @@ inline ReferenceRows stored_rows(BackendCase c, std::shared_ptr<model::SimWeight
                                          cell(kv::Section::search), c.shape.search_dim));
     }
     return rows;
+}
+
+/// How SDIM's sums come back from entries of a case; empty where they are kept as they are made, or
+/// are not kept.
+inline std::function<std::vector<double>(std::vector<float> const&)> stored_sum(
+    BackendCase const& c) {
+    auto const type = c.strategy.value_type;
+    if (!kv::keeps_sums(c.shape, c.strategy) || type == kv::ValueType::fp32) return {};
+    return [type](std::vector<float> const& sum) {
+        std::vector<std::byte> row(kv::row_bytes(type, static_cast<std::uint32_t>(sum.size())));
+        device::cpu::store_row(type, sum.data(), sum.size(), row.data());
+        return row_values(type, row.data(), sum.size());
+    };
 }
 
 }  // namespace ckvsim::test

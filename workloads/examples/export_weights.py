@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Writes weights that were trained elsewhere as a weight file of ckvsim (sim/docs/tensor_file.md), for a model with the forward
-pass of SIM, TWIN, ETA or HSTU (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
+pass of SIM, TWIN, ETA, SDIM or HSTU (header comment of sim/model/sim.hpp). A complete example: copy it and change NAMES.
 
 usage: export_weights.py SAMPLES WEIGHTS [--seed 1] [--variant full|full_silu] [-o FILE]
   SAMPLES  what `ckvsim prepare SPEC` wrote: shapes, catalogue and the reference requests
@@ -19,8 +19,8 @@ import numpy as np
 import xxhash
 
 # ckvsim's tensor <- name in your state dict. nn.Linear stores [out, in], as ckvsim does; a layer that stores [in, out] is
-# transposed by writing "T:" before its name. {f}: feature number, {l}: layer of the tower, {site}: short, long; of HSTU layer1,
-# layer2, ..., which have a gate and biases of positions besides.
+# transposed by writing "T:" before its name. {f}: feature number, {l}: layer of the tower, {site}: short, long (SDIM has no long
+# one); of HSTU layer1, layer2, ..., which have a gate and biases of positions besides.
 #! [names]
 NAMES = {
     "embed.{f}": "embeddings.{f}.weight",
@@ -38,12 +38,12 @@ NAMES = {
     "tower.{l}.b": "tower.{l}.bias",
 }
 #! [names]
-TYPES = {"float32": 1, "uint32": 6, "uint64": 8}
+TYPES = {"float32": 1, "uint8": 4, "uint32": 6, "uint64": 8}
 KINDS = dict(enumerate("f4 f2 i1 u1 i4 u4 i8 u8 f8".split(), 1))
 NONE = 0xFFFFFFFF
 BUCKETS = 32  # biases of a head of HSTU, by distance
 SHAPE_KEYS = "feature_dim attention_dim heads short_tokens top_k max_tokens context_dim".split()
-OWN_KEYS = ["search_dim", "hash_bits", "layers"]  # of SIM, ETA, HSTU
+OWN_KEYS = ["search_dim", "hash_bits", "hashes", "layers"]  # of SIM, ETA and SDIM, SDIM, HSTU
 
 
 class Unfit(Exception):
@@ -116,7 +116,7 @@ def load_state(path):
 
 
 def shape_of(attributes):
-    """Widths and counts of a sample file; OWN_KEYS belong to one model each, HSTU has no branches."""
+    """Widths and counts of a sample file; OWN_KEYS belong to some models, HSTU has no branches, SDIM no top_k."""
     shape = {key: int(attributes[key]) for key in [*SHAPE_KEYS, *OWN_KEYS] if key in attributes}
     shape["tower"] = [int(width) for width in attributes["tower"].split(",")]
     shape["model"] = attributes.get("model", "sim")
@@ -128,8 +128,9 @@ def wanted_shapes(shape, vocabularies, context_vocabulary):
     d, wide = shape["attention_dim"], len(vocabularies) * shape["feature_dim"]
     wanted = {f"embed.{f}": (("f", f), (int(rows), shape["feature_dim"])) for f, rows in enumerate(vocabularies)}
     wanted["embed.context"] = (None, (context_vocabulary, shape["context_dim"]))
-    hstu = shape["model"] == "hstu"
-    for site in [f"layer{layer + 1}" for layer in range(shape["layers"])] if hstu else ["short", "long"]:
+    hstu, sdim = (shape["model"] == model for model in ("hstu", "sdim"))
+    branches = ["short"] if sdim else ["short", "long"]
+    for site in [f"layer{layer + 1}" for layer in range(shape["layers"])] if hstu else branches:
         if hstu:
             wanted[f"{site}.wg"] = (("site", site), (d, wide))
             wanted[f"{site}.bias"] = (("site", site), (shape["heads"], BUCKETS))
@@ -138,8 +139,8 @@ def wanted_shapes(shape, vocabularies, context_vocabulary):
         wanted[f"{site}.wo"] = (("site", site), (wide, d))
     if shape["model"] == "sim":
         wanted["search.wq"] = wanted["search.wk"] = (None, (shape["search_dim"], wide))
-    if shape["model"] == "eta":
-        wanted["hash.planes"] = (None, (shape["hash_bits"], wide))
+    if shape["model"] in ("eta", "sdim"):
+        wanted["hash.planes"] = (None, (shape["hash_bits"] * shape.get("hashes", 1), wide))
     into = (2 if hstu else 3) * wide + shape["context_dim"]
     for layer, out in enumerate([*shape["tower"], 1]):
         wanted[f"tower.{layer}.w"] = (("l", layer), (out, into))
@@ -226,6 +227,25 @@ class Forward:
         return x[0]
 
 
+class SdimForward(Forward):
+    """The same for SDIM: the long branch is made of the tokens in the candidate's buckets."""
+
+    def __init__(self, tensors, shape, features, silu):
+        super().__init__(tensors, shape, features, silu)
+        above = self.items @ self.w["hash.planes"].T > 0
+        above = above.reshape(len(self.items), shape["hashes"], shape["hash_bits"])
+        self.buckets = (above << np.arange(shape["hash_bits"])).sum(axis=2).astype("u1")
+
+    def score(self, tokens, item, context):
+        candidate = self.items[item]
+        older = np.zeros_like(candidate)
+        for bucket, own in zip(self.buckets[tokens].T, self.buckets[item]):
+            total = self.items[tokens[bucket == own]].sum(axis=0)
+            older += total / max(np.linalg.norm(total), 1e-12) / self.shape["hashes"]
+        short = self.attention("short", candidate, tokens[-self.shape["short_tokens"]:])
+        return self.tower([candidate, short, older], context), []
+
+
 class HstuForward(Forward):
     """The same for HSTU: the candidate is the last token of its sequence."""
 
@@ -285,7 +305,12 @@ def reference_block(forward, attributes, samples, own_logits):
     if "top_k" in forward.shape:
         padded = [top + [NONE] * (forward.shape["top_k"] - len(top)) for _, top in results]
         block["ref.topk"] = np.array(padded, dtype="<u4")
+    if "hashes" in forward.shape:
+        block["ref.signature"] = forward.buckets
     return block
+
+
+FORWARDS = {"sdim": SdimForward, "hstu": HstuForward}  # of SIM, TWIN and ETA: Forward
 
 
 def export(samples_path, state, variant, seed, output):
@@ -294,8 +319,7 @@ def export(samples_path, state, variant, seed, output):
     state = dict(state)
     own_logits = state.pop("reference_logits", None)
     tensors = collect(state, wanted_shapes(shape, samples["feature_vocabularies"], int(attributes["context_vocabulary"])))
-    kind = HstuForward if shape["model"] == "hstu" else Forward
-    forward = kind(tensors, shape, samples["item_features"], variant == "full_silu")
+    forward = FORWARDS.get(shape["model"], Forward)(tensors, shape, samples["item_features"], variant == "full_silu")
     tensors.update(reference_block(forward, attributes, samples, own_logits))
     output = output or os.path.join(attributes["weights_dir"], f"{variant}_seed{seed}.ckvt")
     keys = [*SHAPE_KEYS, *OWN_KEYS, "model", "tower", "catalogue_digest"]

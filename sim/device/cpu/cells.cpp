@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/rng.hpp"
+#include "device/cpu/bucket_sums.hpp"
 #include "device/cpu/hamming.hpp"
 #include "device/cpu/quantised_rows.hpp"
 #include "model/weight_shapes.hpp"
@@ -40,15 +41,33 @@ CellMaker::CellMaker(std::shared_ptr<model::SimWeights const> weights,
              Section::short_k_user, 0, list(&ForcedIndices::short_k));
     add_side(w.short_site, w.short_site.v, Section::short_v, Section::short_v_index,
              Section::short_v_user, 1, list(&ForcedIndices::short_v));
-    add_side(w.long_site, w.long_site.k, Section::long_k, Section::long_k_index,
-             Section::long_k_user, 2, list(&ForcedIndices::long_k));
-    add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
-             Section::long_v_user, 3, list(&ForcedIndices::long_v));
+    if (w.shape.has_long_attention()) {
+        add_side(w.long_site, w.long_site.k, Section::long_k, Section::long_k_index,
+                 Section::long_k_user, 2, list(&ForcedIndices::long_k));
+        add_side(w.long_site, w.long_site.v, Section::long_v, Section::long_v_index,
+                 Section::long_v_user, 3, list(&ForcedIndices::long_v));
+    }
+    add_search(forced);
+}
+
+void CellMaker::add_search(ForcedIndices const* forced) {
+    model::SimWeights const& w = *weights_;
     Map& search = map(Section::search);
-    search.signs = w.shape.signature_bits() > 0;
-    search.matrix = search.signs ? PanelMatrix(w.hash_planes, w.shape.signature_bits(), w.d_e)
-                                 : PanelMatrix(w.search_wk, w.shape.search_width(), w.d_e);
-    search.type = kv::search_type(value_type_);
+    if (std::uint32_t const planes = w.shape.hash_planes(); planes > 0) {
+        search.matrix = PanelMatrix(w.hash_planes, planes, w.d_e);
+        search.signs = w.shape.signature_bits() > 0;
+        search.bucket_bits = search.signs ? 0 : w.shape.hash_bits;
+    } else {
+        search.matrix = PanelMatrix(w.search_wk, w.shape.search_width(), w.d_e);
+        search.type = kv::search_type(value_type_);
+    }
+    if (forced == nullptr || forced->buckets.empty()) return;
+    std::size_t const cells = (std::size_t{w.items} + 1) * w.shape.bucket_hashes();
+    validate(forced->buckets.size() == cells,
+             "device/cpu: forced buckets need one entry per hash of every item and of padding");
+    for (std::uint8_t const bucket : forced->buckets)
+        validate(bucket < (1U << w.shape.hash_bits), "device/cpu: forced bucket beyond the hash");
+    search.given = forced->buckets;
 }
 
 void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights const& side,
@@ -90,6 +109,7 @@ std::uint32_t CellMaker::cell_bytes(Section section) const {
     Map const& m = map(section);
     if (m.index) return strategy_.index_bytes;
     if (m.signs) return static_cast<std::uint32_t>(m.matrix.out / 8);
+    if (m.bucket_bits > 0) return static_cast<std::uint32_t>(m.matrix.out / m.bucket_bits);
     std::size_t width = m.matrix.out;
     if (m.codes != nullptr) {
         if (m.codes->codebook) return static_cast<std::uint32_t>(m.codes->codebook->subspaces());
@@ -116,6 +136,10 @@ void CellMaker::store_block(Section section, Map const& m, std::size_t count, fl
     std::size_t step = m.matrix.stride;
     if (m.signs) {
         pack_signs(projected, step, count, width, out);
+        return;
+    }
+    if (m.bucket_bits > 0) {
+        pack_buckets(projected, step, count, bytes, m.bucket_bits, out);
         return;
     }
     if (m.codes != nullptr && !m.codes->mean.empty()) {
@@ -146,6 +170,11 @@ void CellMaker::make(Section section, ItemId const* items, std::size_t count, st
         return;
     }
     validate(bytes > 0, "device/cpu: these weights do not fill the section");
+    if (!m.given.empty()) {
+        for (std::size_t i = 0; i < count; ++i)
+            std::memcpy(out + i * bytes, m.given.data() + items[i] * bytes, bytes);
+        return;
+    }
     std::size_t const d_e = weights_->d_e;
     std::size_t const block = m.index ? kRouterBlockItems : kBlockItems;
     float* embeddings = reserve_elements(scratch.embeddings, block * d_e);
@@ -215,6 +244,14 @@ std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights,
                          std::min(kRouterBlockItems, rows - first), router, result.data() + first);
     }
     return result;
+}
+
+std::vector<std::uint8_t> item_buckets(std::shared_ptr<model::SimWeights const> const& weights) {
+    if (weights->shape.bucket_hashes() == 0 || weights->hash_planes.empty()) return {};
+    CellMaker const maker(weights, {}, kv::ValueType::fp32, nullptr, nullptr);
+    auto const table = make_item_table(maker, Section::search, weights->items);
+    auto const* first = reinterpret_cast<std::uint8_t const*>(table.data());
+    return {first, first + table.size()};
 }
 
 std::string instruction_set() { return dispatched_target(); }

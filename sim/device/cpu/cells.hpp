@@ -29,7 +29,8 @@ class CellMaker {
     CellMaker(std::shared_ptr<model::SimWeights const> weights, kv::StrategyParams const& strategy,
               kv::ValueType value_type, ForcedIndices const* forced, RowCodes const* codes);
 
-    /// Writes the cells of `count` items back to back; each has cell_bytes(section) bytes.
+    /// Writes the cells of `count` items back to back; each has cell_bytes(section) bytes. SDIM's
+    /// cells of `search` are buckets, one byte per hash; no entry holds them.
     void make(kv::Section section, ItemId const* items, std::size_t count, std::byte* out,
               CellScratch& scratch) const;
     [[nodiscard]] std::uint32_t cell_bytes(kv::Section section) const;
@@ -39,6 +40,7 @@ class CellMaker {
               CellScratch& scratch) const;
     /// Bytes of packed projections (first) and packed routers (second).
     [[nodiscard]] std::array<std::size_t, 2> matrix_bytes() const;
+    [[nodiscard]] model::SimWeights const& weights() const { return *weights_; }
 
   private:
     /// What a section is made with: a value map (maybe with SiLU), a router, or hyperplanes.
@@ -48,9 +50,12 @@ class CellMaker {
         bool silu = false;
         bool index = false;
         bool signs = false;  ///< kept are the signs of what the matrix makes, one bit each
+        std::uint32_t bucket_bits = 0;     ///< SDIM: the signs of so many outputs are one byte
         SideCodes const* codes = nullptr;  ///< rows are stored through these; null = as they are
         std::vector<std::uint32_t> fixed;  ///< index given per item instead of by the router
+        std::vector<std::uint8_t> given;   ///< buckets given per item instead of by the planes
     };
+    void add_search(ForcedIndices const* forced);
     void add_side(model::SiteWeights const& site, model::SideWeights const& side,
                   kv::Section values, kv::Section indices, kv::Section users, std::uint32_t number,
                   std::vector<std::uint32_t> const* forced);

@@ -13,7 +13,7 @@ namespace ckvsim::device::cpu {
 namespace {
 
 struct CpuScratch final : decode::Scratch {
-    CellScratch cells;
+    EntryScratch entry;
     HistoryScratch history;
     BatchScratch batch;
     TowerScratch tower;
@@ -45,11 +45,12 @@ class CpuBackend final : public decode::Backend {
                workload::Catalogue const& catalogue, BackendOptions const& options)
         : weights_(std::move(weights)),
           strategy_(strategy),
-          layout_(weights_->shape, weights_->variant, strategy),
+          layout_(weights_->shape, weights_->variant, strategy,
+                  static_cast<std::uint32_t>(catalogue.features.size())),
           codes_(weights_, strategy),
           maker_(weights_, strategy, made_type(strategy), options.forced, &codes_),
           tables_(*weights_, strategy, maker_),
-          writer_(layout_, maker_, weights_->items, options.memo_tables),
+          writer_(layout_, maker_, strategy.value_type, options.memo_tables),
           tower_(*weights_),
           predicted_(kv::shared_bytes(weights_->shape, weights_->variant, strategy, catalogue,
                                       weights_->context_vocabulary)) {
@@ -67,12 +68,12 @@ class CpuBackend final : public decode::Backend {
     std::uint32_t encode(std::span<ItemId const> tokens, std::uint32_t capacity,
                          decode::EncodeMode mode, std::byte* entry,
                          decode::Scratch& scratch) const override {
-        return writer_.encode(tokens, capacity, mode, entry, own(scratch).cells);
+        return writer_.encode(tokens, capacity, mode, entry, own(scratch).entry);
     }
     std::uint32_t append(std::byte* entry, std::uint32_t tokens, std::uint32_t capacity,
                          std::span<ItemId const> added, decode::EncodeMode mode,
                          decode::Scratch& scratch) const override {
-        return writer_.append(entry, tokens, capacity, added, mode, own(scratch).cells);
+        return writer_.append(entry, tokens, capacity, added, mode, own(scratch).entry);
     }
     [[nodiscard]] std::uint32_t feature_width() const override {
         return 3 * weights_->d_e + weights_->shape.context_dim;

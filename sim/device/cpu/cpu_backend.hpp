@@ -11,9 +11,11 @@
 
 namespace ckvsim::device::cpu {
 
-/// Arg-max pool rows per item [V+1] to use instead of the router's own (verification only).
+/// Choices per item to use instead of the kernels' own (verification only): arg-max pool rows [V+1]
+/// and SDIM's buckets [V+1, hashes]. Empty = the kernels' own.
 struct ForcedIndices {
     std::vector<std::uint32_t> short_k, short_v, long_k, long_v;
+    std::vector<std::uint8_t> buckets;
 };
 
 struct BackendOptions {
@@ -32,6 +34,9 @@ std::unique_ptr<decode::Backend> make_backend(std::shared_ptr<model::SimWeights 
 /// not collective.
 std::vector<std::uint32_t> arg_max_indices(model::SimWeights const& weights,
                                            model::SideWeights const& side);
+
+/// SDIM's buckets of every item, as the kernels compute them: [V+1, hashes].
+std::vector<std::uint8_t> item_buckets(std::shared_ptr<model::SimWeights const> const& weights);
 
 /// Name of the instruction set the kernels dispatch to, for provenance ("AVX3", "AVX2", ...).
 std::string instruction_set();

@@ -36,14 +36,15 @@ void gather(std::byte const* table, std::size_t bytes, std::span<ItemId const> i
 
 }  // namespace
 
-EntryWriter::EntryWriter(kv::EntryLayout const& layout, CellMaker const& maker, std::uint32_t items,
+EntryWriter::EntryWriter(kv::EntryLayout const& layout, CellMaker const& maker, kv::ValueType type,
                          bool memo_tables)
-    : layout_(layout), maker_(maker), items_(items), memo_(memo_tables) {
+    : layout_(layout), maker_(maker), items_(maker.weights().items), memo_(memo_tables) {
+    if (layout_.has(Section::long_sums)) sums_.emplace(maker_, type, memo_);
     if (!memo_) return;
     for (std::size_t s = 0; s < kv::kSections; ++s) {
         auto const section = static_cast<Section>(s);
-        if (section != Section::ids && layout_.has(section))
-            tables_[s] = make_item_table(maker_, section, items);
+        if (section != Section::ids && layout_.bytes_per_token(section) > 0)
+            tables_[s] = make_item_table(maker_, section, items_);
     }
 }
 
@@ -70,30 +71,47 @@ void EntryWriter::write_cells(Section section, std::span<ItemId const> items,
 
 std::uint32_t EntryWriter::encode(std::span<ItemId const> tokens, std::uint32_t capacity,
                                   decode::EncodeMode mode, std::byte* entry,
-                                  CellScratch& scratch) const {
+                                  EntryScratch& scratch) const {
     return append(entry, 0, capacity, tokens, mode, scratch);
+}
+
+/// `start`: where the section begins; its oldest cells fall out as far as the new ones need.
+void EntryWriter::append_cells(Section section, std::byte* start, std::uint32_t tokens,
+                               std::uint32_t capacity, std::span<ItemId const> added,
+                               decode::EncodeMode mode, CellScratch& scratch) const {
+    std::uint32_t const room = layout_.tokens_in(section, capacity);
+    std::size_t const cell = layout_.bytes_per_token(section);
+    auto const fresh = added.last(std::min<std::size_t>(added.size(), room));
+    std::size_t const held = std::min(tokens, room);
+    std::size_t const kept = std::min<std::size_t>(held, room - fresh.size());
+    if (kept < held && kept > 0) std::memmove(start, start + (held - kept) * cell, kept * cell);
+    write_cells(section, fresh, mode, start + kept * cell, scratch);
 }
 
 std::uint32_t EntryWriter::append(std::byte* entry, std::uint32_t tokens, std::uint32_t capacity,
                                   std::span<ItemId const> added, decode::EncodeMode mode,
-                                  CellScratch& scratch) const {
+                                  EntryScratch& scratch) const {
     validate(tokens <= capacity, "device/cpu: an entry holds more tokens than its capacity");
     if (added.size() > capacity) added = added.last(capacity);
     check(added, mode);
     auto const offsets = layout_.offsets(capacity);
+    auto const at = [&](Section section) {
+        return entry + offsets[static_cast<std::size_t>(section)];
+    };
+    std::size_t const all = tokens + added.size();
+    auto const stored = static_cast<std::uint32_t>(std::min<std::size_t>(all, capacity));
+    auto const* ids = reinterpret_cast<ItemId const*>(at(Section::ids));
+    if (sums_) scratch.sums.left.assign(ids, ids + (all - stored));
     for (std::size_t s = 0; s < kv::kSections; ++s) {
         auto const section = static_cast<Section>(s);
-        if (!layout_.has(section)) continue;
-        std::uint32_t const room = layout_.tokens_in(section, capacity);
-        std::size_t const cell = layout_.bytes_per_token(section);
-        auto const fresh = added.last(std::min<std::size_t>(added.size(), room));
-        std::size_t const held = std::min(tokens, room);
-        std::size_t const kept = std::min<std::size_t>(held, room - fresh.size());
-        std::byte* start = entry + offsets[s];
-        if (kept < held && kept > 0) std::memmove(start, start + (held - kept) * cell, kept * cell);
-        write_cells(section, fresh, mode, start + kept * cell, scratch);
+        if (layout_.bytes_per_token(section) == 0) continue;
+        append_cells(section, at(section), tokens, capacity, added, mode, scratch.cells);
     }
-    return static_cast<std::uint32_t>(std::min<std::size_t>(tokens + added.size(), capacity));
+    if (sums_) {
+        sums_->update({ids, stored}, added.size(), mode, at(Section::long_sums), scratch.sums,
+                      scratch.cells);
+    }
+    return stored;
 }
 
 }  // namespace ckvsim::device::cpu

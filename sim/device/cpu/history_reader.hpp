@@ -2,8 +2,10 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <span>
 
+#include "device/cpu/bucket_reader.hpp"
 #include "device/cpu/token_search.hpp"
 
 namespace ckvsim::device::cpu {
@@ -13,6 +15,7 @@ struct HistoryScratch {
     SiteScratch short_site;
     SiteScratch long_site;
     SearchScratch search;
+    BucketScratch buckets;
     std::vector<std::uint32_t> chosen;  ///< [candidates of a block, top_k]
     std::vector<std::uint32_t> sizes;
     std::vector<std::uint32_t> listed;  ///< all choices of a block, one after the other
@@ -44,10 +47,19 @@ class HistoryReader {
                     std::size_t step, BatchScratch& scratch) const;
     /// Bytes of the candidates' projections.
     [[nodiscard]] std::size_t bytes() const {
-        return short_site_.bytes() + long_site_.bytes() + search_.bytes();
+        return short_site_.bytes() + (long_ ? long_->site.bytes() + long_->search.bytes() : 0);
     }
 
   private:
+    /// A long branch that chooses tokens and attends to them. The search refers to the site.
+    struct LongAttention {
+        LongAttention(model::SimWeights const& weights, SharedTables const& tables,
+                      CellMaker const& maker, RowCodes const& codes,
+                      kv::StrategyParams const& strategy);
+        AttentionSite site;
+        TokenSearch search;
+    };
+
     /// Without a search to do, all candidates attend to the same tokens.
     [[nodiscard]] bool chooses_all(decode::ScoreRequest const& request) const {
         return request.forced_top_k == nullptr && request.entry.tokens <= shape_.top_k;
@@ -56,15 +68,21 @@ class HistoryReader {
                                        std::size_t step, HistoryScratch& scratch) const;
     void choose(decode::ScoreRequest const& request, std::size_t first, std::size_t count,
                 float const* embeddings, std::size_t step, HistoryScratch& scratch) const;
+    void begin_long(decode::ScoreRequest const& request, EntryView const& view,
+                    HistoryScratch& scratch) const;
     void read_long(decode::ScoreRequest const& request, std::size_t first, std::size_t count,
                    float* features, std::size_t step, HistoryScratch& scratch) const;
+    void read_buckets(decode::ScoreRequest const& request, EntryView const& view, float* features,
+                      std::size_t step, HistoryScratch& scratch) const;
+    void batch_long(std::span<decode::ScoreRequest const> requests, float* const* features,
+                    std::size_t step, BatchScratch& scratch) const;
 
     model::SimShape shape_;
     std::size_t d_e_;
     kv::EntryLayout layout_;
     AttentionSite short_site_;
-    AttentionSite long_site_;
-    TokenSearch search_;
+    std::optional<LongAttention> long_;    ///< SIM, TWIN and ETA
+    std::optional<BucketReader> buckets_;  ///< SDIM
 };
 
 }  // namespace ckvsim::device::cpu

@@ -35,7 +35,8 @@ RowCodes::RowCodes(std::shared_ptr<model::SimWeights const> const& weights,
     model::SimShape const& shape = weights->shape;
     std::size_t const d = shape.attention_dim;
     CellMaker const plain(weights, {}, kv::ValueType::fp32, nullptr, nullptr);
-    for (std::size_t i = 0; i < kSides.size(); ++i) {
+    std::size_t const sides = shape.has_long_attention() ? kSides.size() : 2;
+    for (std::size_t i = 0; i < sides; ++i) {
         bool const values = kSides[i] == Section::short_v || kSides[i] == Section::long_v;
         if (strategy.mean_keys && values) continue;
         auto const table = make_item_table(plain, kSides[i], weights->items);

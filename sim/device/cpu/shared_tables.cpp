@@ -82,18 +82,21 @@ SharedTables::SharedTables(model::SimWeights const& weights, kv::StrategyParams 
                 Section::short_k_user, short_site.k);
     filler.fill(weights.short_site, weights.short_site.v, Section::short_v, Section::short_v_index,
                 Section::short_v_user, short_site.v);
-    filler.fill(weights.long_site, weights.long_site.k, Section::long_k, Section::long_k_index,
-                Section::long_k_user, long_site.k);
-    filler.fill(weights.long_site, weights.long_site.v, Section::long_v, Section::long_v_index,
-                Section::long_v_user, long_site.v);
+    if (weights.shape.has_long_attention()) {
+        filler.fill(weights.long_site, weights.long_site.k, Section::long_k, Section::long_k_index,
+                    Section::long_k_user, long_site.k);
+        filler.fill(weights.long_site, weights.long_site.v, Section::long_v, Section::long_v_index,
+                    Section::long_v_user, long_site.v);
+    }
     bool const shared_keys = strategy.kind == kv::StrategyKind::collective &&
                              strategy.search_keys == kv::SearchKeys::item_table;
-    if (weights.shape.has_search_keys() && (filler.by_item() || shared_keys))
+    bool const has_cells = weights.shape.has_search_keys() || weights.shape.bucket_hashes() > 0;
+    if (has_cells && (filler.by_item() || shared_keys))
         search = make_item_table(maker, Section::search, weights.items);
 }
 
 std::size_t SharedTables::bytes(std::string const& what) const {
-    if (what == "item_table.search") return search.size();
+    if (what == "item_table.search" || what == "item_table.signatures") return search.size();
     struct Named {
         char const* name;
         SideTables const& side;

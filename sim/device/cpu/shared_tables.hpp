@@ -44,7 +44,8 @@ struct SharedTables {
 
     SiteTables short_site;
     SiteTables long_site;
-    /// Search keys or signatures [V+1, cell]; empty when entries hold them, or there are none.
+    /// Search keys, signatures or SDIM's buckets [V+1, cell]; empty when entries hold what requests
+    /// need, or requests make it.
     AlignedVector<std::byte> search;
 
     /// Bytes allocated under the names of kv::shared_bytes ("short.k.pool",

@@ -123,6 +123,22 @@ TEST(Spec, OmittedKeysHaveTheDefaultsOfTheStructs) {
     EXPECT_FALSE(spec.arms[1].latency);
 }
 
+TEST(Spec, HashBitsHaveADefaultOfEachModel) {
+    auto const of_model = [](std::string const& model) {
+        auto const text =
+            test::with(test::base_spec(), "\"scope\": \"all\"", "\"scope\": \"released\"");
+        return parse_spec(test::with(text, "\"heads\": 2, \"top_k\": 8", "\"heads\": 2, " + model),
+                          "test.json");
+    };
+    EXPECT_EQ(of_model("\"kind\": \"eta\"").model.hash_bits, 32U);
+    auto const sdim = of_model("\"kind\": \"sdim\"");
+    EXPECT_EQ(sdim.model.hash_bits, 3U);
+    EXPECT_EQ(sdim.model.hashes, 16U);
+    EXPECT_EQ(sdim.model.bucket_rows(), 128U);
+    EXPECT_EQ(of_model("\"kind\": \"sdim\", \"hash_bits\": 5").model.hash_bits, 5U);
+    EXPECT_EQ(parse_spec(dump_spec(sdim), "dump").model, sdim.model);
+}
+
 TEST(Spec, EmptyPathsAreFilledFromTheName) {
     auto const spec = base();
     EXPECT_EQ(spec.weights_dir, "results/local/weights/base");

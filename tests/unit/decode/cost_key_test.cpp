@@ -65,6 +65,32 @@ TEST(CostKey, OfEtaNamesTheBitsOfItsSignatures) {
     EXPECT_NE(cost_key(shape, pools, stored, 2), cost_key(shape, pools, table, 2));
 }
 
+TEST(CostKey, OfSdimNamesItsHashesAndNoChoiceOfTokens) {
+    model::SimShape shape;
+    shape.kind = model::ModelKind::sdim;
+    shape.hash_bits = 3;
+    auto other = shape;
+    other.top_k = 7;
+    other.search_dim = 2;
+    EXPECT_EQ(cost_key(shape, {}, {}, 2), cost_key(other, {}, {}, 2));
+    EXPECT_TRUE(cost_key(shape, {}, {}, 2).starts_with("sdim/"));
+    std::set<std::string> keys = {cost_key(shape, {}, {}, 2)};
+    other.hash_bits = 4;
+    keys.insert(cost_key(other, {}, {}, 2));
+    other.hashes = 8;
+    keys.insert(cost_key(other, {}, {}, 2));
+    other.kind = model::ModelKind::eta;
+    keys.insert(cost_key(other, {}, {}, 2));
+    EXPECT_EQ(keys.size(), 4U);
+    model::VariantParams pools;
+    pools.variant = model::Variant::collective;
+    kv::StrategyParams stored;
+    stored.kind = kv::StrategyKind::collective;
+    auto table = stored;
+    table.search_keys = kv::SearchKeys::item_table;
+    EXPECT_NE(cost_key(shape, pools, stored, 2), cost_key(shape, pools, table, 2));
+}
+
 TEST(CostKey, OfHstuNamesItsLayersAndNothingOfASearch) {
     model::SimShape shape;
     shape.kind = model::ModelKind::hstu;

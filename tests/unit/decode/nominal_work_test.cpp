@@ -186,6 +186,73 @@ TEST(NominalWork, EtaReadsSignaturesAndCountsBits) {
     EXPECT_DOUBLE_EQ(again.decode_batch_bytes, full.decode_batch_bytes + 2 * 4.0 * 2 * 256 * 192);
 }
 
+model::SimShape sdim_shape() {
+    auto shape = paper_shape();
+    shape.kind = model::ModelKind::sdim;
+    shape.hashes = 16;
+    shape.hash_bits = 3;
+    return shape;
+}
+
+TEST(NominalWork, SdimReadsARowOfSumsPerHashWhateverTheHistory) {
+    using kv::StrategyKind;
+    auto const full = nominal_work(sdim_shape(), {}, strategy(StrategyKind::full), catalogue());
+    double const recent = 4.0 * 49 * 2 * 256;
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).bytes, recent + 16 * 192 * 4);
+    EXPECT_DOUBLE_EQ(full.decode(200, 1).bytes, full.decode(1000, 1).bytes);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 3).bytes, recent + 48 * 192 * 4);
+    // 128 rows in all: each is read once, however many candidates.
+    EXPECT_DOUBLE_EQ(full.decode(1000, 512).bytes, recent + 128 * 192 * 4);
+    EXPECT_DOUBLE_EQ(full.decode(0, 512).bytes, 0.0);
+    auto const int8 = nominal_work(sdim_shape(), {},
+                                   strategy(StrategyKind::full, kv::ValueType::int8), catalogue());
+    EXPECT_DOUBLE_EQ(int8.decode(1000, 1).bytes, 49 * 2 * 260.0 + 16 * 196);
+    double const attention = 4.0 * 256 * 49;
+    double const projections = 2.0 * (2 * 256 * 192 + 48 * 192);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 1).flops,
+                     attention + projections + 16 * 192 + 16 * 3.0 * 192);
+    EXPECT_DOUBLE_EQ(full.decode(1000, 512).flops,
+                     512 * (attention + projections + 16 * 192) + 128 * 3.0 * 192);
+    EXPECT_DOUBLE_EQ(full.decode_batch_bytes, 4.0 * (2 * 256 * 192 + 48 * 192));
+}
+
+TEST(NominalWork, SdimMakesSumsOfTheTokensInThemWhereIdsAreKept) {
+    using kv::StrategyKind;
+    auto const full = nominal_work(sdim_shape(), {}, strategy(StrategyKind::full), catalogue());
+    auto const table =
+        nominal_work(sdim_shape(), {}, strategy(StrategyKind::item_table), catalogue());
+    double const recent = 4.0 * 49 * 2 * 256;
+    EXPECT_DOUBLE_EQ(table.decode(1000, 1).bytes, recent + 1000.0 * (4 + 16 + 192 * 4));
+    EXPECT_DOUBLE_EQ(table.decode(1000, 512).bytes, table.decode(1000, 1).bytes);
+    EXPECT_DOUBLE_EQ(table.decode(1000, 1).flops - full.decode(1000, 1).flops,
+                     16 * 1000.0 / 8 * 192);
+    EXPECT_DOUBLE_EQ(table.decode(1000, 512).flops - full.decode(1000, 512).flops,
+                     128 * 1000.0 / 8 * 192);
+    auto const again =
+        nominal_work(sdim_shape(), {}, strategy(StrategyKind::recompute), catalogue());
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).bytes, 1000.0 * (4 + 192 * 4));
+    EXPECT_DOUBLE_EQ(again.decode(1000, 1).flops - table.decode(1000, 1).flops,
+                     1000 * 2.0 * 48 * 192 + 49 * 4.0 * 256 * 192);
+}
+
+TEST(NominalWork, PrefillOfSdimWritesItsSumsOnce) {
+    using kv::StrategyKind;
+    auto const full = nominal_work(sdim_shape(), {}, strategy(StrategyKind::full), catalogue());
+    for (double const n : {100.0, 1000.0}) {
+        auto const work = full.prefill(static_cast<std::uint32_t>(n));
+        EXPECT_DOUBLE_EQ(work.bytes, 128 * 192 * 4 + 49 * 2 * 256 * 4.0 + n * (4 + 192 * 4));
+        EXPECT_DOUBLE_EQ(work.flops, 49 * 4.0 * 256 * 192 + n * (2.0 * 48 * 192 + 16 * 192));
+    }
+    EXPECT_DOUBLE_EQ(full.prefill(0).bytes, 0.0);
+    EXPECT_DOUBLE_EQ(full.prefill_batch_bytes, 4.0 * (2 * 256 * 192 + 48 * 192));
+    auto ids = strategy(StrategyKind::collective);
+    ids.search_keys = kv::SearchKeys::item_table;
+    auto const pooled =
+        nominal_work(sdim_shape(), collective(1, 500, model::Scope::released), ids, catalogue());
+    EXPECT_DOUBLE_EQ(pooled.prefill(1000).bytes, 49 * (2 * (2 + 4) + 192 * 4.0) + 1000 * 4);
+    EXPECT_DOUBLE_EQ(pooled.prefill(1000).flops, 49 * 4.0 * 501 * 192);
+}
+
 TEST(CostKey, NamesTheModelAndNoSearchOfTwin) {
     auto const arm = strategy(kv::StrategyKind::collective, kv::ValueType::fp16);
     auto const variant = collective(1, 512, model::Scope::all);

@@ -46,6 +46,7 @@ TEST(Allocation, RepeatedRequestsAllocateNothing) {
     auto cases = test::backend_cases(test::even_shape());
     for (auto const& c : test::backend_cases(test::twin_of(test::even_shape()))) cases.push_back(c);
     for (auto const& c : test::backend_cases(test::eta_of(test::even_shape()))) cases.push_back(c);
+    for (auto const& c : test::backend_cases(test::sdim_of(test::even_shape()))) cases.push_back(c);
     for (auto const& c : test::stack_cases(test::hstu_of(test::even_shape()))) cases.push_back(c);
     for (auto const& c : cases) {
         SCOPED_TRACE(c.name);

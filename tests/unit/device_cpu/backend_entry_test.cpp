@@ -38,7 +38,8 @@ std::vector<BackendCase> all_cases() {
     std::vector<BackendCase> all;
     for (auto const& shape :
          {test::tiny_shape(), test::odd_shape(), test::twin_of(test::tiny_shape()),
-          test::eta_of(test::tiny_shape()), test::eta_of(test::odd_shape())}) {
+          test::eta_of(test::tiny_shape()), test::eta_of(test::odd_shape()),
+          test::sdim_of(test::tiny_shape(), 3, 2), test::sdim_of(test::odd_shape())}) {
         auto const cases = test::backend_cases(shape);
         all.insert(all.end(), cases.begin(), cases.end());
     }
@@ -52,7 +53,8 @@ void expect_only_payload_written(kv::EntryLayout const& layout, std::uint32_t ca
     for (std::size_t s = 0; s < kv::kSections; ++s) {
         auto const section = static_cast<kv::Section>(s);
         std::size_t const bytes =
-            std::size_t{layout.tokens_in(section, tokens)} * layout.bytes_per_token(section);
+            std::size_t{layout.tokens_in(section, tokens)} * layout.bytes_per_token(section) +
+            (tokens == 0 ? 0 : layout.fixed_bytes(section));
         auto const start =
             entry.begin() + static_cast<std::ptrdiff_t>(layout.offset(section, capacity));
         std::fill_n(start, bytes, kPoison);
@@ -135,8 +137,8 @@ TEST(Entry, EveryStrategySeesThePresentTokenOrder) {
 
 TEST(SharedBytes, NamesAreThePredictedOnesAndSizesArePredictionPlusPadding) {
     auto const catalogue = test::small_catalogue(kItems);
-    for (auto const& shape :
-         {test::even_shape(), test::odd_shape(), test::twin_of(test::odd_shape())}) {
+    for (auto const& shape : {test::even_shape(), test::odd_shape(),
+                              test::twin_of(test::odd_shape()), test::sdim_of(test::odd_shape())}) {
         for (BackendCase const& c : test::backend_cases(shape)) {
             SCOPED_TRACE(c.name);
             auto const weights = test::case_weights(c, catalogue);

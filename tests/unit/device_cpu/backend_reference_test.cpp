@@ -142,6 +142,7 @@ TEST_P(EveryCase, ScoresAndChoicesMatchTheReference) {
         options.half_values = c.strategy.value_type == kv::ValueType::fp16 &&
                               c.strategy.kind != kv::StrategyKind::recompute;
         if (reads_back(c.strategy)) options.rows = test::stored_rows(c, weights, catalogue);
+        options.stored_sum = test::stored_sum(c);
         ReferenceModel const reference(*weights, options);
         std::size_t const longest = c.shape.max_tokens;
         for (std::size_t const n :

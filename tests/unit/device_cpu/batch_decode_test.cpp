@@ -69,7 +69,7 @@ TEST(BatchDecode, AnswersAsOneByOne) {
     auto const catalogue = test::small_catalogue(kItems);
     for (auto const& shape :
          {test::even_shape(), test::odd_shape(), test::twin_of(test::even_shape()),
-          test::eta_of(test::even_shape())}) {
+          test::eta_of(test::even_shape()), test::sdim_of(test::even_shape())}) {
         for (auto const& c : test::backend_cases(shape)) {
             SCOPED_TRACE(c.name);
             auto const backend =

@@ -20,9 +20,12 @@ constexpr std::uint64_t kUsers = 300;
 
 /// Real kernels: append() moves tokens inside an entry.
 std::shared_ptr<decode::Backend const> backend_of(PlainPopulation const& population,
-                                                  std::uint32_t attention_dim = 8) {
+                                                  std::uint32_t attention_dim = 8,
+                                                  model::ModelKind kind = model::ModelKind::sim) {
     auto shape = serving_shape();
     shape.attention_dim = attention_dim;
+    shape.kind = kind;
+    if (kind == model::ModelKind::sdim) shape.hash_bits = 3;
     model::VariantParams const full;
     kv::StrategyParams strategy;
     auto const weights = std::make_shared<model::SimWeights const>(
@@ -32,8 +35,8 @@ std::shared_ptr<decode::Backend const> backend_of(PlainPopulation const& populat
 
 struct Fixture {
     explicit Fixture(std::uint64_t budget = std::uint64_t{64} << 20,
-                     std::uint32_t attention_dim = 8)
-        : backend(backend_of(population, attention_dim)), store(backend, kUsers, budget) {}
+                     std::uint32_t attention_dim = 8, model::ModelKind kind = model::ModelKind::sim)
+        : backend(backend_of(population, attention_dim, kind)), store(backend, kUsers, budget) {}
     /// Bytes that a history encodes to in an entry with such room.
     std::vector<std::byte> encoded(std::vector<ItemId> const& history, std::uint32_t capacity) {
         std::vector<std::byte> entry(backend->layout().entry_bytes(capacity) + 16);
@@ -85,8 +88,14 @@ TEST(SlabLadder, HasRoomForEveryLengthWithinAQuarterMore) {
     EXPECT_THROW((void)ladder.class_of(1001), InternalError);
 }
 
-TEST(SlabStore, EqualsAMapOfHistoriesUnderRandomWrites) {
-    Fixture f;
+/// SDIM's entries hold a section that does not grow with the tokens.
+class SlabStoreOf : public ::testing::TestWithParam<model::ModelKind> {};
+INSTANTIATE_TEST_SUITE_P(Models, SlabStoreOf,
+                         ::testing::Values(model::ModelKind::sim, model::ModelKind::sdim),
+                         [](auto const& of) { return model::to_string(of.param); });
+
+TEST_P(SlabStoreOf, EqualsAMapOfHistoriesUnderRandomWrites) {
+    Fixture f(std::uint64_t{64} << 20, 8, GetParam());
     std::map<std::uint64_t, std::vector<ItemId>> oracle;
     CounterRng rng(5, Purpose::test, 1);
     for (int step = 0; step < 3000; ++step) {

@@ -239,6 +239,88 @@ TEST(EntryLayout, SectionsAreAlignedDisjointAndFillTheEntry) {
     }
 }
 
+model::SimShape sdim_shape() {
+    auto s = shape();
+    s.kind = model::ModelKind::sdim;
+    s.hashes = 16;
+    s.hash_bits = 3;
+    s.feature_dim = 24;  // of 2 features: d_e = 48
+    return s;
+}
+constexpr std::uint32_t kFeatures = 2;
+constexpr std::size_t kRows = 16 * 8;
+
+TEST(EntryLayout, SdimKeepsAFixedNumberOfSumsAndTheIdsThatUndoThem) {
+    struct Case {
+        StrategyKind kind;
+        ValueType type;
+        std::size_t row;    ///< bytes of a row of sums
+        std::size_t token;  ///< bytes of K and V of a token of the short branch
+    };
+    for (auto const& [kind, type, row, token] :
+         {Case{StrategyKind::full, ValueType::fp32, 48 * 4, 2 * 256 * 4},
+          Case{StrategyKind::full, ValueType::fp16, 48 * 2, 2 * 256 * 2},
+          Case{StrategyKind::full, ValueType::int8, 48 + 4, 2 * (256 + 4)},
+          Case{StrategyKind::full, ValueType::int4, 24 + 4, 2 * (128 + 16)},
+          Case{StrategyKind::low_rank, ValueType::fp16, 48 * 2, 2 * 8 * 2},
+          Case{StrategyKind::vq, ValueType::int8, 48 + 4, 2 * 8}}) {
+        EntryLayout const layout(sdim_shape(), {}, strategy(kind, type), kFeatures);
+        EXPECT_EQ(layout.payload_bytes(0), 0U);
+        for (std::uint32_t const n : {1U, 20U, 1000U}) {
+            EXPECT_EQ(layout.payload_bytes(n, Section::long_sums), kRows * row);
+            EXPECT_EQ(layout.payload_bytes(n),
+                      kRows * row + 4 * n + std::min<std::size_t>(n, kShort) * token);
+            EXPECT_EQ(layout.tokens_in(Section::long_sums, n), 0U);
+        }
+        EXPECT_EQ(layout.bytes_per_token(Section::long_sums), 0U) << "it does not grow";
+        EXPECT_TRUE(layout.has(Section::long_sums));
+        EXPECT_TRUE(layout.has(Section::ids));
+        EXPECT_FALSE(layout.has(Section::long_k));
+        EXPECT_FALSE(layout.has(Section::search));
+    }
+}
+
+TEST(EntryLayout, SdimKeepsIdsAloneWhereRequestsMakeTheSums) {
+    for (auto const kind : {StrategyKind::recompute, StrategyKind::item_table}) {
+        EXPECT_EQ(EntryLayout(sdim_shape(), {}, strategy(kind), kFeatures).payload_bytes(kLong),
+                  4 * kLong);
+    }
+    auto const pools = collective(1, 1000, Scope::released);
+    auto pooled = strategy(StrategyKind::collective);
+    std::size_t const codes = kShort * 2 * (2 + 4);
+    EXPECT_EQ(EntryLayout(sdim_shape(), pools, pooled, kFeatures).payload_bytes(kLong),
+              codes + kRows * 48 * 4 + 4 * kLong);
+    pooled.search_keys = SearchKeys::item_table;
+    EXPECT_EQ(EntryLayout(sdim_shape(), pools, pooled, kFeatures).payload_bytes(kLong),
+              codes + 4 * kLong);
+    pooled.search_keys = SearchKeys::stored;
+    pooled.keying = Keying::item;
+    EXPECT_EQ(EntryLayout(sdim_shape(), pools, pooled, kFeatures).payload_bytes(kLong), 4 * kLong);
+    EXPECT_FALSE(keeps_sums(sdim_shape(), pooled));
+    EXPECT_FALSE(keeps_sums(shape(), strategy(StrategyKind::full))) << "SIM has none";
+}
+
+TEST(EntryLayout, SumsNeedTheNumberOfFeatures) {
+    EXPECT_THROW(EntryLayout(sdim_shape(), {}, strategy(StrategyKind::full)), InternalError);
+    EXPECT_NO_THROW(EntryLayout(sdim_shape(), {}, strategy(StrategyKind::item_table)));
+}
+
+TEST(EntryLayout, SectionsOfSdimAreAlignedDisjointAndFillTheEntry) {
+    EntryLayout const layout(sdim_shape(), {}, strategy(StrategyKind::full, ValueType::int8),
+                             kFeatures);
+    for (std::uint32_t const capacity : {0U, 1U, 3U, 49U, 50U, 1000U}) {
+        std::size_t end = 0;
+        for (std::size_t i = 0; i < kSections; ++i) {
+            auto const section = static_cast<Section>(i);
+            EXPECT_EQ(layout.offset(section, capacity) % 16, 0U);
+            EXPECT_GE(layout.offset(section, capacity), end) << to_string(section);
+            EXPECT_LT(layout.offset(section, capacity), end + 16) << "padding below one line";
+            end = layout.offset(section, capacity) + layout.payload_bytes(capacity, section);
+        }
+        EXPECT_LT(layout.entry_bytes(capacity), end + 16);
+    }
+}
+
 TEST(EntryLayout, ShortSectionsStopAtTheShortBranch) {
     EntryLayout const layout(shape(), {}, strategy(StrategyKind::full));
     EXPECT_EQ(layout.tokens_in(Section::short_k, 1000), kShort);
@@ -258,6 +340,7 @@ TEST(Sections, NamesAndSites) {
     EXPECT_EQ(site_of(Section::short_k), "short");
     EXPECT_EQ(site_of(Section::search), "search");
     EXPECT_EQ(site_of(Section::long_v_user), "long");
+    EXPECT_EQ(site_of(Section::long_sums), "long");
     EXPECT_THROW(to_string(Section::count_), InternalError);
     std::vector<std::string> names;
     for (std::size_t i = 0; i < kSections; ++i) names.push_back(to_string(static_cast<Section>(i)));

@@ -50,6 +50,7 @@ std::map<std::string, std::size_t> shared(VariantParams const& v, StrategyParams
     std::map<std::string, std::size_t> parts;
     model::SimShape of_model = shape();
     of_model.kind = model;
+    if (model == ModelKind::sdim) of_model.hash_bits = 3;
     for (auto const& part : shared_bytes(of_model, v, s, catalogue(), 5)) {
         EXPECT_TRUE(parts.emplace(part.what, part.bytes).second) << part.what << " twice";
         EXPECT_GT(part.bytes, 0U);
@@ -157,6 +158,61 @@ TEST(SharedBytes, EtaHasHyperplanesAndSignaturesOfItems) {
     pooled.search_keys = SearchKeys::item_table;
     EXPECT_EQ(shared(collective(Scope::all), pooled, ModelKind::eta).at("item_table.search"),
               100U * 4);
+}
+
+TEST(SharedBytes, SdimHasPlanesAndBucketsOfItemsAndNoLongSite) {
+    // 16 hashes of 3 bits; wq, wo, wk, wv of the short site alone.
+    std::map<std::string, std::size_t> expected = {{"embeddings", kEmbeddings},
+                                                   {"tower", kTower},
+                                                   {"projections", (4 * 32 + 16 * 3) * 16 * 4}};
+    EXPECT_EQ(shared({}, of(StrategyKind::full), ModelKind::sdim), expected);
+    EXPECT_EQ(shared({}, of(StrategyKind::recompute), ModelKind::sdim), expected);
+    expected["item_table.short.k"] = expected["item_table.short.v"] = 100 * 32 * 2;
+    expected["item_table.signatures"] = 100 * 16;
+    EXPECT_EQ(shared({}, of(StrategyKind::item_table, ValueType::fp16), ModelKind::sdim), expected);
+    auto pooled = of(StrategyKind::collective);
+    auto const pools = collective(Scope::released);
+    std::map<std::string, std::size_t> const stored = {
+        {"embeddings", kEmbeddings},
+        {"tower", kTower},
+        {"projections", (2 * 32 + 2 * 2 + 16 * 3) * 16 * 4},
+        {"router", 2 * 50 * 16 * 4},
+        {"short.k.pool", 50 * 30 * 4},
+        {"short.v.pool", 50 * 30 * 4}};
+    EXPECT_EQ(shared(pools, pooled, ModelKind::sdim), stored);
+    pooled.search_keys = SearchKeys::item_table;
+    EXPECT_EQ(shared(pools, pooled, ModelKind::sdim).at("item_table.signatures"), 100U * 16);
+    auto low = of(StrategyKind::low_rank);
+    low.rank = 4;
+    auto const fitted = shared({}, low, ModelKind::sdim);
+    EXPECT_TRUE(fitted.contains("short.k.basis"));
+    EXPECT_FALSE(fitted.contains("long.k.basis"));
+}
+
+TEST(Refusal, SdimIsServedByWhateverServesSimButPoolsInItsLongBranch) {
+    for (auto const kind : {StrategyKind::recompute, StrategyKind::full, StrategyKind::item_table,
+                            StrategyKind::low_rank, StrategyKind::vq})
+        EXPECT_FALSE(refusal(of(kind), {}, ModelKind::sdim)) << to_string(kind);
+    for (auto const type : {ValueType::int8, ValueType::int4})
+        EXPECT_FALSE(refusal(of(StrategyKind::full, type), {}, ModelKind::sdim));
+    auto table = of(StrategyKind::collective, ValueType::int8);
+    table.search_keys = SearchKeys::item_table;
+    EXPECT_FALSE(refusal(table, collective(Scope::released), ModelKind::sdim));
+    EXPECT_THAT(refusal(table, collective(Scope::all), ModelKind::sdim).value(),
+                HasSubstr("its long branch keeps no K and V"));
+}
+
+TEST(Ratios, OfSdimCountTheSumsOfBothSides) {
+    auto s = shape();
+    s.kind = ModelKind::sdim;
+    s.hash_bits = 3;
+    // Full fp32 keeps 128 rows of 16 values, an id a token and 49 short tokens of 2 x 32 values.
+    double const full = 128 * 16 * 4 + 100 * 4 + 49 * 2 * 32 * 4;
+    auto const halves =
+        ratios(s, {}, of(StrategyKind::full, ValueType::fp16), catalogue(), 5, 100, 1e6);
+    EXPECT_NEAR(halves.real, (full + 100 * 4) / 2 / full, 1e-12);
+    auto const table = ratios(s, {}, of(StrategyKind::item_table), catalogue(), 5, 100, 1e6);
+    EXPECT_NEAR(table.real, 400 / full, 1e-12);
 }
 
 TEST(Refusal, EtaIsServedByWhateverServesSim) {

@@ -73,15 +73,18 @@ class EveryModel : public testing::TestWithParam<ModelKind> {
     static SimShape model_shape() {
         SimShape result = shape();
         result.kind = GetParam();
+        if (result.kind == ModelKind::sdim) result.hash_bits = 3;
         return result;
     }
 };
 INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
-                         testing::Values(ModelKind::sim, ModelKind::twin, ModelKind::eta),
+                         testing::Values(ModelKind::sim, ModelKind::twin, ModelKind::eta,
+                                         ModelKind::sdim),
                          [](auto const& of) { return to_string(of.param); });
 
 TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
     for (VariantParams const& variant : variants()) {
+        if (variant_refusal(variant, GetParam())) continue;
         SCOPED_TRACE(weights_stem(variant));
         SimWeights written = random_sim_weights(model_shape(), variant, catalogue(), 4, 11);
         written.training_seed = 42;
@@ -95,7 +98,8 @@ TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
         }
         EXPECT_EQ(read.shape.kind, GetParam());
         EXPECT_EQ(read.shape.tower, written.shape.tower);
-        EXPECT_EQ(read.shape.top_k, written.shape.top_k);
+        EXPECT_EQ(read.shape.top_k,
+                  written.shape.has_long_attention() ? written.shape.top_k : SimShape{}.top_k);
         EXPECT_EQ(read.shape.max_tokens, written.shape.max_tokens);
         EXPECT_EQ(read.feature_tables, written.feature_tables);
         EXPECT_EQ(read.item_embeddings, written.item_embeddings);
@@ -130,7 +134,7 @@ TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
     EXPECT_NE(refusal_of(renamed).find("search_dim is missing"), std::string::npos)
         << refusal_of(renamed);
     renamed.set("model", std::string("sasrec"));
-    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin, eta, hstu)"),
+    EXPECT_NE(refusal_of(renamed).find("'model' is 'sasrec' (known: sim, twin, eta, sdim, hstu)"),
               std::string::npos)
         << refusal_of(renamed);
 }
@@ -158,6 +162,90 @@ TEST(WeightsFile, EtaStoresItsHyperplanes) {
     EXPECT_NE(refusal_of(file).find("hash_bits is missing"), std::string::npos) << refusal_of(file);
 }
 
+SimShape sdim_shape() {
+    SimShape result = shape();
+    result.kind = ModelKind::sdim;
+    result.hashes = 5;
+    result.hash_bits = 2;
+    return result;
+}
+
+TEST(WeightsFile, SdimStoresPlanesOfItsHashesAndNothingOfALongSite) {
+    auto const weights = random_sim_weights(sdim_shape(), {}, catalogue(), 4, 1);
+    EXPECT_EQ(weights.hash_planes.size(), 5U * 2 * weights.d_e);
+    auto file = weights_file_from(weights, catalogue());
+    EXPECT_EQ(file.text("model"), "sdim");
+    EXPECT_EQ(file.integer("hashes"), 5);
+    EXPECT_EQ(file.integer("hash_bits"), 2);
+    EXPECT_TRUE(file.has("short.wq"));
+    for (char const* const absent : {"long.wq", "long.wo", "long.wk", "long.wv", "search.wq"})
+        EXPECT_FALSE(file.has(absent)) << absent;
+    for (char const* const absent : {"top_k", "search_dim"})
+        EXPECT_FALSE(file.attributes.contains(absent)) << absent;
+    auto const read = sim_weights_from(file, catalogue(), "weights.ckvt");
+    EXPECT_EQ(read.shape.hashes, 5U);
+    EXPECT_EQ(read.shape.hash_bits, 2U);
+    file.set("hashes", std::int64_t{4});
+    EXPECT_NE(refusal_of(file).find("'hash.planes' has shape [10, 6] (expected [8, 6])"),
+              std::string::npos)
+        << refusal_of(file);
+    file.set("hashes", std::int64_t{65});
+    EXPECT_NE(refusal_of(file).find("hashes must be 1 to 64"), std::string::npos)
+        << refusal_of(file);
+    file.set("hashes", std::int64_t{5});
+    file.set("hash_bits", std::int64_t{9});
+    EXPECT_NE(refusal_of(file).find("hash_bits of 'sdim' must be 1 to 8"), std::string::npos)
+        << refusal_of(file);
+    file.attributes.erase("hashes");
+    EXPECT_NE(refusal_of(file).find("hashes is missing"), std::string::npos) << refusal_of(file);
+}
+
+TEST(WeightsFile, SdimHasNoPoolsInItsLongBranch) {
+    VariantParams pools{Variant::collective, Scope::released, 1, 7};
+    EXPECT_FALSE(variant_refusal(pools, ModelKind::sdim));
+    auto file =
+        weights_file_from(random_sim_weights(sdim_shape(), pools, catalogue(), 4, 1), catalogue());
+    EXPECT_EQ(refusal_of(file), "");
+    pools.scope = Scope::all;
+    EXPECT_TRUE(variant_refusal(pools, ModelKind::sdim));
+    file.set("scope", std::string("all"));
+    EXPECT_NE(refusal_of(file).find("its long branch keeps no K and V"), std::string::npos)
+        << refusal_of(file);
+    EXPECT_FALSE(variant_refusal({Variant::full_silu, {}, 0, 0}, ModelKind::sdim));
+}
+
+TEST(SimShape, CountsTheRowsAndPlanesOfTheModelThatHasThem) {
+    SimShape shape = sdim_shape();
+    EXPECT_EQ(shape.bucket_hashes(), 5U);
+    EXPECT_EQ(shape.bucket_rows(), 5U * 4);
+    EXPECT_EQ(shape.hash_planes(), 5U * 2);
+    EXPECT_EQ(shape.signature_bits(), 0U);
+    EXPECT_FALSE(shape.has_search_keys());
+    EXPECT_FALSE(shape.has_long_attention());
+    shape.kind = ModelKind::eta;
+    shape.hash_bits = 32;
+    EXPECT_EQ(shape.bucket_hashes(), 0U);
+    EXPECT_EQ(shape.bucket_rows(), 0U);
+    EXPECT_EQ(shape.hash_planes(), 32U);
+    EXPECT_TRUE(shape.has_long_attention());
+    shape.kind = ModelKind::sim;
+    EXPECT_EQ(shape.hash_planes(), 0U);
+    EXPECT_TRUE(shape.has_long_attention());
+    shape.kind = ModelKind::hstu;
+    EXPECT_FALSE(shape.has_long_attention());
+}
+
+TEST(WeightsFile, ReferenceBlockOfSdimHoldsBucketsInPlaceOfPositions) {
+    ReferenceBlock block;
+    block.signatures.assign(6 * 5, 3);
+    block.signatures[7] = 1;
+    TensorFile file;
+    add_reference_block(block, sdim_shape(), file);
+    EXPECT_FALSE(file.has("ref.topk"));
+    EXPECT_EQ(file.tensor("ref.signature").shape, (std::vector<std::int64_t>{6, 5}));
+    EXPECT_EQ(file.tensor("ref.signature").as<std::uint8_t>()[7], 1);
+}
+
 TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
     ReferenceBlock block;
     block.offsets = {0, 2, 2};
@@ -179,10 +267,12 @@ TEST(WeightsFile, ReferenceBlockHoldsWhatWasGiven) {
     EXPECT_EQ(file.tensor("ref.topk").shape, (std::vector<std::int64_t>{2, 3}));
     EXPECT_EQ(file.tensor("ref.short.k.index").elements(), 6U);
     EXPECT_FALSE(file.has("ref.long.k.index"));
+    EXPECT_FALSE(file.has("ref.signature"));
 }
 
 TEST_P(EveryModel, BrokenFilesAreRefusedWithTheTensorsName) {
-    VariantParams const variant{Variant::collective, Scope::all, 2, 7};
+    VariantParams variant{Variant::collective, Scope::all, 2, 7};
+    if (variant_refusal(variant, GetParam())) variant.scope = Scope::released;
     TensorFile const good = weights_file_from(
         random_sim_weights(model_shape(), variant, catalogue(), 4, 1), catalogue());
     ASSERT_EQ(refusal_of(good), "");

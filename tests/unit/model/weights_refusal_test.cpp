@@ -324,7 +324,8 @@ TEST(SimNames, RoundTripAndStems) {
                          Variant::no_history})
         EXPECT_EQ(variant_from(to_string(v)), v);
     for (auto const s : {Scope::released, Scope::all}) EXPECT_EQ(scope_from(to_string(s)), s);
-    for (auto const k : {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::hstu})
+    for (auto const k :
+         {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::sdim, ModelKind::hstu})
         EXPECT_EQ(model_kind_from(to_string(k)), k);
     EXPECT_THROW(model_kind_from("SIM"), InternalError);
     EXPECT_THROW(variant_from("Full"), InternalError);

@@ -1,0 +1,72 @@
+"""SDIM in whole runs on the CI spec: sums of a fixed size in the ledger, served as the reference says, equal for any number of
+ranks, and weights, keys and arms of other models refused."""
+import json
+import unittest
+
+from harness import CI, CKVSIM, SDIM, SDIM_ARMS, SPEC, OwnModel, hashes, launch, settings
+
+NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
+ROWS = 6 * 2 ** 2
+FEATURES = 2  # of a synthetic catalogue: item and cluster
+
+
+class Sdim(OwnModel):
+    model = settings(model=SDIM, arms=SDIM_ARMS)
+
+    def test_a_whole_run_serves_it(self):
+        outcome = self.must_run("whole.h5")
+        self.assertIn("model SDIM", launch([CKVSIM, "show", "whole.h5"], self.folder).out)
+        sections = self.shown("whole.h5", "memory_sections")
+        sums = {line.split()[0]: line.split() for line in sections.splitlines() if " long_sums " in line}
+        self.assertEqual(set(sums), {arm["name"] for arm in CI["arms"]} - {"recompute", "item_table", "collective_item"})
+        for name, row in (("full_fp32", 4), ("full_fp16", 2), ("collective_released_fp16", 2)):
+            self.assertIn("long", sums[name])
+            self.assertIn("0", sums[name], "nothing a token")
+            width = FEATURES * CI["model"]["feature_dim"]
+            self.assertEqual(float(sums[name][-1]), ROWS * row * width, "as much for every history")
+        for absent in ("long_k", "long_v", " search "):
+            self.assertNotIn(absent, sections)
+        shared = self.shown("whole.h5", "memory_shared")
+        self.assertIn("item_table.signatures", shared)
+        self.assertNotIn("item_table.search", shared)
+        check = [line.split() for line in self.shown("whole.h5", "serving_check").splitlines() if "full_silu" in line]
+        self.assertTrue(check)
+        arms = self.shown("whole.h5", "arms")
+        latency = self.shown("whole.h5", "executed_latency") + self.shown("whole.h5", "simulated_latency")
+        for arm in CI["arms"]:
+            self.assertIn(arm["name"], arms)
+            if "latency" in arm.get("measure", ["latency"]):
+                self.assertIn(arm["name"], latency)
+        self.assertIn("scores", hashes(outcome))
+
+    def test_three_ranks_give_the_hashes_of_one(self):
+        one = hashes(self.must_run("one.h5", 1, NO_WALL_CLOCK))
+        three = hashes(self.must_run("three.h5", 3, NO_WALL_CLOCK))
+        self.assertIn("logical", one)
+        self.assertEqual(one, three)
+
+    def test_weights_are_analysed_at_the_site_that_has_them(self):
+        outcome = launch([CKVSIM, "analyze", SPEC, *self.base, "-q", "-o", "analysis.h5"], self.folder)
+        self.assertEqual(outcome.code, 0, str(outcome))
+        energy = self.shown("analysis.h5", "analysis_energy")
+        self.assertIn(" short ", energy)
+        self.assertNotIn(" long ", energy)
+
+    def test_the_other_models_weights_keys_and_arms_are_refused(self):
+        foreign = settings(files__weights_dir=self.folder / "weights")
+        outcome = self.run_spec("x.h5", extra=[*NO_WALL_CLOCK, *foreign])
+        self.assertEqual(outcome.code, 4, str(outcome))
+        self.assertIn("holds weights of model 'sim', the spec's /model/kind is 'sdim'", outcome.err)
+        for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is neither sdim nor hstu)"),
+                              ({"model__search_dim": 8}, "/model/search_dim: 8 has no effect here (it applies when kind = sim)"),
+                              ({"model__hash_bits": 16}, "/model/hash_bits: 16 is not allowed; allowed: 1 .. 8"),
+                              ({"model__hashes": 0}, "/model/hashes: 0 is not allowed; allowed: 1 .. 64"),
+                              ({"arms": json.dumps(CI["arms"])}, "scope 'all' means nothing to model 'sdim'")):
+            with self.subTest(words):
+                outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
+                self.assertEqual(outcome.code, 3, str(outcome))
+                self.assertIn(words, outcome.err)
+
+
+if __name__ == "__main__":
+    unittest.main()
