@@ -72,6 +72,33 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     }
 };
 
+class CollisionFunction : public torch::autograd::Function<CollisionFunction> {
+  public:
+    static at::Tensor forward(AutogradContext* context, at::Tensor const& embeddings,
+                              Collisions const* collisions) {
+        auto const table = embeddings.contiguous();
+        auto out =
+            at::empty({static_cast<std::int64_t>(collisions->tokens->lists()), table.size(1)},
+                      table.options());
+        collision_means_forward(*collisions, static_cast<std::size_t>(table.size(1)),
+                                data_of(table), out.data_ptr<float>());
+        context->save_for_backward({table});
+        context->saved_data["collisions"] = reinterpret_cast<std::int64_t>(collisions);
+        return out;
+    }
+
+    static variable_list backward(AutogradContext* context, variable_list const& grad_outputs) {
+        auto const table = context->get_saved_variables()[0];
+        auto const* collisions =
+            reinterpret_cast<Collisions const*>(context->saved_data["collisions"].toInt());
+        auto const grad_out = grad_outputs[0].contiguous();
+        auto grad = at::zeros_like(table);
+        collision_means_backward(*collisions, static_cast<std::size_t>(table.size(1)),
+                                 data_of(table), data_of(grad_out), grad.data_ptr<float>());
+        return {grad, at::Tensor()};
+    }
+};
+
 class CausalFunction : public torch::autograd::Function<CausalFunction> {
   public:
     static at::Tensor forward(AutogradContext* context, at::Tensor const& queries,
@@ -201,6 +228,10 @@ at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,
                             at::Tensor const& values, Ragged const& tokens, std::int64_t heads,
                             double scale) {
     return AttentionFunction::apply(queries, keys, values, &tokens, heads, scale);
+}
+
+at::Tensor collision_means(at::Tensor const& embeddings, Collisions const& collisions) {
+    return CollisionFunction::apply(embeddings, &collisions);
 }
 
 at::Tensor causal_attention(at::Tensor const& q, at::Tensor const& k, at::Tensor const& v,

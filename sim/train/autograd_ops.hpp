@@ -1,11 +1,12 @@
 // The operations of the trainer that libtorch does not have, with their gradients: attention over
-// ragged lists of table rows, self-attention of HSTU over sequences, and the CollectiveKV router
-// without a tokens x pool matrix.
+// ragged lists of table rows, sums of a history's hash buckets, self-attention of HSTU over
+// sequences, and the CollectiveKV router without a tokens x pool matrix.
 #pragma once
 
 #include <torch/types.h>
 
 #include "train/causal_attention.hpp"
+#include "train/collisions.hpp"
 #include "train/ragged_attention.hpp"
 #include "train/team.hpp"
 
@@ -17,6 +18,10 @@ namespace ckvsim::train {
 at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,
                             at::Tensor const& values, Ragged const& tokens, std::int64_t heads,
                             double scale);
+
+/// SDIM's long branch: embeddings [rows, d_e] -> [B, d_e] (collision_means_forward). Buckets have
+/// no gradient. `collisions` and its tokens must live until backward has run.
+at::Tensor collision_means(at::Tensor const& embeddings, Collisions const& collisions);
 
 /// HSTU's self-attention: q [queries, d], k and v [tokens, d], bias [heads, kPositionBuckets] ->
 /// [queries, d]. `sequences` must live until backward has run.

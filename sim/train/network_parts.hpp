@@ -6,6 +6,7 @@
 #include <array>
 
 #include "train/causal_attention.hpp"
+#include "train/collisions.hpp"
 #include "train/parameters.hpp"
 #include "train/sim_network.hpp"
 
@@ -34,6 +35,7 @@ struct SimNetwork::Parts {
         at::Tensor context_rows;
         Ragged selected;
         std::vector<std::uint32_t> positions;
+        Collisions collisions;  ///< SDIM
         // HSTU: sequences of all layers but the last and of the last, rows of their tokens among
         // the unique items, rows of the candidates among those.
         std::array<Sequences, 2> sequences;
@@ -71,6 +73,11 @@ struct SimNetwork::Parts {
     at::Tensor search(Batch const& batch, at::Tensor const& candidates,
                       at::Tensor const& embeddings, Pass& pass) const;
     void search_signatures(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
+    /// SDIM: [rows, hashes], of embeddings as they are now.
+    std::vector<std::uint8_t> buckets(at::Tensor const& embeddings) const;
+    at::Tensor sum_buckets(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
+    at::Tensor long_branch(Batch const& batch, at::Tensor const& candidates,
+                           at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor stack(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor mean(at::Tensor const& embeddings, Ragged const& tokens) const;
     at::Tensor tower(at::Tensor x, Batch const& batch, Pass const& pass) const;
@@ -99,7 +106,7 @@ struct SimNetwork::Parts {
     std::map<std::string, Parameter> parameters;
     std::vector<Table> feature_tables;
     Table context_table;
-    at::Tensor hash_planes;  ///< ETA: [hash_bits, d_e], drawn from the seed and never changed
+    at::Tensor hash_planes;  ///< [shape.hash_planes(), d_e], drawn from the seed, never changed
 };
 
 }  // namespace ckvsim::train

@@ -21,10 +21,15 @@ constexpr char const* kFormat = "ckvsim-samples-1";
 constexpr std::uint32_t kMaxWidth = 1U << 16;
 constexpr std::uint32_t kMaxCount = 1U << 24;
 
-constexpr std::array<std::pair<Model, char const*>, 4> kModels = {
-    {{Model::sim, "sim"}, {Model::twin, "twin"}, {Model::eta, "eta"}, {Model::hstu, "hstu"}}};
-// As entries have sections for so many (model/sim.hpp).
+constexpr std::array<std::pair<Model, char const*>, 5> kModels = {{{Model::sim, "sim"},
+                                                                   {Model::twin, "twin"},
+                                                                   {Model::eta, "eta"},
+                                                                   {Model::sdim, "sdim"},
+                                                                   {Model::hstu, "hstu"}}};
+// As entries have sections for so many, and a byte for a bucket's number (model/sim.hpp).
 constexpr std::uint32_t kMaxLayers = 4;
+constexpr std::uint32_t kMaxHashes = 64;
+constexpr std::uint32_t kMaxBucketBits = 8;
 constexpr std::array<std::pair<Kind, char const*>, 5> kKinds = {{{Kind::full, "full"},
                                                                  {Kind::full_silu, "full_silu"},
                                                                  {Kind::collective, "collective"},
@@ -101,9 +106,21 @@ Model read_model(Reader const& reader) {
         if (name == known) return value;
     }
     reader.fail("attribute model = \"" + name +
-                "\" is not a model (known: sim, twin, eta, hstu). Use the trainer of the ckvsim "
-                "that prepared "
-                "the file");
+                "\" is not a model (known: sim, twin, eta, sdim, hstu). Use the trainer of the "
+                "ckvsim that prepared the file");
+}
+
+void read_hashes(Reader const& reader, Shape& shape) {
+    if (shape.model == Model::eta) {
+        shape.hash_bits = reader.count("hash_bits", 8, 64);
+        if (!std::has_single_bit(shape.hash_bits)) {
+            reader.fail("attribute hash_bits is " + std::to_string(shape.hash_bits) +
+                        " (allowed: 8, 16, 32, 64)");
+        }
+    } else if (shape.model == Model::sdim) {
+        shape.hash_bits = reader.count("hash_bits", 1, kMaxBucketBits);
+        shape.hashes = reader.count("hashes", 1, kMaxHashes);
+    }
 }
 
 Shape read_shape(Reader const& reader) {
@@ -117,16 +134,10 @@ Shape read_shape(Reader const& reader) {
         shape.layers = reader.count("layers", 1, kMaxLayers);
     } else {
         shape.short_tokens = reader.count("short_tokens", 1, kMaxCount);
-        shape.top_k = reader.count("top_k", 1, kMaxCount);
+        if (shape.model != Model::sdim) shape.top_k = reader.count("top_k", 1, kMaxCount);
     }
     if (shape.model == Model::sim) shape.search_dim = reader.count("search_dim", 1, kMaxWidth);
-    if (shape.model == Model::eta) {
-        shape.hash_bits = reader.count("hash_bits", 8, 64);
-        if (!std::has_single_bit(shape.hash_bits)) {
-            reader.fail("attribute hash_bits is " + std::to_string(shape.hash_bits) +
-                        " (allowed: 8, 16, 32, 64)");
-        }
-    }
+    read_hashes(reader, shape);
     shape.max_tokens = reader.count("max_tokens", 1, kMaxCount);
     shape.context_dim = reader.count("context_dim", 1, kMaxWidth);
     if (shape.attention_dim % shape.heads != 0) {
@@ -174,6 +185,12 @@ VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape 
     }
     variant.scope = scope == "all" ? Scope::all : Scope::released;
     bool const collective = variant.kind == Kind::collective;
+    if (collective && shape.model == Model::sdim && variant.scope == Scope::all) {
+        reader.fail(
+            "attribute " + prefix +
+            "scope = \"all\" means nothing to model sdim, whose long branch has no K and V. "
+            "Prepare with scope released");
+    }
     variant.d_u = reader.count(prefix + "d_u", 0, collective ? shape.attention_dim - 1 : kMaxWidth);
     variant.m = reader.count(prefix + "m", collective ? 1 : 0, kMaxCount);
     variant.stem = reader.text(prefix + "stem");

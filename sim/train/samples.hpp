@@ -8,7 +8,7 @@
 
 namespace ckvsim::train {
 
-enum class Model : std::uint8_t { sim, twin, hstu, eta };
+enum class Model : std::uint8_t { sim, twin, hstu, eta, sdim };
 enum class Kind : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 enum class Scope : std::uint8_t { released, all };
 
@@ -16,7 +16,7 @@ std::string to_string(Model model);
 std::string to_string(Kind kind);
 std::string to_string(Scope scope);
 
-/// True for the variants that have attention sites (and a search).
+/// True for the variants that attend to histories (and search or hash them).
 constexpr bool attends(Kind kind) { return kind != Kind::mean_pool && kind != Kind::no_history; }
 
 /// Hyper-parameters that fix every shape; meaning and names as in model/sim.hpp.
@@ -27,14 +27,19 @@ struct Shape {
     std::uint32_t heads = 0;
     std::uint32_t short_tokens = 0;  ///< 0 in HSTU, which has no short branch
     std::uint32_t search_dim = 0;    ///< SIM only
-    std::uint32_t hash_bits = 0;     ///< ETA only
-    std::uint32_t top_k = 0;         ///< 0 in HSTU
+    std::uint32_t hash_bits = 0;     ///< ETA: of a signature; SDIM: of one hash
+    std::uint32_t hashes = 0;        ///< SDIM only
+    std::uint32_t top_k = 0;         ///< 0 in SDIM and HSTU, which choose nothing
     std::uint32_t layers = 0;        ///< HSTU only
     std::uint32_t max_tokens = 0;
     std::uint32_t context_dim = 0;
     std::vector<std::uint32_t> tower;
     std::uint32_t features = 0;  ///< F
     [[nodiscard]] std::uint32_t d_e() const { return features * feature_dim; }
+    /// Hyperplanes that hash items; 0 where nothing does.
+    [[nodiscard]] std::uint32_t hash_planes() const {
+        return model == Model::sdim ? hashes * hash_bits : hash_bits;
+    }
 };
 
 /// The same for every variant: arms differ in nothing but their K and V.

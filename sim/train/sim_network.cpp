@@ -64,11 +64,12 @@ SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, st
             add_stack();
         } else {
             add_site("short", variant.collective_short(), kEmbeddingDeviation);
-            add_site("long", variant.collective_long(), kEmbeddingDeviation);
+            if (shape.model != Model::sdim)
+                add_site("long", variant.collective_long(), kEmbeddingDeviation);
         }
         if (shape.model == Model::sim) add_search();
-        if (shape.model == Model::eta) {
-            hash_planes = at::empty({shape.hash_bits, d_e}, at::kFloat);
+        if (shape.hash_planes() > 0) {
+            hash_planes = at::empty({shape.hash_planes(), d_e}, at::kFloat);
             fill_normal(hash_planes, 1.0, seed, "hash.planes");
         }
     }
@@ -291,6 +292,31 @@ void SimNetwork::Parts::search_signatures(Batch const& batch, at::Tensor const& 
                                    shape.top_k, &pass.positions);
 }
 
+std::vector<std::uint8_t> SimNetwork::Parts::buckets(at::Tensor const& embeddings) const {
+    auto const table = embeddings.detach().contiguous();
+    return buckets_of(shape.hashes, shape.hash_bits, static_cast<std::size_t>(table.size(1)),
+                      static_cast<std::size_t>(table.size(0)), table.data_ptr<float>(),
+                      hash_planes.data_ptr<float>());
+}
+
+/// SDIM: no K, no V, no projection; embeddings learn through the sums that they are added to.
+at::Tensor SimNetwork::Parts::sum_buckets(Batch const& batch, at::Tensor const& embeddings,
+                                          Pass& pass) const {
+    pass.collisions = {shape.hashes, buckets(embeddings), batch.candidates, &batch.long_tokens};
+    return collision_means(embeddings, pass.collisions);
+}
+
+at::Tensor SimNetwork::Parts::long_branch(Batch const& batch, at::Tensor const& candidates,
+                                          at::Tensor const& embeddings, Pass& pass) const {
+    if (shape.model == Model::sdim) return sum_buckets(batch, embeddings, pass);
+    bool const twin = shape.model == Model::twin;
+    if (shape.model == Model::sim) pass.search_logits = search(batch, candidates, embeddings, pass);
+    if (shape.model == Model::eta) search_signatures(batch, embeddings, pass);
+    return attend("long", variant.collective_long(), candidates, embeddings,
+                  {view_of(batch.long_counts), batch.whole.long_tokens},
+                  twin ? batch.long_tokens : pass.selected, twin, pass);
+}
+
 /// Equal scores are equal weights: attention with a zero query is the mean.
 at::Tensor SimNetwork::Parts::mean(at::Tensor const& embeddings, Ragged const& tokens) const {
     auto const nothing = at::zeros({static_cast<std::int64_t>(tokens.lists()), 1}, at::kFloat);
@@ -319,13 +345,7 @@ void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
         recent = attend("short", variant.collective_short(), candidates, embeddings,
                         {view_of(batch.short_counts), batch.whole.short_tokens}, batch.short_tokens,
                         false, pass);
-        bool const twin = shape.model == Model::twin;
-        if (shape.model == Model::sim)
-            pass.search_logits = search(batch, candidates, embeddings, pass);
-        if (shape.model == Model::eta) search_signatures(batch, embeddings, pass);
-        older = attend("long", variant.collective_long(), candidates, embeddings,
-                       {view_of(batch.long_counts), batch.whole.long_tokens},
-                       twin ? batch.long_tokens : pass.selected, twin, pass);
+        older = long_branch(batch, candidates, embeddings, pass);
     } else if (variant.kind == Kind::mean_pool) {
         recent = mean(embeddings, batch.short_tokens);
         older = mean(embeddings, batch.long_tokens);
@@ -401,6 +421,11 @@ void SimNetwork::store(TensorFile& out) const {
     // Routers of HSTU see states of tokens, not items.
     if (parts_->shape.model == Model::hstu) return;
     auto const embeddings = parts_->item_embeddings();
+    if (parts_->shape.model == Model::sdim && attends(parts_->variant.kind)) {
+        std::int64_t const hashes = parts_->shape.hashes;
+        out.tensors["ref.signature"] =
+            Tensor::from<std::uint8_t>(parts_->buckets(embeddings), {embeddings.size(0), hashes});
+    }
     for (auto const& [name, parameter] : parts_->parameters) {
         if (!name.ends_with(".wr")) continue;
         auto const index = route_index(embeddings, parameter.value);

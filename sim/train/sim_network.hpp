@@ -1,6 +1,6 @@
-// SIM, TWIN, ETA and HSTU with full KV, full KV + SiLU (not HSTU), CollectiveKV, and its controls:
-// parameters, training step and evaluation. The forward pass in evaluation is the contract of
-// model/sim.hpp. libtorch stays behind this interface.
+// SIM, TWIN, ETA, SDIM and HSTU with full KV, full KV + SiLU (not HSTU), CollectiveKV, and its
+// controls: parameters, training step and evaluation. The forward pass in evaluation is the
+// contract of model/sim.hpp. libtorch stays behind this interface.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,8 @@ class SimNetwork {
     StepLosses train_step(Batch const& batch);
 
     /// Logits in evaluation mode, [B]. `top_k`, if given, gets the searched tokens' positions in
-    /// each sample's token list, ascending (empty lists for variants without attention).
+    /// each sample's token list, ascending (empty lists for variants without attention and models
+    /// without a search).
     std::vector<float> predict(Batch const& batch, Ragged* top_k = nullptr) const;
 
     /// Objective of the next training step and the gradient of every parameter, by tensor name;
@@ -62,7 +63,8 @@ class SimNetwork {
     /// Digest of what a state holds and in which order.
     [[nodiscard]] std::uint64_t state_layout() const;
 
-    /// Adds the weight tensors and the `ref.<site>.<k|v>.index` tables of model/sim.hpp.
+    /// Adds the weight tensors and the tables per item of model/sim.hpp's reference block:
+    /// `ref.<site>.<k|v>.index` and `ref.signature`.
     void store(TensorFile& out) const;
 
   private:

@@ -63,10 +63,11 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
         file.set("layers", std::int64_t{shape.layers});
     } else {
         file.set("short_tokens", std::int64_t{shape.short_tokens});
-        file.set("top_k", std::int64_t{shape.top_k});
     }
+    if (shape.top_k > 0) file.set("top_k", std::int64_t{shape.top_k});
     if (shape.model == Model::sim) file.set("search_dim", std::int64_t{shape.search_dim});
-    if (shape.model == Model::eta) file.set("hash_bits", std::int64_t{shape.hash_bits});
+    if (shape.hash_planes() > 0) file.set("hash_bits", std::int64_t{shape.hash_bits});
+    if (shape.hashes > 0) file.set("hashes", std::int64_t{shape.hashes});
     file.set("max_tokens", std::int64_t{shape.max_tokens});
     file.set("context_dim", std::int64_t{shape.context_dim});
     file.set("tower", join(shape.tower));
@@ -310,7 +311,7 @@ class Training {
         out.tensors["ref.candidate"] = Tensor::from<std::uint32_t>(split.item, {count});
         out.tensors["ref.context"] = Tensor::from<std::uint32_t>(split.context, {count});
         out.tensors["ref.logit"] = Tensor::from<float>(logits, {count});
-        if (k == 0) return;  // HSTU chooses nothing
+        if (k == 0) return;  // SDIM and HSTU choose nothing
         out.tensors["ref.topk"] =
             Tensor::from<std::uint32_t>(top_k, {count, static_cast<std::int64_t>(k)});
     }

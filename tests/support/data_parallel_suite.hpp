@@ -35,10 +35,11 @@ inline std::vector<DataParallelCase> data_parallel_cases() {
     using train::Model;
     using train::Scope;
     std::vector<DataParallelCase> cases;
-    for (auto const model : {Model::sim, Model::twin, Model::eta, Model::hstu}) {
-        cases.push_back({model, {Kind::full, Scope::all, 0, 0, "full"}});
-        cases.push_back({model, {Kind::collective, Scope::all, 1, 16, "collective_d1"}});
-        cases.push_back({model, {Kind::collective, Scope::all, 0, 7, "collective_d0"}});
+    for (auto const model : {Model::sim, Model::twin, Model::eta, Model::sdim, Model::hstu}) {
+        auto const widest = model == Model::sdim ? Scope::released : Scope::all;
+        cases.push_back({model, {Kind::full, widest, 0, 0, "full"}});
+        cases.push_back({model, {Kind::collective, widest, 1, 16, "collective_d1"}});
+        cases.push_back({model, {Kind::collective, widest, 0, 7, "collective_d0"}});
     }
     cases.push_back({Model::sim, {Kind::collective, Scope::released, 2, 5, "collective_released"}});
     cases.push_back({Model::sim, {Kind::mean_pool, Scope::released, 0, 0, "mean_pool"}});
@@ -53,9 +54,7 @@ inline std::string name_of(DataParallelCase const& of) {
 inline train::Samples samples_for(train::Model model) {
     TemporaryFolder const folder;
     PlantedSamples planted;
-    if (model == train::Model::twin) planted.set_twin();
-    if (model == train::Model::eta) planted.set_eta();
-    if (model == train::Model::hstu) planted.set_hstu();
+    planted.set_model(train::to_string(model));
     planted.file().write(folder.path("a.ckvt"));
     return train::read_samples(folder.path("a.ckvt"));
 }

@@ -17,6 +17,7 @@ struct PlantedParams {
     std::uint32_t categories = 6;
     std::uint32_t users = 400;  ///< per split; four samples each
     std::uint32_t longest_history = 24;
+    std::uint32_t recent_noise = 0;  ///< events of any category behind every history but empty ones
     double click_if_matched = 0.9;
     double click_if_not = 0.1;
 };
@@ -86,11 +87,23 @@ class PlantedSamples {
         file_.attributes.erase("search_dim");
         file_.set("hash_bits", std::int64_t{16});
     }
+    void set_sdim() {
+        file_.set("model", std::string("sdim"));
+        for (char const* const key : {"search_dim", "top_k"}) file_.attributes.erase(key);
+        file_.set("hash_bits", std::int64_t{3});
+        file_.set("hashes", std::int64_t{4});
+    }
     void set_hstu() {
         file_.set("model", std::string("hstu"));
         for (char const* const key : {"search_dim", "short_tokens", "top_k"})
             file_.attributes.erase(key);
         file_.set("layers", std::int64_t{2});
+    }
+    void set_model(std::string const& name) {
+        if (name == "twin") set_twin();
+        if (name == "eta") set_eta();
+        if (name == "sdim") set_sdim();
+        if (name == "hstu") set_hstu();
     }
     [[nodiscard]] TensorFile& file() { return file_; }
 
@@ -132,13 +145,16 @@ class PlantedSamples {
             std::uint32_t const length = u == 0 ? 0 : 1 + rng.below(params_.longest_history);
             for (std::uint32_t t = 0; t < length; ++t)
                 events_.push_back(item_of(rng.below(2) == 0 ? first : second, rng));
+            std::uint32_t const noise = u == 0 ? 0 : params_.recent_noise;
+            for (std::uint32_t t = 0; t < noise; ++t)
+                events_.push_back(1 + rng.below(params_.items));
             for (std::uint32_t s = 0; s < 4; ++s) {
                 bool const matched = rng.below(2) == 0;
                 std::uint32_t wanted = first;
                 while (!matched && (wanted == first || wanted == second))
                     wanted = 1 + rng.below(params_.categories);
                 user.push_back(static_cast<std::uint32_t>(offsets_.size() - 1));
-                end.push_back(length);
+                end.push_back(length + noise);
                 item.push_back(item_of(wanted, rng));
                 context.push_back(rng.below(3));
                 double const p = matched ? params_.click_if_matched : params_.click_if_not;

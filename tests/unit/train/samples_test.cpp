@@ -43,6 +43,23 @@ TEST(Samples, NameTheirModelUnlessItIsSim) {
     planted.file().write(folder.path("eta.ckvt"));
     EXPECT_EQ(read_samples(folder.path("eta.ckvt")).shape.model, Model::eta);
     EXPECT_EQ(read_samples(folder.path("eta.ckvt")).shape.hash_bits, 16U);
+    EXPECT_EQ(read_samples(folder.path("eta.ckvt")).shape.hash_planes(), 16U);
+}
+
+TEST(Samples, OfSdimHaveHashesAndNoTopK) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.set_sdim();
+    planted.set_variants({{"collective", "released", 1, 32}});
+    planted.file().write(folder.path("sdim.ckvt"));
+    auto const samples = read_samples(folder.path("sdim.ckvt"));
+    EXPECT_EQ(samples.shape.model, Model::sdim);
+    EXPECT_EQ(to_string(Model::sdim), "sdim");
+    EXPECT_EQ(samples.shape.hashes, 4U);
+    EXPECT_EQ(samples.shape.hash_bits, 3U);
+    EXPECT_EQ(samples.shape.hash_planes(), 12U);
+    EXPECT_EQ(samples.shape.top_k, 0U);
+    EXPECT_EQ(samples.shape.short_tokens, 6U);
 }
 
 struct BrokenCase {
@@ -87,13 +104,42 @@ INSTANTIATE_TEST_SUITE_P(
         BrokenCase{"no_tensor", [](TensorFile& f) { f.tensors.erase("tune.label"); },
                    "tensor tune.label is missing"},
         BrokenCase{"model", [](TensorFile& f) { f.set("model", std::string("din")); },
-                   "\"din\" is not a model (known: sim, twin, eta, hstu)"},
+                   "\"din\" is not a model (known: sim, twin, eta, sdim, hstu)"},
         BrokenCase{"hash_bits",
                    [](TensorFile& f) {
                        f.set("model", std::string("eta"));
                        f.set("hash_bits", std::int64_t{24});
                    },
                    "hash_bits is 24 (allowed: 8, 16, 32, 64)"},
+        BrokenCase{"bucket_bits",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("sdim"));
+                       f.set("hashes", std::int64_t{4});
+                       f.set("hash_bits", std::int64_t{9});
+                   },
+                   "hash_bits is 9 (allowed: 1 .. 8)"},
+        BrokenCase{"hashes",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("sdim"));
+                       f.set("hashes", std::int64_t{65});
+                       f.set("hash_bits", std::int64_t{3});
+                   },
+                   "hashes is 65 (allowed: 1 .. 64)"},
+        BrokenCase{"no_hashes",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("sdim"));
+                       f.set("hash_bits", std::int64_t{3});
+                   },
+                   "attribute hashes is missing"},
+        BrokenCase{"sdim_scope",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("sdim"));
+                       f.set("hashes", std::int64_t{4});
+                       f.set("hash_bits", std::int64_t{3});
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.scope", std::string("all"));
+                   },
+                   "variant.0.scope = \"all\" means nothing to model sdim"},
         BrokenCase{"no_search_dim", [](TensorFile& f) { f.attributes.erase("search_dim"); },
                    "attribute search_dim is missing"},
         BrokenCase{"heads", [](TensorFile& f) { f.set("heads", std::int64_t{3}); },

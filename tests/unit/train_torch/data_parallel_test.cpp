@@ -35,7 +35,7 @@ class SharedTraining : public testing::Test {
   protected:
     Samples samples(Model model, std::uint32_t users = 400) {
         test::PlantedSamples planted({.users = users});
-        if (model == Model::twin) planted.set_twin();
+        planted.set_model(to_string(model));
         planted.set_variants({{"collective", "all", 1, 16}, {"full", "released", 0, 0}});
         planted.file().set("weights_dir", folder_.path("weights"));
         planted.file().write(origin_);

@@ -9,48 +9,18 @@
 #include <span>
 #include <tuple>
 
-#include "planted_samples.hpp"
-#include "temporary_folder.hpp"
+#include "network_fixtures.hpp"
 #include "train/batch.hpp"
 #include "train/torch_runtime.hpp"
 
 namespace ckvsim::train {
 namespace {
 
-Samples planted_samples(bool straight_through = false, Model model = Model::sim) {
-    test::TemporaryFolder const folder;
-    test::PlantedSamples planted;
-    if (model == Model::twin) planted.set_twin();
-    if (model == Model::eta) planted.set_eta();
-    if (model == Model::hstu) planted.set_hstu();
-    planted.file().set("straight_through", std::int64_t{straight_through ? 1 : 0});
-    planted.file().write(folder.path("a.ckvt"));
-    return read_samples(folder.path("a.ckvt"));
-}
-
-VariantSpec variant_of(Kind kind, Scope scope = Scope::released, std::uint32_t d_u = 0,
-                       std::uint32_t m = 0) {
-    return {kind, scope, d_u, m, "test"};
-}
-
-Batch batch_of(Samples const& samples, BatchBuilder::Mode mode, std::size_t size) {
-    std::vector<std::uint32_t> rows(size);
-    std::iota(rows.begin(), rows.end(), 0U);
-    Batch batch;
-    BatchBuilder(samples, mode).build(samples.train, rows, batch);
-    return batch;
-}
-
-/// Some steps away from the start, where softmaxes are nearly uniform and errors would hide.
-void warm_up(SimNetwork& network, Samples const& samples) {
-    BatchBuilder builder(samples);
-    Batch batch;
-    auto const order = epoch_order(samples.train.size(), 1, 1);
-    for (std::size_t at = 0; at + 64 <= order.size(); at += 64) {
-        builder.build(samples.train, std::span(order).subspan(at, 64), batch);
-        network.train_step(batch);
-    }
-}
+using test::batch_of;
+using test::planted_samples;
+using test::pools_of;
+using test::variant_of;
+using test::warm_up;
 
 double total_of(StepLosses const& losses, Schedule const& schedule) {
     return losses.click + losses.search + schedule.peak_weight * losses.peak +
@@ -103,6 +73,15 @@ INSTANTIATE_TEST_SUITE_P(
     case_name);
 
 INSTANTIATE_TEST_SUITE_P(
+    VariantsOfSdim, EveryVariant,
+    testing::Combine(testing::Values(Model::sdim),
+                     testing::Values(variant_of(Kind::full), variant_of(Kind::full_silu),
+                                     variant_of(Kind::collective, Scope::released, 1, 16),
+                                     variant_of(Kind::collective, Scope::released, 0, 7),
+                                     variant_of(Kind::mean_pool), variant_of(Kind::no_history))),
+    case_name);
+
+INSTANTIATE_TEST_SUITE_P(
     VariantsOfHstu, EveryVariant,
     testing::Combine(testing::Values(Model::hstu),
                      testing::Values(variant_of(Kind::full),
@@ -113,7 +92,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 class EveryModel : public testing::TestWithParam<Model> {};
 INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
-                         testing::Values(Model::sim, Model::twin, Model::eta, Model::hstu),
+                         testing::Values(Model::sim, Model::twin, Model::eta, Model::sdim,
+                                         Model::hstu),
                          [](auto const& of) { return to_string(of.param); });
 
 // Everything differentiable: with one pool row no arg-max can flip between the two evaluations.
@@ -121,7 +101,7 @@ TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
     auto samples = planted_samples(false, GetParam());
     samples.schedule.dropout = 0;
     samples.shape.top_k = 16;  // all tokens: the search cannot flip either
-    SimNetwork network(samples, variant_of(Kind::collective, Scope::all, 2, 1), 1);
+    SimNetwork network(samples, pools_of(GetParam(), 2, 1), 1);
     warm_up(network, samples);
     auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 1024);
     std::map<std::string, std::vector<float>> gradients;
@@ -142,7 +122,9 @@ TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
         norm = std::sqrt(norm);
         if (norm < 1e-4) continue;
         // Norms of HSTU's small attention outputs bend sharply: the loss moves by 1e-5 at most.
-        double const step = GetParam() == Model::hstu ? std::min(1e-4, 1e-5 / norm) : 2e-3;
+        // SDIM's items must not leave their buckets.
+        double step = GetParam() == Model::hstu ? std::min(1e-4, 1e-5 / norm) : 2e-3;
+        if (GetParam() == Model::sdim && names[p].starts_with("embed.")) step = 2e-4;
         auto const shifted = [&](double sign) {
             auto moved = values;
             for (std::size_t i = 0; i < gradient.size(); ++i)
@@ -402,8 +384,9 @@ TEST_P(EveryModel, ABatchWithoutAnyHistoryTrains) {
     std::vector<std::uint32_t> const rows = {0, 1, 2, 3};  // the user without a history
     BatchBuilder(samples).build(samples.train, rows, batch);
     ASSERT_EQ(batch.long_items, 0U);
-    for (auto const kind : {Kind::full, Kind::collective, Kind::mean_pool}) {
-        SimNetwork network(samples, variant_of(kind, Scope::all, 1, 4), 1);
+    for (auto const& variant :
+         {variant_of(Kind::full), pools_of(GetParam(), 1, 4), variant_of(Kind::mean_pool)}) {
+        SimNetwork network(samples, variant, 1);
         auto const losses = network.train_step(batch);
         EXPECT_TRUE(std::isfinite(losses.click + losses.search + losses.peak + losses.balance));
         for (auto const logit : network.predict(batch)) EXPECT_TRUE(std::isfinite(logit));
