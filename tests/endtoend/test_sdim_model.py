@@ -1,10 +1,12 @@
 """SDIM in whole runs on the CI spec: sums of a fixed size in the ledger, served as the reference says, equal for any number of
-ranks, and weights, keys and arms of other models refused."""
+ranks, trained weights served as they were trained, and weights, keys and arms of other models refused."""
 import json
+import pathlib
 import unittest
 
 from harness import CI, CKVSIM, SDIM, SDIM_ARMS, SPEC, OwnModel, hashes, launch, settings
 
+TRAINER = pathlib.Path(CKVSIM).with_name("ckvsim-train")
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
 ROWS = 6 * 2 ** 2
 FEATURES = 2  # of a synthetic catalogue: item and cluster
@@ -44,6 +46,22 @@ class Sdim(OwnModel):
         three = hashes(self.must_run("three.h5", 3, NO_WALL_CLOCK))
         self.assertIn("logical", one)
         self.assertEqual(one, three)
+
+    @unittest.skipUnless(TRAINER.exists(), "ckvsim-train is not built")
+    def test_trained_weights_are_served_as_they_were_trained(self):
+        own = settings(files__weights_dir=self.folder / "trained", training__epochs=8, training__learning_rate=0.01)
+        for command in ([CKVSIM, "prepare", SPEC, *self.base, *own, "-q", "-o", "samples.ckvt"], [TRAINER, "samples.ckvt", "-q"]):
+            made = launch(command, self.folder)
+            self.assertEqual(made.code, 0, str(made))
+        self.must_run("trained.h5", extra=[*NO_WALL_CLOCK, *own])
+        lines = self.shown("trained.h5", "serving_check").replace(",", "").splitlines()
+        table = [line.split() for line in lines if line.startswith(("full", "collective", "mean_pool"))]
+        self.assertLess({"full", "full_silu", "collective_released_du1_m32", "mean_pool"}, {row[1] for row in table})
+        for row in table:
+            difference, differing, choices = float(row[4]), int(row[5]), int(row[6])
+            self.assertLessEqual(difference, 1e-5)
+            self.assertGreaterEqual(choices, 0 if row[0] == "mean_pool" else 6 * CI["workload"]["synthetic"]["items"])
+            self.assertLessEqual(differing, 0.01 * choices, "embeddings within rounding of a plane")
 
     def test_weights_are_analysed_at_the_site_that_has_them(self):
         outcome = launch([CKVSIM, "analyze", SPEC, *self.base, "-q", "-o", "analysis.h5"], self.folder)
