@@ -33,6 +33,8 @@ void report_arms(RunContext& context) {
         bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
         bool const vq = arm.strategy.kind == kv::StrategyKind::vq;
         bool const has_search_keys = shape.has_search_keys() || shape.bucket_hashes() > 0;
+        bool const blocks = arm.window.policy == kv::WindowPolicy::reencode ||
+                            arm.window.policy == kv::WindowPolicy::drop_block;
         auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
         Row(context.report.table("arms"))
             .set("arm", arm.name)
@@ -51,6 +53,8 @@ void report_arms(RunContext& context) {
             .set("d_u", collective ? arm.weights.d_u : 0)
             .set("m", collective ? arm.weights.m : 0)
             .set("pool_share_of_catalogue", collective ? arm.weights.m / catalogue : 0.0)
+            .set("window", kv::to_string(arm.window.policy))
+            .set("window_block", blocks ? arm.window.block_tokens : 0)
             .set("exact", kv::is_exact(arm.strategy) ? 1 : 0)
             .set("applies", refused ? 0 : 1)
             .set("refusal", refused.value_or(""))

@@ -28,6 +28,7 @@ struct Contestant {
     model::VariantParams weights;
     kv::StrategyParams strategy;
     HistorySource source = HistorySource::own;
+    kv::WindowParams window = {};
 };
 
 kv::StrategyParams strategy_of(kv::StrategyKind kind) {
@@ -98,12 +99,14 @@ std::vector<Contestant> contestants(config::Spec const& spec) {
     std::vector<Contestant> list;
     for (auto const& arm : spec.arms) {
         if (arm.accuracy)
-            list.push_back({arm.name, false, false, arm.weights, arm.strategy, HistorySource::own});
+            list.push_back({arm.name, false, false, arm.weights, arm.strategy, HistorySource::own,
+                            arm.window});
     }
     auto const is_reference = [](Contestant const& c) {
         return c.strategy.kind == kv::StrategyKind::full &&
                c.strategy.value_type == kv::ValueType::fp32 &&
-               c.weights.variant == model::Variant::full && !c.control;
+               c.weights.variant == model::Variant::full && !c.control &&
+               c.window.policy == kv::WindowPolicy::encoded;
     };
     std::stable_partition(list.begin(), list.end(), is_reference);
     if (list.empty() || !is_reference(list.front())) {
@@ -206,10 +209,10 @@ class AccuracyRun {
     std::vector<float> local_logits(Contestant const& contestant, std::uint64_t seed) {
         if (contestant.popularity) return popularity_logits(context_, set_);
         auto const backend = context_.backend(contestant.weights, contestant.strategy, seed);
-        return engine::score(*context_.population, set_, *backend, contestant.source,
-                             context_.spec.seed, [&](std::uint64_t done, std::uint64_t total) {
-                                 context_.progress.update(done, total);
-                             });
+        return engine::score(
+            *context_.population, set_, *backend, contestant.source, context_.spec.seed,
+            [&](std::uint64_t done, std::uint64_t total) { context_.progress.update(done, total); },
+            contestant.window);
     }
     metrics::ReplicateMetrics replicates() const {
         return metrics::bootstrap_users(predictions_, context_.spec.seed,

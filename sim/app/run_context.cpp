@@ -12,15 +12,56 @@ namespace ckvsim::app {
 
 namespace {
 
+/// One width or count that weights and spec must agree on, with its key.
+struct ShapeFact {
+    char const* key;
+    std::uint32_t held;
+    std::uint32_t wanted;
+};
+
+/// Of two shapes of one model, those that it has a use for.
+std::vector<ShapeFact> shape_facts(model::SimShape const& held, model::SimShape const& wanted) {
+    std::vector<ShapeFact> facts = {
+        {"feature_dim", held.feature_dim, wanted.feature_dim},
+        {"attention_dim", held.attention_dim, wanted.attention_dim},
+        {"heads", held.heads, wanted.heads},
+        {"layers", held.stack_layers(), wanted.stack_layers()},
+        {"search_dim", held.search_width(), wanted.search_width()},
+        {"hashes", held.bucket_hashes(), wanted.bucket_hashes()},
+        {"max_tokens", held.max_tokens, wanted.max_tokens},
+        {"context_dim", held.context_dim, wanted.context_dim},
+    };
+    if (held.signature_bits() + held.bucket_hashes() > 0)
+        facts.push_back({"hash_bits", held.hash_bits, wanted.hash_bits});
+    if (held.stack_layers() > 0) return facts;
+    facts.push_back({"short_tokens", held.short_tokens, wanted.short_tokens});
+    if (held.bucket_hashes() == 0) facts.push_back({"top_k", held.top_k, wanted.top_k});
+    return facts;
+}
+
+/// Weights of another model or shape would be served, and predicted as something else.
 void require_model(config::Spec const& spec, std::string const& path,
                    model::SimWeights const& weights) {
-    if (weights.shape.kind == spec.model.kind) return;
-    std::string const held = model::to_string(weights.shape.kind);
-    std::string const wanted = model::to_string(spec.model.kind);
-    throw DataError(path, 0,
-                    "holds weights of model '" + held + "', the spec's /model/kind is '" + wanted +
-                        "'. set /model/kind=" + held + ", or prepare and train '" + wanted +
-                        "' into another /files/weights_dir");
+    auto const refuse = [&](std::string const& key, std::string const& held,
+                            std::string const& wanted) {
+        throw DataError(path, 0,
+                        "holds weights with " + key + " " + held + ", the spec's /model/" + key +
+                            " is " + wanted + ". set /model/" + key + "=" + held +
+                            ", or prepare and train again into another /files/weights_dir");
+    };
+    if (weights.shape.kind != spec.model.kind) {
+        refuse("kind", "'" + model::to_string(weights.shape.kind) + "'",
+               "'" + model::to_string(spec.model.kind) + "'");
+    }
+    for (ShapeFact const& fact : shape_facts(weights.shape, spec.model)) {
+        if (fact.held != fact.wanted)
+            refuse(fact.key, std::to_string(fact.held), std::to_string(fact.wanted));
+    }
+    if (weights.shape.tower != spec.model.tower) {
+        throw DataError(path, 0,
+                        "holds weights with another /model/tower than the spec's. set the tower "
+                        "that was trained, or train again into another /files/weights_dir");
+    }
 }
 
 }  // namespace

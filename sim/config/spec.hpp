@@ -52,6 +52,7 @@ struct ArmSpec {
     std::string name;
     model::VariantParams weights;
     kv::StrategyParams strategy;
+    kv::WindowParams window;  ///< accuracy only
     bool memory = true;  ///< take part in the memory measurement
     bool accuracy = true;
     bool latency = true;

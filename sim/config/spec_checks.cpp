@@ -118,6 +118,11 @@ void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec cons
         {at + "/strategy/" + culprit(arm.strategy, arm.weights, shape.kind), at + "/strategy/kind",
          at + "/weights/variant", at + "/weights/m", "/model/kind"},
         refused.value_or(""), "");
+    auto const window = kv::window_misfit(arm.window, arm.strategy, shape);
+    checker.require(!window,
+                    {at + "/window/block_tokens", at + "/window/policy", at + "/strategy/kind",
+                     "/model/kind", "/model/max_tokens"},
+                    window.value_or(""), "");
     auto const misfit = kv::misfit(arm.strategy, shape);
     bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
     checker.require(!misfit,

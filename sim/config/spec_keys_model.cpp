@@ -41,6 +41,11 @@ constexpr std::pair<SearchKeys, char const*> kSearchKeys[] = {
     {SearchKeys::stored, "stored"}, {SearchKeys::item_table, "item_table"}};
 
 enum class Measure : std::uint8_t { memory, accuracy, latency };
+constexpr std::pair<kv::WindowPolicy, char const*> kWindows[] = {
+    {kv::WindowPolicy::encoded, "encoded"},
+    {kv::WindowPolicy::slide, "slide"},
+    {kv::WindowPolicy::reencode, "reencode"},
+    {kv::WindowPolicy::drop_block, "drop_block"}};
 constexpr std::pair<Measure, char const*> kMeasures[] = {
     {Measure::memory, "memory"}, {Measure::accuracy, "accuracy"}, {Measure::latency, "latency"}};
 
@@ -153,6 +158,26 @@ void describe_hashes(KeyVisitor& v, model::SimShape& shape, bool known) {
                .applies = !known || buckets,
                .only_if = "kind = sdim"},
               shape.hashes, {.low = 1, .high = model::kMaxHashes});
+}
+
+void describe_window(KeyVisitor& v, kv::WindowParams& window) {
+    bool const known = v.choice<kv::WindowPolicy>(
+        {.name = "policy",
+         .meaning = "encoded: the entry is encoded from the history when a user's first scored "
+                    "impression comes. The others live from the user's first event, appended to "
+                    "one event at a time; once the history has outgrown max_tokens, slide lets the "
+                    "oldest token fall out and keeps what other tokens remember of it, reencode "
+                    "encodes anew after every block_tokens events, drop_block drops the oldest "
+                    "block_tokens together"},
+        window.policy, kWindows);
+    bool const blocks = !known || window.policy == kv::WindowPolicy::reencode ||
+                        window.policy == kv::WindowPolicy::drop_block;
+    v.integer({.name = "block_tokens",
+               .meaning = "events between two encodings, or tokens dropped together",
+               .unit = "tokens",
+               .applies = blocks,
+               .only_if = "policy = reencode or drop_block"},
+              window.block_tokens, {.low = 1, .high = 1'000'000});
 }
 
 void describe_measure(KeyVisitor& v, ArmSpec& arm) {
@@ -275,6 +300,10 @@ void describe_arm(KeyVisitor& v, ArmSpec& arm) {
              [&](KeyVisitor& inner) { describe_weights(inner, arm.weights); });
     v.object({.name = "strategy", .meaning = "how histories are kept", .required = true},
              [&](KeyVisitor& inner) { describe_strategy(inner, arm.strategy); });
+    v.object({.name = "window",
+              .meaning = "accuracy of models whose K and V depend on earlier tokens (hstu): how an "
+                         "entry lived before it is asked; bytes and latency are not concerned"},
+             [&](KeyVisitor& inner) { describe_window(inner, arm.window); });
     describe_measure(v, arm);
 }
 

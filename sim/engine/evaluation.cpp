@@ -76,11 +76,12 @@ void append(EvaluationSet& set, UserId user, UserPart const& part) {
 class UserScorer {
   public:
     UserScorer(Population const& population, decode::Backend const& backend, HistorySource source,
-               std::uint64_t seed)
+               std::uint64_t seed, kv::WindowParams const& window)
         : population_(population),
           backend_(backend),
           source_(source),
           seed_(seed),
+          window_(window),
           capacity_(backend.weights().shape.max_tokens),
           entry_(backend.layout().entry_bytes(capacity_)),
           scratch_(backend.make_scratch()) {}
@@ -125,20 +126,53 @@ class UserScorer {
             contexts_.push_back(impression.context);
         }
     }
+    std::span<ItemId const> timeline(std::uint32_t begin, std::uint32_t end) const {
+        return std::span(record_.timeline).subspan(begin, end - begin);
+    }
+    void encode_to(std::uint32_t history_end) {
+        tokens_ = backend_.encode(timeline(0, history_end), capacity_, decode::EncodeMode::memo,
+                                  entry_.data(), *scratch_);
+    }
+    /// Event after event. Up to the window appends are exact, so that one encoding stands for them.
+    void live_to(std::uint32_t history_end, std::uint32_t lived_to, bool first) {
+        using kv::WindowPolicy;
+        if (first) {
+            lived_to = std::min(history_end, capacity_);
+            encode_to(lived_to);
+            slid_ = 0;
+        }
+        for (; lived_to < history_end; ++lived_to) {
+            bool const full = tokens_ == capacity_;
+            if (full && window_.policy == WindowPolicy::reencode &&
+                ++slid_ >= window_.block_tokens) {
+                encode_to(lived_to + 1);
+                slid_ = 0;
+                continue;
+            }
+            if (full && window_.policy == WindowPolicy::drop_block) {
+                std::uint32_t const kept = tokens_ - window_.block_tokens;
+                backend_.layout().keep_newest(entry_.data(), tokens_, kept, capacity_);
+                tokens_ = kept;
+            }
+            tokens_ =
+                backend_.append(entry_.data(), tokens_, capacity_, timeline(lived_to, lived_to + 1),
+                                decode::EncodeMode::memo, *scratch_);
+        }
+    }
     void bring_entry_to(std::uint32_t history_end, std::uint32_t& encoded_to, bool& first) {
         using decode::EncodeMode;
         if (source_ == HistorySource::other_user) {
             if (first)
                 tokens_ = backend_.encode(stranger_, capacity_, EncodeMode::memo, entry_.data(),
                                           *scratch_);
+        } else if (window_.policy != kv::WindowPolicy::encoded) {
+            live_to(history_end, encoded_to, first);
         } else if (first) {
-            tokens_ = backend_.encode(std::span(record_.timeline).first(history_end), capacity_,
-                                      EncodeMode::memo, entry_.data(), *scratch_);
+            encode_to(history_end);
         } else if (history_end > encoded_to) {
-            tokens_ = backend_.append(
-                entry_.data(), tokens_, capacity_,
-                std::span(record_.timeline).subspan(encoded_to, history_end - encoded_to),
-                EncodeMode::memo, *scratch_);
+            tokens_ =
+                backend_.append(entry_.data(), tokens_, capacity_,
+                                timeline(encoded_to, history_end), EncodeMode::memo, *scratch_);
         }
         encoded_to = history_end;
         first = false;
@@ -158,8 +192,10 @@ class UserScorer {
     decode::Backend const& backend_;
     HistorySource source_;
     std::uint64_t seed_;
+    kv::WindowParams window_;
     std::uint32_t capacity_;
     std::uint32_t tokens_ = 0;
+    std::uint32_t slid_ = 0;  ///< events since the entry was encoded, of a full window
     std::vector<std::byte> entry_;
     std::unique_ptr<decode::Scratch> scratch_;
     UserRecord record_;
@@ -211,15 +247,16 @@ EvaluationSet make_evaluation_set(Population const& population,
 
 std::vector<float> score(Population const& population, EvaluationSet const& set,
                          decode::Backend const& backend, HistorySource source, std::uint64_t seed,
-                         EvaluationProgress const& progress) {
+                         EvaluationProgress const& progress, kv::WindowParams const& window) {
     std::vector<float> logits(set.labels.size());
     ParallelFailure failure;
     std::atomic<std::uint64_t> done{0};
 #pragma omp parallel
     {
         std::unique_ptr<UserScorer> scorer;
-        failure.guard(
-            [&] { scorer = std::make_unique<UserScorer>(population, backend, source, seed); });
+        failure.guard([&] {
+            scorer = std::make_unique<UserScorer>(population, backend, source, seed, window);
+        });
 #pragma omp for schedule(dynamic, 64)
         for (std::size_t i = 0; i < set.users.size(); ++i) {
             failure.guard([&] {

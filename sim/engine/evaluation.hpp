@@ -47,10 +47,11 @@ EvaluationSet make_evaluation_set(workload::Population const& population,
 /// Whose history a request is scored with.
 enum class HistorySource : std::uint8_t { own, other_user };
 
-/// Local, OpenMP-parallel. Logits in the order of the set.
+/// Local, OpenMP-parallel. Logits in the order of the set. A window other than `encoded` is for
+/// own histories of a strategy that it fits (kv::window_misfit).
 std::vector<float> score(workload::Population const& population, EvaluationSet const& set,
                          decode::Backend const& backend, HistorySource source, std::uint64_t seed,
-                         EvaluationProgress const& progress);
+                         EvaluationProgress const& progress, kv::WindowParams const& window = {});
 
 /// Order-free hash over (key, user, bits of the user's logits): parts of a set add up to the hash
 /// of the whole, on any number of ranks. `key` tells contestants and seeds apart.

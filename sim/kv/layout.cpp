@@ -1,5 +1,6 @@
 // Byte layout of a user's entry.
 #include <algorithm>
+#include <cstring>
 
 #include "core/error.hpp"
 #include "kv/strategy.hpp"
@@ -135,6 +136,21 @@ std::size_t EntryLayout::payload_bytes(std::uint32_t tokens) const {
 std::size_t EntryLayout::payload_bytes(std::uint32_t tokens, Section section) const {
     return std::size_t{tokens_in(section, tokens)} * bytes_per_token(section) +
            (tokens > 0 ? fixed_bytes(section) : 0);
+}
+
+void EntryLayout::keep_newest(std::byte* entry, std::uint32_t tokens, std::uint32_t kept,
+                              std::uint32_t capacity) const {
+    if (kept == tokens || kept == 0) return;
+    validate(!has(Section::long_sums), "kv: sums do not tell what a token that leaves takes along");
+    auto const starts = offsets(capacity);
+    for (std::size_t s = 0; s < kSections; ++s) {
+        auto const section = static_cast<Section>(s);
+        std::size_t const cell = bytes_per_token(section);
+        if (cell == 0) continue;
+        validate(!is_short(section), "kv: a short branch's section holds part of the tokens");
+        std::byte* start = entry + starts[s];
+        std::memmove(start, start + (tokens - kept) * cell, kept * cell);
+    }
 }
 
 }  // namespace ckvsim::kv

@@ -199,6 +199,37 @@ std::string to_string(AppendRule rule) {
     return rule == AppendRule::exact ? "exact" : "stale_after_window";
 }
 
+std::string to_string(WindowPolicy policy) {
+    switch (policy) {
+        case WindowPolicy::encoded:
+            return "encoded";
+        case WindowPolicy::slide:
+            return "slide";
+        case WindowPolicy::reencode:
+            return "reencode";
+        case WindowPolicy::drop_block:
+            return "drop_block";
+    }
+    throw InternalError("kv::to_string: unknown window policy");
+}
+
+std::optional<std::string> window_misfit(WindowParams const& window, StrategyParams const& params,
+                                         model::SimShape const& shape) {
+    if (window.policy == WindowPolicy::encoded) return std::nullopt;
+    std::string const policy = "window policy '" + to_string(window.policy) + "' ";
+    if (append_rule(params, shape) == AppendRule::exact) {
+        return policy +
+               "means nothing where appended entries are what encoding the history gives: models "
+               "whose K and V belong to items, and 'recompute'. use 'encoded'";
+    }
+    if (window.policy == WindowPolicy::drop_block && window.block_tokens >= shape.max_tokens) {
+        return policy + "with a block of " + std::to_string(window.block_tokens) +
+               " leaves nothing of max_tokens " + std::to_string(shape.max_tokens) +
+               ". take a smaller block";
+    }
+    return std::nullopt;
+}
+
 std::string to_string(Section section) {
     if (section >= Section::first_layer_ && section < Section::count_) {
         static constexpr std::array<char const*, kLayerParts> kParts = {

@@ -99,6 +99,26 @@ enum class AppendRule : std::uint8_t { exact, stale_after_window };
 AppendRule append_rule(StrategyParams const& params, model::SimShape const& shape);
 std::string to_string(AppendRule rule);
 
+/// What becomes of an entry that was appended to since the user's first event, one event at a time,
+/// once his history has outgrown the window. Where appends are exact (AppendRule) all are the same.
+enum class WindowPolicy : std::uint8_t {
+    encoded,  ///< has not lived: encoded when the first of the scored requests comes; then as slide
+    slide,    ///< the oldest token falls out with every new one; K and V that remember it stay
+    reencode,   ///< as slide, but encoded anew from the ids after every `block_tokens` such events
+    drop_block  ///< the oldest `block_tokens` fall out together, then there is room for as many
+};
+struct WindowParams {
+    WindowPolicy policy = WindowPolicy::encoded;
+    std::uint32_t block_tokens = 16;  ///< reencode, drop_block
+
+    bool operator==(WindowParams const&) const = default;
+};
+std::string to_string(WindowPolicy policy);
+/// Why a window does not fit entries of these parameters; nullopt = it does. Example: a block of
+/// the whole window.
+std::optional<std::string> window_misfit(WindowParams const& window, StrategyParams const& params,
+                                         model::SimShape const& shape);
+
 /// The storage sections of one user's entry. Every section but long_sums is an array over tokens.
 enum class Section : std::uint8_t {
     ids,  ///< u32 item ids, all tokens; beside long_sums they tell what a leaving token takes along
@@ -175,6 +195,10 @@ class EntryLayout {
     /// Payload only (no padding).
     [[nodiscard]] std::size_t payload_bytes(std::uint32_t tokens) const;
     [[nodiscard]] std::size_t payload_bytes(std::uint32_t tokens, Section section) const;
+    /// Moves the newest `kept` of `tokens` tokens to the front of every section. For layouts whose
+    /// sections hold all tokens: not those with a short branch.
+    void keep_newest(std::byte* entry, std::uint32_t tokens, std::uint32_t kept,
+                     std::uint32_t capacity) const;
 
   private:
     static std::size_t index(Section section) { return static_cast<std::size_t>(section); }

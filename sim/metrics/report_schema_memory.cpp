@@ -37,6 +37,10 @@ TableSchema arms() {
           "1/8; 0 without a "
           "pool",
           kRounding},
+         {"window", text, "text", input,
+          "accuracy: how an entry lived before it was asked (spec key window/policy)"},
+         {"window_block", integer, "tokens", input,
+          "events between two encodings or tokens dropped together; 0 where neither happens"},
          {"exact", integer, "0 or 1", derived,
           "1 = scores equal full fp32 KV of the same weights up to rounding; hstu: as long as no "
           "token has left the window"},

@@ -75,8 +75,6 @@ class StackBackend final : public decode::Backend {
     static StackBackendScratch& own(decode::Scratch& scratch) {
         return dynamic_cast<StackBackendScratch&>(scratch);
     }
-    void drop_oldest(std::byte* entry, std::uint32_t tokens, std::uint32_t kept,
-                     std::uint32_t capacity) const;
     [[nodiscard]] ItemId const* ids_of(decode::EntryRef const& entry) const;
     void write_without_attention(decode::ScoreRequest const& request, float* features,
                                  StackBackendScratch& scratch) const;
@@ -108,19 +106,6 @@ std::vector<kv::SharedBytes> StackBackend::allocated_shared() const {
     return result;
 }
 
-/// Moves the newest `kept` of `tokens` tokens to the front of every section.
-void StackBackend::drop_oldest(std::byte* entry, std::uint32_t tokens, std::uint32_t kept,
-                               std::uint32_t capacity) const {
-    if (kept == tokens || kept == 0) return;
-    auto const offsets = layout_.offsets(capacity);
-    for (std::size_t s = 0; s < kv::kSections; ++s) {
-        std::size_t const cell = layout_.bytes_per_token(static_cast<kv::Section>(s));
-        if (cell == 0) continue;
-        std::byte* start = entry + offsets[s];
-        std::memmove(start, start + (tokens - kept) * cell, kept * cell);
-    }
-}
-
 std::uint32_t StackBackend::append(std::byte* entry, std::uint32_t tokens, std::uint32_t capacity,
                                    std::span<ItemId const> added, decode::EncodeMode,
                                    decode::Scratch& scratch) const {
@@ -132,7 +117,7 @@ std::uint32_t StackBackend::append(std::byte* entry, std::uint32_t tokens, std::
                  "device/cpu: a history holds an item beyond the catalogue");
     auto const fresh = static_cast<std::uint32_t>(added.size());
     std::uint32_t const kept = std::min(tokens, capacity - fresh);
-    drop_oldest(entry, tokens, kept, capacity);
+    layout_.keep_newest(entry, tokens, kept, capacity);
     if (layout_.has(kv::Section::ids)) {
         std::memcpy(entry + layout_.offset(kv::Section::ids, capacity) + kept * sizeof(ItemId),
                     added.data(), added.size_bytes());
