@@ -59,7 +59,9 @@ void report_arms(RunContext& context) {
             .set("applies", refused ? 0 : 1)
             .set("refusal", refused.value_or(""))
             .add();
-        if (!refused &&
+        bool const always_fresh =
+            arm.window.policy == kv::WindowPolicy::reencode && arm.window.block_tokens == 1;
+        if (!refused && !always_fresh &&
             kv::append_rule(arm.strategy, shape) == kv::AppendRule::stale_after_window) {
             context.report.notes.push_back(
                 arm.name + ": appended events are exact until a history outgrows max_tokens = " +

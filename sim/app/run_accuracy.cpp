@@ -83,8 +83,13 @@ std::optional<Contestant> control_contestant(config::Spec const& spec, Control k
         case Control::m1:
         case Control::du0: {
             if (collective == nullptr) return std::nullopt;
-            Contestant contestant{
-                name, true, false, collective->weights, collective->strategy, HistorySource::own};
+            Contestant contestant{name,
+                                  true,
+                                  false,
+                                  collective->weights,
+                                  collective->strategy,
+                                  HistorySource::own,
+                                  collective->window};
             if (kind == Control::random_indices) contestant.strategy.random_indices = true;
             contestant.weights = config::reduced(kind, contestant.weights);
             return contestant;

@@ -118,11 +118,17 @@ void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec cons
         {at + "/strategy/" + culprit(arm.strategy, arm.weights, shape.kind), at + "/strategy/kind",
          at + "/weights/variant", at + "/weights/m", "/model/kind"},
         refused.value_or(""), "");
+    bool const drops = arm.window.policy == kv::WindowPolicy::drop_block;
     auto const window = kv::window_misfit(arm.window, arm.strategy, shape);
     checker.require(!window,
-                    {at + "/window/block_tokens", at + "/window/policy", at + "/strategy/kind",
-                     "/model/kind", "/model/max_tokens"},
+                    {at + "/window/" + (drops ? "block_tokens" : "policy"), at + "/window/policy",
+                     at + "/strategy/kind", "/model/kind", "/model/max_tokens"},
                     window.value_or(""), "");
+    checker.require(arm.window.policy == kv::WindowPolicy::encoded || !arm.latency,
+                    {at + "/measure", at + "/window/policy"},
+                    "includes latency, but window policy '" + kv::to_string(arm.window.policy) +
+                        "' is for accuracy: latency is that of an arm that only appends",
+                    "leave latency out, for example [\"memory\",\"accuracy\"]");
     auto const misfit = kv::misfit(arm.strategy, shape);
     bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
     checker.require(!misfit,

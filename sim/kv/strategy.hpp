@@ -102,7 +102,8 @@ std::string to_string(AppendRule rule);
 /// What becomes of an entry that was appended to since the user's first event, one event at a time,
 /// once his history has outgrown the window. Where appends are exact (AppendRule) all are the same.
 enum class WindowPolicy : std::uint8_t {
-    encoded,  ///< has not lived: encoded when the first of the scored requests comes; then as slide
+    encoded,  ///< has not lived: encoded when the first of the scored requests comes, then appended
+              ///< to between requests, all new events at once
     slide,    ///< the oldest token falls out with every new one; K and V that remember it stay
     reencode,   ///< as slide, but encoded anew from the ids after every `block_tokens` such events
     drop_block  ///< the oldest `block_tokens` fall out together, then there is room for as many

@@ -1,8 +1,9 @@
 """HSTU in whole runs on the CI spec: K and V of every layer in the ledger, served as the reference says, equal for any number of
 ranks, and refused where something would be kept per item."""
+import json
 import unittest
 
-from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, OwnModel, hashes, launch, settings
+from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, TEST_WEIGHTS, OwnModel, hashes, launch, settings
 
 MODEL = settings(model=HSTU, arms=HSTU_ARMS)
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
@@ -46,6 +47,26 @@ class Hstu(OwnModel):
         three = hashes(self.must_run("three.h5", 3, NO_WALL_CLOCK))
         self.assertIn("logical", one)
         self.assertEqual(one, three)
+
+    def test_windows_are_judged_beside_fresh_entries(self):
+        full = {"weights": {"variant": "full"}, "strategy": {"kind": "full"}, "measure": ["accuracy"]}
+        arms = [{**full, "name": "full_fp32"},
+                *({**full, "name": name, "window": window} for name, window in (
+                    ("slide", {"policy": "slide"}), ("fresh", {"policy": "reencode", "block_tokens": 1}),
+                    ("block", {"policy": "drop_block", "block_tokens": 5}))),
+                {**full, "name": "recompute", "strategy": {"kind": "recompute"}}]
+        change = [*NO_WALL_CLOCK, *settings(arms=json.dumps(arms), measurements__simulated__enabled="false", model__max_tokens=16,
+                                            files__weights_dir=self.folder / "short")]
+        made = launch([TEST_WEIGHTS, SPEC, *self.base, *change], self.folder)
+        self.assertEqual(made.code, 0, str(made))
+        one = self.must_run("windows.h5", 1, change)
+        self.assertEqual(hashes(one), hashes(self.must_run("windows3.h5", 3, change)))
+        rows = {line.split()[0]: line.split() for line in self.shown("windows.h5", "accuracy_seeds").splitlines() if line.strip()}
+        self.assertEqual(rows["fresh"][2:], rows["recompute"][2:], "encoded after every event: nothing is stale")
+        for arm in ("slide", "block"):
+            self.assertNotEqual(rows[arm][2:], rows["recompute"][2:], arm)
+        self.assertIn("slide: appended events are exact until", one.out)
+        self.assertNotIn("fresh: appended events", one.out)
 
     def test_what_it_does_not_have_is_refused(self):
         for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is neither sdim nor hstu)"),

@@ -24,7 +24,7 @@ test::ListedPopulation one_user(std::uint32_t shortest, std::uint32_t longest) {
     for (std::uint32_t t = 0; t < longest; ++t) record.timeline.push_back(1 + (t * 7) % kItems);
     for (std::uint32_t end = shortest; end <= longest; ++end)
         record.impressions.push_back({1 + (end * 3) % kItems, 0, end, 1, workload::Split::test, 0});
-    return {kItems, {record}};
+    return test::ListedPopulation(kItems, {record});
 }
 
 struct Case {
@@ -32,7 +32,7 @@ struct Case {
     kv::StrategyKind kind;
 };
 
-class Window : public testing::TestWithParam<Case> {
+class LivedEntries : public testing::TestWithParam<Case> {
   protected:
     static std::shared_ptr<decode::Backend const> backend(workload::Population const& population,
                                                           std::uint32_t layers) {
@@ -103,7 +103,7 @@ workload::UserRecord record_of(workload::Population const& population) {
     return record;
 }
 
-TEST_P(Window, EncodingAfterEveryEventIsAFreshEntry) {
+TEST_P(LivedEntries, EncodingAfterEveryEventIsAFreshEntry) {
     auto const population = one_user(4, 23);
     auto const served = backend(population, 2);
     auto const record = record_of(population);
@@ -118,7 +118,7 @@ TEST_P(Window, EncodingAfterEveryEventIsAFreshEntry) {
         << "two events in three leave traces";
 }
 
-TEST_P(Window, ASlidingEntryIsAppendedToEventByEventFromTheFirst) {
+TEST_P(LivedEntries, ASlidingEntryIsAppendedToEventByEventFromTheFirst) {
     auto const population = one_user(12, 23);  // has slid before anybody asks
     auto const served = backend(population, 2);
     auto const record = record_of(population);
@@ -139,7 +139,7 @@ TEST_P(Window, ASlidingEntryIsAppendedToEventByEventFromTheFirst) {
     EXPECT_NE(slid, scored(population, *served, {WindowPolicy::drop_block, 3}));
 }
 
-TEST_P(Window, DroppedBlocksLeaveTheTokensThatAListLeaves) {
+TEST_P(LivedEntries, DroppedBlocksLeaveTheTokensThatAListLeaves) {
     auto const population = one_user(4, 23);
     auto const served = backend(population, 1);  // K and V of the item alone: nothing is stale
     auto const record = record_of(population);
@@ -160,7 +160,7 @@ TEST_P(Window, DroppedBlocksLeaveTheTokensThatAListLeaves) {
     }
 }
 
-TEST_P(Window, HistoriesWithinTheWindowAreTheSameUnderEveryPolicy) {
+TEST_P(LivedEntries, HistoriesWithinTheWindowAreTheSameUnderEveryPolicy) {
     auto const population = one_user(1, kWindow);
     auto const served = backend(population, 2);
     auto const encoded = scored(population, *served, {});
@@ -170,10 +170,10 @@ TEST_P(Window, HistoriesWithinTheWindowAreTheSameUnderEveryPolicy) {
         EXPECT_EQ(scored(population, *served, {policy, 2}), encoded) << kv::to_string(policy);
 }
 
-INSTANTIATE_TEST_SUITE_P(Strategies, Window,
+INSTANTIATE_TEST_SUITE_P(Strategies, LivedEntries,
                          testing::Values(Case{"full", kv::StrategyKind::full},
                                          Case{"collective", kv::StrategyKind::collective}),
-                         [](auto const& info) { return info.param.name; });
+                         [](auto const& which) { return which.param.name; });
 
 }  // namespace
 }  // namespace ckvsim::engine

@@ -387,5 +387,53 @@ TEST(EntryLayout, AppendsToHstuAreExactWhereNoLayerLooksBack) {
     EXPECT_EQ(to_string(AppendRule::stale_after_window), "stale_after_window");
 }
 
+TEST(EntryLayout, WindowsFitEntriesThatCanBeStaleAndBlocksThatLeaveSomething) {
+    auto const full = strategy(StrategyKind::full);
+    model::SimShape two = stack_shape(2);
+    two.max_tokens = 10;
+    EXPECT_FALSE(window_misfit({}, full, shape())) << "no policy fits everything";
+    EXPECT_FALSE(window_misfit({WindowPolicy::slide, 1}, full, two));
+    EXPECT_FALSE(window_misfit({WindowPolicy::drop_block, 9}, full, two));
+    EXPECT_FALSE(window_misfit({WindowPolicy::reencode, 100}, full, two));
+    EXPECT_THAT(window_misfit({WindowPolicy::drop_block, 10}, full, two).value(),
+                testing::HasSubstr("leaves nothing of max_tokens 10"));
+    for (auto const policy :
+         {WindowPolicy::slide, WindowPolicy::reencode, WindowPolicy::drop_block}) {
+        EXPECT_TRUE(window_misfit({policy, 1}, full, shape())) << to_string(policy);
+        EXPECT_TRUE(window_misfit({policy, 1}, full, stack_shape(1))) << to_string(policy);
+        EXPECT_TRUE(window_misfit({policy, 1}, strategy(StrategyKind::recompute), two))
+            << to_string(policy);
+    }
+}
+
+TEST(EntryLayout, TheNewestTokensMoveToTheFrontOfEverySection) {
+    EntryLayout const layout(stack_shape(2), {}, strategy(StrategyKind::full));
+    constexpr std::uint32_t kCapacity = 6;
+    std::vector<std::byte> entry(layout.entry_bytes(kCapacity));
+    std::vector<Section> sections;
+    for (std::size_t s = 0; s < kSections; ++s) {
+        if (layout.has(static_cast<Section>(s))) sections.push_back(static_cast<Section>(s));
+    }
+    ASSERT_EQ(sections.size(), 4U);
+    auto const cell = [&](Section section, std::uint32_t token) {
+        return entry.begin() + static_cast<std::ptrdiff_t>(layout.offset(section, kCapacity) +
+                                                           token * layout.bytes_per_token(section));
+    };
+    for (std::size_t s = 0; s < sections.size(); ++s) {
+        for (std::uint32_t t = 0; t < kCapacity; ++t)
+            std::fill_n(cell(sections[s], t), layout.bytes_per_token(sections[s]),
+                        static_cast<std::byte>(16 * s + t));
+    }
+    layout.keep_newest(entry.data(), 5, 2, kCapacity);
+    for (std::size_t s = 0; s < sections.size(); ++s) {
+        for (std::uint32_t t = 0; t < 2; ++t) {
+            auto const first = cell(sections[s], t);
+            auto const last = first + layout.bytes_per_token(sections[s]);
+            EXPECT_EQ(std::count(first, last, static_cast<std::byte>(16 * s + 3 + t)), last - first)
+                << s << " " << t;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace ckvsim::kv
