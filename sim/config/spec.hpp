@@ -53,7 +53,7 @@ struct ArmSpec {
     model::VariantParams weights;
     kv::StrategyParams strategy;
     kv::WindowParams window;  ///< accuracy only
-    bool memory = true;  ///< take part in the memory measurement
+    bool memory = true;       ///< take part in the memory measurement
     bool accuracy = true;
     bool latency = true;
 
