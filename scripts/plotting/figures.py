@@ -1,14 +1,14 @@
 """All figures, in the order of a talk. A new figure: one module with NAME, TITLE, SHOWS and
 draw(reports, arms) -> Figure, and one entry here."""
-from . import (accuracy_auc, accuracy_front, energy, fidelity, fidelity_regimes, fleet_events, fleet_load,
+from . import (accuracy_auc, accuracy_front, accuracy_models, energy, fidelity, fidelity_regimes, fleet_events, fleet_load,
                fleet_nodes, fleet_regimes, latency_cdf, memory_vs_users, plan_error, plan_front,
                plan_nodes, residents, stages, workload)
 
-ALL = [memory_vs_users, accuracy_front, accuracy_auc, latency_cdf, stages, fidelity,
+ALL = [memory_vs_users, accuracy_front, accuracy_auc, accuracy_models, latency_cdf, stages, fidelity,
        fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, fleet_events, plan_nodes,
        plan_front, plan_error, residents, energy, workload]
 # Of studies of their own, each with fits(report); the others need a spec with arms.
-OWN = [fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, fleet_events, plan_nodes, plan_front, plan_error,
+OWN = [accuracy_models, fidelity_regimes, fleet_load, fleet_regimes, fleet_nodes, fleet_events, plan_nodes, plan_front, plan_error,
        residents, energy]
 _THEIRS = ("fleet_cases", "fidelity_points", "plan")  # tables that reports with arms do not have
 

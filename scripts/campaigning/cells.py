@@ -1,0 +1,148 @@
+"""One cell: search for settings, training, run. Finished steps are kept, so that a killed queue goes on."""
+import json
+import os
+import shutil
+import time
+
+from . import programs
+from .campaign_file import CampaignError
+
+DONE, STALE, MISSING = "done", "stale", "not run"
+
+
+class Cell:
+    """A cell of a campaign in its folder; `answer()` is what tables are made from."""
+
+    def __init__(self, campaign, entry, folder, scratch):
+        self.name = entry["cell"]
+        self.spec = entry["spec"]
+        self.campaign = campaign
+        self.report = os.path.join(folder, self.name + ".h5")
+        self.record = os.path.join(folder, self.name + ".json")
+        self.scratch = os.path.join(scratch, self.name)
+        self.settings = dict(entry["set"])
+        self.settings["/name"] = f"{campaign['name']}-{self.name}"
+        self.settings["/files/weights_dir"] = os.path.join(self.scratch, "weights")
+        self.resolved = None
+        self.refused = []
+
+    def resolve(self, called):
+        """Refuses a spec that cannot run before anything runs; arms that do not apply are set aside."""
+        self.resolved, self.settings, self.refused = called.resolve(self.spec, self.settings)
+
+    def wanted(self):
+        """What a finished cell is finished for: spec, trials, and nothing of where files lie."""
+        spec = {key: value for key, value in self.resolved.items() if key != "files"}
+        return {"spec": spec, "trials": self.campaign["trials"], "trial_set": self.campaign["trial_set"]}
+
+    def answer(self):
+        """The record of a finished run, None where there is none."""
+        if not (os.path.isfile(self.record) and os.path.isfile(self.report)):
+            return None
+        with open(self.record, encoding="utf-8") as file:
+            return json.load(file)
+
+    def state(self):
+        found = self.answer()
+        if found is None:
+            return MISSING
+        return DONE if found["wanted"] == self.wanted() else STALE
+
+    def execute(self, called, say):
+        os.makedirs(self.scratch, exist_ok=True)
+        seconds = {}
+        with Timer(seconds, "trials"):
+            chosen = self._search(called, say)
+        with Timer(seconds, "training"):
+            self._train(called, chosen, say)
+        partial = os.path.join(self.scratch, "report.h5")
+        say("run")
+        with Timer(seconds, "run"):
+            called.run(self.spec, self.settings, partial)
+        record = {"wanted": self.wanted(), "refused": self.refused, "chosen": chosen, "seconds": seconds,
+                  "cores": called.cores, "ranks": called.ranks}
+        shutil.copyfile(partial, self.report + ".partial")
+        os.replace(self.report + ".partial", self.report)
+        write_json(self.record, record)
+
+    def _variants(self, samples):
+        facts = programs.attributes(samples)
+        return [(facts[f"variant.{i}.stem"], facts[f"variant.{i}.kind"]) for i in range(int(facts["variants"]))]
+
+    def _search(self, called, say):
+        """{stem: {"settings", "tune_auc" of every trial}}: the trial with the highest tune AUC, ties to the first."""
+        trials = self.campaign["trials"]
+        if not trials:
+            return {}
+        results = {}
+        for family, settings in trials.items():
+            for index, setting in enumerate(settings):
+                say(f"trial {index + 1} of {len(settings)}, {family}")
+                folder = os.path.join(self.scratch, f"trial-{family}-{index + 1}")
+                given = {**self.settings, **self.campaign["trial_set"], **setting, "/files/weights_dir": folder}
+                for stem, weights in self._trained(called, given, folder, family, None):
+                    auc = float(programs.attributes(weights)["train.tune_auc"])
+                    results.setdefault(stem, []).append({"settings": setting, "tune_auc": auc})
+        chosen = {}
+        for stem, tried in results.items():
+            best = max(tried, key=lambda trial: trial["tune_auc"])
+            chosen[stem] = {"settings": best["settings"], "trials": tried}
+        return chosen
+
+    def _trained(self, called, settings, folder, family, stems):
+        """Trains the variants of a family, or those of `stems`: [(stem, weight file of the first seed)]."""
+        os.makedirs(folder, exist_ok=True)
+        samples = os.path.join(folder, "samples.ckvt")
+        called.prepare(self.spec, settings, samples + ".new")
+        os.replace(samples + ".new", samples)
+        mine = [stem for stem, kind in self._variants(samples)
+                if (stem in stems if stems is not None else (kind == "collective") == (family == "collective"))]
+        called.train(samples, mine)
+        seed = programs.attributes(samples)["seeds"].split(",")[0]
+        return [(stem, os.path.join(folder, f"{stem}_seed{seed}.ckvt")) for stem in mine]
+
+    def _train(self, called, chosen, say):
+        """All seeds of every variant with its chosen settings, gathered in the cell's weights folder."""
+        final = self.settings["/files/weights_dir"]
+        os.makedirs(final, exist_ok=True)
+        groups = {}
+        for stem, choice in chosen.items():
+            groups.setdefault(json.dumps(choice["settings"], sort_keys=True), []).append(stem)
+        if not groups:
+            say("training")
+            samples = os.path.join(self.scratch, "samples.ckvt")
+            called.prepare(self.spec, self.settings, samples)
+            called.train(samples)
+            return
+        for number, (settings, stems) in enumerate(sorted(groups.items()), 1):
+            say(f"training {number} of {len(groups)}: {', '.join(stems)}")
+            folder = os.path.join(self.scratch, f"settings-{number}")
+            given = {**self.settings, **json.loads(settings), "/files/weights_dir": folder}
+            trained = [stem for stem, _ in self._trained(called, given, folder, None, stems)]
+            if sorted(trained) != sorted(stems):
+                raise CampaignError(1, f"{self.name}: trained {trained}, wanted {stems}")
+            for stem in stems:
+                for seed in self.resolved["training"]["seeds"]:
+                    name = f"{stem}_seed{seed}.ckvt"
+                    shutil.copyfile(os.path.join(folder, name), os.path.join(final, name))
+
+
+class Timer:
+    """Adds the seconds of a block to a dictionary."""
+
+    def __init__(self, seconds, name):
+        self.seconds = seconds
+        self.name = name
+
+    def __enter__(self):
+        self.begun = time.monotonic()
+
+    def __exit__(self, *_):
+        self.seconds[self.name] = round(time.monotonic() - self.begun, 1)
+
+
+def write_json(path, content):
+    with open(path + ".partial", "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+        file.write("\n")
+    os.replace(path + ".partial", path)
