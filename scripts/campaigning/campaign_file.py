@@ -24,6 +24,8 @@ def _refuse(path, where, what):
 def _overrides(path, where, value):
     if not isinstance(value, dict) or not all(key.startswith("/") for key in value):
         _refuse(path, where, 'expected an object of "/json/pointer": value')
+    if parts := [key for key in value if key.startswith("/arms/")]:
+        _refuse(path, f"{where}: {parts[0]}", "arms are renumbered where some do not apply. set /arms as a whole")
     return value
 
 

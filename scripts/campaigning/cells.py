@@ -1,4 +1,5 @@
 """One cell: search for settings, training, run. Finished steps are kept, so that a killed queue goes on."""
+import hashlib
 import json
 import os
 import shutil
@@ -33,7 +34,8 @@ class Cell:
     def wanted(self):
         """What a finished cell is finished for: spec, trials, and nothing of where files lie."""
         spec = {key: value for key, value in self.resolved.items() if key != "files"}
-        return {"spec": spec, "trials": self.campaign["trials"], "trial_set": self.campaign["trial_set"]}
+        dataset = spec["workload"].get("dataset_path") if spec["workload"]["kind"] != "synthetic" else None
+        return {"spec": spec, "dataset": digest(dataset), "trials": self.campaign["trials"], "trial_set": self.campaign["trial_set"]}
 
     def answer(self):
         """The record of a finished run, None where there is none."""
@@ -61,6 +63,8 @@ class Cell:
             called.run(self.spec, self.settings, partial)
         record = {"wanted": self.wanted(), "refused": self.refused, "chosen": chosen, "seconds": seconds,
                   "cores": called.cores, "ranks": called.ranks}
+        if os.path.exists(self.record):  # of another run: it must not vouch for this report
+            os.unlink(self.record)
         shutil.copyfile(partial, self.report + ".partial")
         os.replace(self.report + ".partial", self.report)
         write_json(self.record, record)
@@ -80,16 +84,19 @@ class Cell:
                 say(f"trial {index + 1} of {len(settings)}, {family}")
                 folder = os.path.join(self.scratch, f"trial-{family}-{index + 1}")
                 given = {**self.settings, **self.campaign["trial_set"], **setting, "/files/weights_dir": folder}
-                for stem, weights in self._trained(called, given, folder, family, None):
-                    auc = float(programs.attributes(weights)["train.tune_auc"])
+                for stem, weights in self._trained(called, given, folder, family, None, may_diverge=True):
+                    auc = float(programs.attributes(weights)["train.tune_auc"]) if os.path.exists(weights) else None
                     results.setdefault(stem, []).append({"settings": setting, "tune_auc": auc})
         chosen = {}
         for stem, tried in results.items():
-            best = max(tried, key=lambda trial: trial["tune_auc"])
+            finite = [trial for trial in tried if trial["tune_auc"] is not None]
+            if not finite:
+                raise CampaignError(4, f"{self.name}: every trial of {stem} diverged. lower the learning rates of the trials")
+            best = max(finite, key=lambda trial: trial["tune_auc"])
             chosen[stem] = {"settings": best["settings"], "trials": tried}
         return chosen
 
-    def _trained(self, called, settings, folder, family, stems):
+    def _trained(self, called, settings, folder, family, stems, may_diverge=False):
         """Trains the variants of a family, or those of `stems`: [(stem, weight file of the first seed)]."""
         os.makedirs(folder, exist_ok=True)
         samples = os.path.join(folder, "samples.ckvt")
@@ -97,7 +104,7 @@ class Cell:
         os.replace(samples + ".new", samples)
         mine = [stem for stem, kind in self._variants(samples)
                 if (stem in stems if stems is not None else (kind == "collective") == (family == "collective"))]
-        called.train(samples, mine)
+        called.train(samples, mine, may_diverge)
         seed = programs.attributes(samples)["seeds"].split(",")[0]
         return [(stem, os.path.join(folder, f"{stem}_seed{seed}.ckvt")) for stem in mine]
 
@@ -125,6 +132,14 @@ class Cell:
                 for seed in self.resolved["training"]["seeds"]:
                     name = f"{stem}_seed{seed}.ckvt"
                     shutil.copyfile(os.path.join(folder, name), os.path.join(final, name))
+
+
+def digest(path):
+    """SHA-256 of a file, None where there is none: what a cell was run on is part of what it is finished for."""
+    if path is None or not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Timer:

@@ -1,5 +1,6 @@
 """Command line of scripts/campaign."""
 import argparse
+import fcntl
 import os
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def _run(options, source):
     waiting = [] if options.tables else [cell for cell in asked if cell.state() != DONE]
     if waiting:
         called.need_trainer()
+        called.held.append(lock(scratch))
     os.makedirs(folder, exist_ok=True)
     begun = time.monotonic()
     for number, cell in enumerate(waiting, 1):
@@ -79,6 +81,18 @@ def _run(options, source):
     _write_tables(campaign, cells, source, folder)
     _draw(cells, folder)
     print(os.path.join(folder, "tables.md"))
+
+
+def lock(folder):
+    """A descriptor that excludes a second queue in this folder, and one while programs that a killed queue started go on."""
+    os.makedirs(folder, exist_ok=True)
+    held = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as failure:
+        raise CampaignError(5, f"{folder}: another scripts/campaign, or a program that it started, is at work here. "
+                               "wait for it or give another --work") from failure
+    return held
 
 
 def _write_tables(campaign, cells, source, folder):

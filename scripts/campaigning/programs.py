@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import subprocess
+import sys
 
 from .campaign_file import CampaignError
 
@@ -23,6 +24,7 @@ class Programs:
         self.trainer = os.path.join(build, "bin", "ckvsim-train")
         self._need(self.ckvsim)
         self.ranks = ranks
+        self.held = []  # descriptors of locks: whoever outlives this program holds them, too
         self.cores = len(os.sched_getaffinity(0))
         self.environment = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1")
         if os.geteuid() == 0:
@@ -37,23 +39,30 @@ class Programs:
     def need_trainer(self):
         self._need(self.trainer)
 
-    def _call(self, arguments, threads=None):
+    def _environment_of(self, arguments, threads):
         environment = dict(self.environment)
+        if threads:
+            environment["OMP_NUM_THREADS"] = str(threads)
         if arguments[0] == self.trainer:  # big tensors stay in the heap instead of being mapped anew at every step
             environment.update(MALLOC_MMAP_THRESHOLD_="8589934592", MALLOC_TRIM_THRESHOLD_="8589934592",
                                MALLOC_TOP_PAD_="268435456")
-        if threads:
-            environment["OMP_NUM_THREADS"] = str(threads)
-        done = subprocess.run(arguments, env=environment, check=False)
+        return environment
+
+    @staticmethod
+    def _failure(arguments, code):
+        return CampaignError(code if code in (1, 2, 3, 4, 5) else 1,
+                             f"{' '.join(arguments[:6])} ...: failed with exit code {code} (see above). "
+                             "mend it and repeat the command: finished cells are kept")
+
+    def _call(self, arguments, threads=None):
+        done = subprocess.run(arguments, env=self._environment_of(arguments, threads), check=False, pass_fds=self.held)
         if done.returncode != 0:
-            raise CampaignError(done.returncode if done.returncode in (1, 2, 3, 4, 5) else 1,
-                                f"{' '.join(arguments[:6])} ...: failed with exit code {done.returncode} (see above). "
-                                "mend it and repeat the command: finished cells are kept")
+            raise self._failure(arguments, done.returncode)
 
     def resolve(self, spec, settings):
         """The spec with every default, and [(arm, reason)] of the arms that cannot serve this model.
 
-        Arms are left out only where all problems of the spec are refusals of arms.
+        Arms are left out only where all problems of the spec are refusals that name the model: a misspelt arm is an error.
         """
         arms = settings.get("/arms")
         if arms is None:
@@ -64,8 +73,8 @@ class Programs:
         if answer.returncode != 0:
             found = re.findall(r"^  (/[^:]*): (.*)$", answer.stderr, re.M)
             for pointer, reason in found:
-                place = re.match(r"/arms/(\d+)/", pointer)
-                if not place:
+                place = re.match(r"/arms/(\d+)/(weights|strategy)/", pointer)
+                if not place or not re.search(r"\bmodel '(sim|twin|eta|sdim|hstu)'", reason):
                     raise CampaignError(3, answer.stderr.strip())
                 refused.setdefault(arms[int(place[1])]["name"], reason.split(" (from --set")[0])
             if not refused:
@@ -83,16 +92,29 @@ class Programs:
     def prepare(self, spec, settings, samples):
         self._call([self.ckvsim, "prepare", spec, *overrides(settings), "-o", samples])
 
-    def train(self, samples, stems=None):
-        """All variants of the samples, or those of `stems`, by as many trainers at once as there are cores."""
+    def train(self, samples, stems=None, may_diverge=False):
+        """All variants of the samples, or those of `stems`, by as many trainers at once as there are cores.
+
+        may_diverge: a run whose loss is not finite ends without weights instead of ending the queue.
+        """
         if stems is None:
             self._call([self.trainer, samples], self.cores)
             return
         with concurrent.futures.ThreadPoolExecutor(self.cores) as pool:
-            running = [pool.submit(self._call, [self.trainer, samples, "--only", stem, "--threads", "1", "-q"], 1)
-                       for stem in stems]
+            running = [pool.submit(self._train_one, samples, stem, may_diverge) for stem in stems]
             for one in running:
                 one.result()
+
+    def _train_one(self, samples, stem, may_diverge):
+        arguments = [self.trainer, samples, "--only", stem, "--threads", "1", "-q"]
+        if not may_diverge:
+            self._call(arguments, 1)
+            return
+        done = subprocess.run(arguments, env=self._environment_of(arguments, 1), check=False, pass_fds=self.held,
+                              stderr=subprocess.PIPE, text=True)
+        sys.stderr.write(done.stderr)
+        if done.returncode != 0 and not (done.returncode == 4 and " diverged: " in done.stderr):
+            raise self._failure(arguments, done.returncode)
 
     def run(self, spec, settings, report):
         threads = max(1, self.cores // self.ranks)

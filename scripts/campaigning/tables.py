@@ -42,15 +42,25 @@ def _overview(cells, reports):
     return lines
 
 
+def _edge(choice):
+    """' *edge*' where a chosen value is the lowest or highest of those that were tried."""
+    for key, value in choice["settings"].items():
+        tried = sorted({trial["settings"][key] for trial in choice["trials"] if key in trial["settings"]})
+        if len(tried) > 1 and value in (tried[0], tried[-1]):
+            return " *edge*"
+    return ""
+
+
 def _choices(answer):
     """How settings were found, a line an arm."""
     if not answer["chosen"]:
         return ["No search: every arm was trained with the spec's settings."]
-    lines = ["Settings by the highest tune AUC of the trials (one seed each, on the campaign's subsample):", ""]
+    lines = ["Settings by the highest tune AUC of the trials, one seed each (*edge*: the best of the tried values is the first or the last, "
+             "so that one beyond it might be better):", ""]
     for stem, choice in sorted(answer["chosen"].items()):
         best = ", ".join(f"{key.rsplit('/', 1)[1]} {value}" for key, value in choice["settings"].items())
-        tried = ", ".join(f"{trial['tune_auc']:.4f}" for trial in choice["trials"])
-        lines.append(f"- `{stem}`: {best} (tune AUC of its trials: {tried})")
+        tried = ", ".join("diverged" if trial["tune_auc"] is None else f"{trial['tune_auc']:.4f}" for trial in choice["trials"])
+        lines.append(f"- `{stem}`: {best}{_edge(choice)} (tune AUC of its trials: {tried})")
     return lines
 
 
@@ -84,7 +94,8 @@ def build(campaign, cells, source):
     reports = {cell.name: load_report(cell.report) if cell.state() == "done" else None for cell in cells}
     lines = [f"# {campaign['name']}", "", campaign.get("description", ""), "",
              f"Made by `scripts/campaign {source}`; do not edit.", "", "## History lift kept, and verdict", "",
-             "100 % = as good as full KV, 0 = as bad as no history; 95 % interval over seeds and users.", ""]
+             "100 % = as good as full KV, 0 = as bad as no history; 95 % interval over training seeds and users, given the settings that the "
+             "trials chose: the choice itself is not in it.", ""]
     lines += _overview(cells, reports)
     for cell in cells:
         lines += _section(cell, reports[cell.name])

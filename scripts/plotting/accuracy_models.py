@@ -47,7 +47,7 @@ def _draw_panel(axes, names, mine, arms, allowed):
     for y, name in enumerate(names):
         row = mine.get(name)
         if row is None:
-            axes.text(0.03, y, "does not apply", transform=axes.get_yaxis_transform(), va="center", fontsize=8,
+            axes.text(0.03, y, "not in this report", transform=axes.get_yaxis_transform(), va="center", fontsize=8,
                       color=style.GREY)
             continue
         _draw_row(axes, y, row, arms.look(name, "control" if row.is_control else "arm"))

@@ -1,4 +1,5 @@
 """scripts/campaign: two cells searched, trained, run and tabulated; kept when repeated, redone when changed, refused before work."""
+import fcntl
 import json
 import pathlib
 import shutil
@@ -99,6 +100,7 @@ class Refusals(CampaignTest):
                 (campaign(cells=[campaign()["cells"][0]] * 2), ["/cells/1/cell", "comes twice"]),
                 (campaign(cells=[{"cell": "x", "spec": "none.json"}]), ["/cells/0/spec", "is no file"]),
                 (campaign(cells=[{"cell": "x", "spec": str(SPEC), "set": {"seed": 1}}]), ["/cells/0/set"]),
+                (campaign(cells=[{"cell": "x", "spec": str(SPEC), "set": {"/arms/0/weights/m": 8}}]), ["/cells/0/set", "as a whole"]),
                 (campaign(trials={"other": [{}]}), ["/trials", "would be tuned"]),
                 (campaign(trials={"other": [{}], "collective": [{}, {"/seed": 2}]}), ["unequal tuning"]),
                 (campaign(trials={"other": [{}, {}], "collective": [{}, {"/seed": 2}]}), ["/trials/other", "comes twice"]),
@@ -110,6 +112,24 @@ class Refusals(CampaignTest):
         cells = campaign()["cells"]
         cells[1]["set"]["/model/heads"] = 5
         self.refused(campaign(cells=cells), 3, "/model/heads")
+
+    def test_a_misspelt_arm_is_an_error_not_an_arm_that_does_not_apply(self):
+        for change in ({"value_type": "int9"}, {"value_typ": "fp16"}, {"kind": "low_rank", "rank": 4096}):
+            arms = [dict(arm, strategy=dict(arm["strategy"])) for arm in CI["arms"]]
+            arms[1]["strategy"].update(change)
+            cells = campaign()["cells"][:1]
+            cells[0]["set"]["/arms"] = arms
+            with self.subTest(change):
+                self.refused(campaign(cells=cells), 3, "/arms/1/")
+
+    @unittest.skipUnless(TRAINER.exists(), "ckvsim-train is not built")
+    def test_a_second_queue_in_the_same_folder_is_refused(self):
+        (self.folder / "work").mkdir()
+        with open(self.folder / "work/lock", "w", encoding="utf-8") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            outcome = self.queue(campaign())
+        self.assertEqual(outcome.code, 5, str(outcome))
+        self.assertIn("is at work here", outcome.err)
 
     def test_missing_programs_and_cells_are_named(self):
         self.assertEqual(self.queue(campaign(), "--only", "three").code, 2)
