@@ -23,6 +23,16 @@ std::string model_name(model::ModelKind kind) {
     throw InternalError("report_arms: unknown model");
 }
 
+/// Where an arm's search keys live, or SDIM's sums.
+std::string search_keys(model::SimShape const& shape, kv::StrategyParams const& strategy) {
+    if (shape.bucket_hashes() > 0) {
+        if (strategy.kind == kv::StrategyKind::recompute) return "-";
+        return kv::to_string(kv::keeps_sums(shape, strategy) ? kv::SearchKeys::stored
+                                                             : kv::SearchKeys::item_table);
+    }
+    return shape.has_search_keys() ? kv::to_string(strategy.search_keys) : "-";
+}
+
 }  // namespace
 
 void report_arms(RunContext& context) {
@@ -32,7 +42,6 @@ void report_arms(RunContext& context) {
         bool const collective = arm.strategy.kind == kv::StrategyKind::collective;
         bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;
         bool const vq = arm.strategy.kind == kv::StrategyKind::vq;
-        bool const has_search_keys = shape.has_search_keys() || shape.bucket_hashes() > 0;
         bool const blocks = arm.window.policy == kv::WindowPolicy::reencode ||
                             arm.window.policy == kv::WindowPolicy::drop_block;
         auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);
@@ -44,8 +53,7 @@ void report_arms(RunContext& context) {
             .set("keying", collective ? kv::to_string(arm.strategy.keying) : std::string("-"))
             .set("value_type", kv::to_string(arm.strategy.value_type))
             .set("index_bytes", collective ? arm.strategy.index_bytes : 0)
-            .set("search_keys",
-                 has_search_keys ? kv::to_string(arm.strategy.search_keys) : std::string("-"))
+            .set("search_keys", search_keys(shape, arm.strategy))
             .set("rank", low_rank ? arm.strategy.rank : 0)
             .set("subspaces", vq ? arm.strategy.subspaces : 0)
             .set("code_bits", vq ? arm.strategy.code_bits : 0)

@@ -42,26 +42,38 @@ std::vector<ShapeFact> shape_facts(model::SimShape const& held, model::SimShape 
 /// Weights of another model or shape would be served, and predicted as something else.
 void require_model(config::Spec const& spec, std::string const& path,
                    model::SimWeights const& weights) {
-    auto const refuse = [&](std::string const& key, std::string const& held,
-                            std::string const& wanted) {
-        throw DataError(path, 0,
-                        "holds weights with " + key + " " + held + ", the spec's /model/" + key +
-                            " is " + wanted + ". set /model/" + key + "=" + held +
-                            ", or prepare and train again into another /files/weights_dir");
-    };
     if (weights.shape.kind != spec.model.kind) {
-        refuse("kind", "'" + model::to_string(weights.shape.kind) + "'",
-               "'" + model::to_string(spec.model.kind) + "'");
+        std::string const held = model::to_string(weights.shape.kind);
+        std::string const wanted = model::to_string(spec.model.kind);
+        throw DataError(path, 0,
+                        "holds weights of model '" + held + "', the spec's /model/kind is '" +
+                            wanted + "'. set /model/kind=" + held + ", or prepare and train '" +
+                            wanted + "' into another /files/weights_dir");
     }
     for (ShapeFact const& fact : shape_facts(weights.shape, spec.model)) {
-        if (fact.held != fact.wanted)
-            refuse(fact.key, std::to_string(fact.held), std::to_string(fact.wanted));
+        if (fact.held == fact.wanted) continue;
+        std::string const key = fact.key;
+        std::string const held = std::to_string(fact.held);
+        throw DataError(path, 0,
+                        "holds weights with " + key + " " + held + ", the spec's /model/" + key +
+                            " is " + std::to_string(fact.wanted) + ". set /model/" + key + "=" +
+                            held + ", or prepare and train again into another /files/weights_dir");
     }
     if (weights.shape.tower != spec.model.tower) {
         throw DataError(path, 0,
                         "holds weights with another /model/tower than the spec's. set the tower "
                         "that was trained, or train again into another /files/weights_dir");
     }
+}
+
+/// A file that was renamed.
+void require_variant(std::string const& path, model::VariantParams const& held,
+                     model::VariantParams const& wanted) {
+    if (model::weights_stem(held) == model::weights_stem(wanted)) return;
+    throw DataError(path, 0,
+                    "holds weights of variant '" + model::weights_stem(held) + "', not '" +
+                        model::weights_stem(wanted) +
+                        "' as its name says. give it its name back, or train again");
 }
 
 }  // namespace
@@ -104,6 +116,7 @@ std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParam
     if (!slot) {
         auto loaded = model::load_sim_weights(path, population->catalogue());
         require_model(spec, path, loaded);
+        require_variant(path, loaded.variant, variant);
         slot = std::make_shared<model::SimWeights const>(std::move(loaded));
     }
     return slot;

@@ -23,8 +23,9 @@ TableSchema arms() {
          {"index_bytes", integer, "bytes", input, "width of a pool index; 0 without a pool"},
          {"search_keys", text, "text", input,
           "where the long branch's search keys (ETA: signatures) live: stored or item_table; SDIM: "
-          "whether entries keep sums, or requests make them with the items' buckets; - for TWIN, "
-          "whose search reads the long branch's K, and HSTU, which searches nothing"},
+          "stored where entries keep sums, item_table where requests make them with the items' "
+          "buckets, - where they hash the items; - for TWIN, whose search reads the long branch's "
+          "K, and HSTU, which searches nothing"},
          {"rank", integer, "values", input, "coefficients of a K or V row; 0 unless low_rank"},
          {"subspaces", integer, "bytes", input, "codes of a K or V row, a byte each; 0 unless vq"},
          {"code_bits", integer, "bits", input, "2^code_bits codewords per subspace; 0 unless vq"},

@@ -2,6 +2,7 @@
 ranks, trained weights served as they were trained, and weights, keys and arms of other models refused."""
 import json
 import pathlib
+import shutil
 import unittest
 
 from harness import CI, CKVSIM, SDIM, SDIM_ARMS, SPEC, OwnModel, hashes, launch, settings
@@ -70,12 +71,28 @@ class Sdim(OwnModel):
         self.assertIn(" short ", energy)
         self.assertNotIn(" long ", energy)
 
+    def test_a_file_under_anothers_name_is_refused(self):
+        mine = self.folder / "renamed"
+        shutil.copytree(self.folder / "own", mine)
+        shutil.copy(mine / "full_silu_seed1.ckvt", mine / "full_seed1.ckvt")
+        outcome = self.run_spec("x.h5", extra=[*NO_WALL_CLOCK, *settings(files__weights_dir=mine)])
+        self.assertEqual(outcome.code, 4, str(outcome))
+        self.assertIn("holds weights of variant 'full_silu', not 'full'", outcome.err)
+
     def test_the_other_models_weights_keys_and_arms_are_refused(self):
         without_pools = json.dumps([arm for arm in CI["arms"] if "scope" not in arm["weights"]])
         foreign = settings(files__weights_dir=self.folder / "weights", arms=without_pools)
         outcome = self.run_spec("x.h5", extra=[*NO_WALL_CLOCK, *foreign])
         self.assertEqual(outcome.code, 4, str(outcome))
         self.assertIn("holds weights of model 'sim', the spec's /model/kind is 'sdim'", outcome.err)
+        for change, words in (({"model__hashes": 9}, "hashes 6, the spec's /model/hashes is 9"),
+                              ({"model__hash_bits": 3}, "hash_bits 2, the spec's /model/hash_bits is 3"),
+                              ({"model__max_tokens": 32}, "the spec's /model/max_tokens is 32"),
+                              ({"model__tower": "[5]"}, "another /model/tower")):
+            with self.subTest(words):
+                outcome = self.run_spec("x.h5", extra=[*NO_WALL_CLOCK, *settings(measurements__simulated__enabled="false", **change)])
+                self.assertEqual(outcome.code, 4, str(outcome))
+                self.assertIn(words, outcome.err)
         for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is neither sdim nor hstu)"),
                               ({"model__search_dim": 8}, "/model/search_dim: 8 has no effect here (it applies when kind = sim)"),
                               ({"model__hash_bits": 16}, "/model/hash_bits: 16 is not allowed; allowed: 1 .. 8"),

@@ -40,7 +40,9 @@ NodeTraffic traffic_of_node(Spec const& spec, workload::Population const& popula
 std::uint64_t entry_bytes(Spec const& spec, ArmSpec const& arm,
                           workload::Population const& population,
                           std::unordered_set<UserId> const& users) {
-    kv::EntryLayout const layout(spec.model, arm.weights, arm.strategy);
+    kv::EntryLayout const layout(
+        spec.model, arm.weights, arm.strategy,
+        static_cast<std::uint32_t>(population.catalogue().features.size()));
     std::uint64_t bytes = 0;
     for (UserId const user : users) {
         bytes +=
