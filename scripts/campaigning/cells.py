@@ -78,61 +78,64 @@ class Cell:
         trials = self.campaign["trials"]
         if not trials:
             return {}
-        results = {}
+        tried, tasks = [], []  # (stem, settings, weight file), (samples, stem, seed)
         for family, settings in trials.items():
             for index, setting in enumerate(settings):
-                say(f"trial {index + 1} of {len(settings)}, {family}")
                 folder = os.path.join(self.scratch, f"trial-{family}-{index + 1}")
-                given = {**self.settings, **self.campaign["trial_set"], **setting, "/files/weights_dir": folder}
-                for stem, weights in self._trained(called, given, folder, family, None, may_diverge=True):
-                    auc = float(programs.attributes(weights)["train.tune_auc"]) if os.path.exists(weights) else None
-                    results.setdefault(stem, []).append({"settings": setting, "tune_auc": auc})
+                given = {**self.settings, **self.campaign["trial_set"], **setting}
+                samples, seeds = self._prepared(called, given, folder)
+                mine = [stem for stem, kind in self._variants(samples) if (kind == "collective") == (family == "collective")]
+                tasks += [(samples, stem, seeds[0]) for stem in mine]
+                tried += [(stem, setting, os.path.join(folder, f"{stem}_seed{seeds[0]}.ckvt")) for stem in mine]
+        say(f"{len(tasks)} trials")
+        called.train(tasks, may_diverge=True)
+        return self._best(tried)
+
+    def _best(self, tried):
+        results = {}
+        for stem, setting, weights in tried:
+            auc = float(programs.attributes(weights)["train.tune_auc"]) if os.path.exists(weights) else None
+            results.setdefault(stem, []).append({"settings": setting, "tune_auc": auc})
         chosen = {}
-        for stem, tried in results.items():
-            finite = [trial for trial in tried if trial["tune_auc"] is not None]
+        for stem, trials in results.items():
+            finite = [trial for trial in trials if trial["tune_auc"] is not None]
             if not finite:
                 raise CampaignError(4, f"{self.name}: every trial of {stem} diverged. lower the learning rates of the trials")
             best = max(finite, key=lambda trial: trial["tune_auc"])
-            chosen[stem] = {"settings": best["settings"], "trials": tried}
+            chosen[stem] = {"settings": best["settings"], "trials": trials}
         return chosen
 
-    def _trained(self, called, settings, folder, family, stems, may_diverge=False):
-        """Trains the variants of a family, or those of `stems`: [(stem, weight file of the first seed)]."""
+    def _prepared(self, called, settings, folder):
+        """(sample file of these settings, its seeds); weights go to the same folder."""
         os.makedirs(folder, exist_ok=True)
         samples = os.path.join(folder, "samples.ckvt")
-        called.prepare(self.spec, settings, samples + ".new")
+        called.prepare(self.spec, {**settings, "/files/weights_dir": folder}, samples + ".new")
         os.replace(samples + ".new", samples)
-        mine = [stem for stem, kind in self._variants(samples)
-                if (stem in stems if stems is not None else (kind == "collective") == (family == "collective"))]
-        called.train(samples, mine, may_diverge)
-        seed = programs.attributes(samples)["seeds"].split(",")[0]
-        return [(stem, os.path.join(folder, f"{stem}_seed{seed}.ckvt")) for stem in mine]
+        return samples, programs.attributes(samples)["seeds"].split(",")
 
     def _train(self, called, chosen, say):
         """All seeds of every variant with its chosen settings, gathered in the cell's weights folder."""
         final = self.settings["/files/weights_dir"]
         os.makedirs(final, exist_ok=True)
-        groups = {}
-        for stem, choice in chosen.items():
-            groups.setdefault(json.dumps(choice["settings"], sort_keys=True), []).append(stem)
-        if not groups:
+        if not chosen:
             say("training")
             samples = os.path.join(self.scratch, "samples.ckvt")
             called.prepare(self.spec, self.settings, samples)
-            called.train(samples)
+            called.train_all(samples)
             return
+        groups = {}
+        for stem, choice in chosen.items():
+            groups.setdefault(json.dumps(choice["settings"], sort_keys=True), []).append(stem)
+        tasks = []
         for number, (settings, stems) in enumerate(sorted(groups.items()), 1):
-            say(f"training {number} of {len(groups)}: {', '.join(stems)}")
             folder = os.path.join(self.scratch, f"settings-{number}")
-            given = {**self.settings, **json.loads(settings), "/files/weights_dir": folder}
-            trained = [stem for stem, _ in self._trained(called, given, folder, None, stems)]
-            if sorted(trained) != sorted(stems):
-                raise CampaignError(1, f"{self.name}: trained {trained}, wanted {stems}")
-            for stem in stems:
-                for seed in self.resolved["training"]["seeds"]:
-                    name = f"{stem}_seed{seed}.ckvt"
-                    shutil.copyfile(os.path.join(folder, name), os.path.join(final, name))
-
+            samples, seeds = self._prepared(called, {**self.settings, **json.loads(settings)}, folder)
+            tasks += [(samples, stem, seed) for stem in stems for seed in seeds]
+        say(f"training of {len(chosen)} variants, {len(tasks)} runs")
+        called.train(tasks)
+        for samples, stem, seed in tasks:
+            name = f"{stem}_seed{seed}.ckvt"
+            shutil.copyfile(os.path.join(os.path.dirname(samples), name), os.path.join(final, name))
 
 def digest(path):
     """SHA-256 of a file, None where there is none: what a cell was run on is part of what it is finished for."""

@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 
 from .campaign_file import CampaignError
 
@@ -92,21 +93,27 @@ class Programs:
     def prepare(self, spec, settings, samples):
         self._call([self.ckvsim, "prepare", spec, *overrides(settings), "-o", samples])
 
-    def train(self, samples, stems=None, may_diverge=False):
-        """All variants of the samples, or those of `stems`, by as many trainers at once as there are cores.
+    def train_all(self, samples):
+        """Every variant and seed of one sample file."""
+        self._call([self.trainer, samples], self.cores)
+
+    def train(self, tasks, may_diverge=False):
+        """[(sample file, stem, seed)], by as many trainers of one thread as there are cores, CollectiveKV's (the longest) first.
 
         may_diverge: a run whose loss is not finite ends without weights instead of ending the queue.
         """
-        if stems is None:
-            self._call([self.trainer, samples], self.cores)
-            return
+        tasks = sorted(tasks, key=lambda task: not task[1].startswith("collective"))
+        begun = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(self.cores) as pool:
-            running = [pool.submit(self._train_one, samples, stem, may_diverge) for stem in stems]
-            for one in running:
+            running = [pool.submit(self._train_one, *task, may_diverge) for task in tasks]
+            for number, one in enumerate(concurrent.futures.as_completed(running), 1):
+                if one.exception():  # those that wait for a core are not begun
+                    pool.shutdown(wait=True, cancel_futures=True)
                 one.result()
+                print(f"trained {number} of {len(tasks)}, {(time.monotonic() - begun) / 60:.1f} min", flush=True)
 
-    def _train_one(self, samples, stem, may_diverge):
-        arguments = [self.trainer, samples, "--only", stem, "--threads", "1", "-q"]
+    def _train_one(self, samples, stem, seed, may_diverge):
+        arguments = [self.trainer, samples, "--only", stem, "--seed", str(seed), "--threads", "1", "-q"]
         if not may_diverge:
             self._call(arguments, 1)
             return
