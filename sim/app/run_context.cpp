@@ -4,6 +4,7 @@
 
 #include "core/error.hpp"
 #include "device/cpu/cpu_backend.hpp"
+#include "engine/fit_histories.hpp"
 #include "report/dataset_file.hpp"
 #include "workload/dataset.hpp"
 #include "workload/synthetic.hpp"
@@ -125,7 +126,16 @@ std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParam
 std::shared_ptr<decode::Backend const> RunContext::backend(model::VariantParams const& variant,
                                                            kv::StrategyParams const& strategy,
                                                            std::uint64_t seed) {
-    return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue());
+    device::cpu::BackendOptions options;
+    bool const fitted =
+        strategy.kind == kv::StrategyKind::low_rank || strategy.kind == kv::StrategyKind::vq;
+    if (fitted && spec.model.stack_layers() > 0) {
+        if (fit_histories_.empty())
+            fit_histories_ = engine::fit_histories(*population, spec.model.max_tokens, spec.seed);
+        options.histories = fit_histories_;
+    }
+    return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue(),
+                                     options);
 }
 
 kv::EntryLayout RunContext::layout(config::ArmSpec const& arm) const {

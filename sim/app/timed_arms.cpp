@@ -14,9 +14,10 @@ std::vector<engine::ServingArm> timed_arms(config::Spec const& spec,
     std::vector<engine::ServingArm> arms;
     std::set<std::string> keys;
     for (auto const& arm : spec.arms) {
+        if (!arm.latency) continue;
         auto serving = engine::make_serving_arm(arm.name, spec.model, arm.weights, arm.strategy,
                                                 catalogue, population.context_vocabulary());
-        if (!arm.latency || !keys.insert(serving.cost_key).second) continue;
+        if (!keys.insert(serving.cost_key).second) continue;
         auto const weights = std::make_shared<model::SimWeights const>(model::random_sim_weights(
             spec.model, arm.weights, catalogue, population.context_vocabulary(), spec.seed));
         serving.backend = device::cpu::make_backend(weights, arm.strategy, catalogue);

@@ -5,6 +5,7 @@
 
 #include "config/key_text.hpp"
 #include "config/spec_keys.hpp"
+#include "kv/latency.hpp"
 
 namespace ckvsim::config {
 
@@ -128,6 +129,11 @@ void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec cons
                     {at + "/measure", at + "/window/policy"},
                     "includes latency, but window policy '" + kv::to_string(arm.window.policy) +
                         "' is for accuracy: latency is that of an arm that only appends",
+                    "leave latency out, for example [\"memory\",\"accuracy\"]");
+    auto const untimed = kv::latency_refusal(arm.strategy, shape.kind);
+    checker.require(!untimed || !arm.latency,
+                    {at + "/measure", at + "/strategy/kind", "/model/kind"},
+                    "includes latency, but " + untimed.value_or(""),
                     "leave latency out, for example [\"memory\",\"accuracy\"]");
     auto const misfit = kv::misfit(arm.strategy, shape);
     bool const low_rank = arm.strategy.kind == kv::StrategyKind::low_rank;

@@ -116,8 +116,8 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                          strategy.search_keys, kSearchKeys);
     bool const low_rank = !known || strategy.kind == StrategyKind::low_rank;
     v.integer({.name = "rank",
-               .meaning = "principal axes kept of the catalogue's rows; at most "
-                          "model.attention_dim",
+               .meaning = "principal axes kept of the catalogue's rows (hstu: of the rows of "
+                          "training histories' tokens); at most model.attention_dim",
                .unit = "values",
                .applies = low_rank,
                .only_if = "kind = low_rank"},
@@ -185,8 +185,10 @@ void describe_measure(KeyVisitor& v, ArmSpec& arm) {
     if (arm.memory) measures.push_back(Measure::memory);
     if (arm.accuracy) measures.push_back(Measure::accuracy);
     if (arm.latency) measures.push_back(Measure::latency);
-    v.list({.name = "measure", .meaning = "measurements that the arm takes part in"}, measures,
-           {.fewest = 1, .most = std::size(kMeasures), .unique = true},
+    v.list({.name = "measure",
+            .meaning = "measurements that the arm takes part in; no latency for low_rank and vq of "
+                       "hstu, nor for a window other than encoded"},
+           measures, {.fewest = 1, .most = std::size(kMeasures), .unique = true},
            [](KeyVisitor& inner, Key const& key, Measure& measure) {
                inner.choice<Measure>(key, measure, kMeasures);
            });

@@ -1,5 +1,7 @@
 #include "decode/nominal_work.hpp"
 
+#include "core/error.hpp"
+#include "kv/latency.hpp"
 #include "model/weight_shapes.hpp"
 
 namespace ckvsim::decode {
@@ -280,6 +282,8 @@ class Formulas {
 
 NominalWork nominal_work(model::SimShape const& shape, model::VariantParams const& variant,
                          kv::StrategyParams const& strategy, workload::Catalogue const& catalogue) {
+    if (auto const reason = kv::latency_refusal(strategy, shape.kind))
+        throw InternalError("decode::nominal_work: " + *reason);
     return Formulas(shape, variant, strategy, catalogue).make();
 }
 

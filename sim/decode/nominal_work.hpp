@@ -133,7 +133,7 @@ struct NominalWork {
 
 /// Coefficients from shapes; of the catalogue, its number of item features (d_e = features *
 /// feature_dim) and of items (vq has at most a codeword per item). Throws InternalError when the
-/// strategy does not apply to the variant.
+/// strategy does not apply to the variant, or may not be timed (kv::latency_refusal).
 NominalWork nominal_work(model::SimShape const& shape, model::VariantParams const& variant,
                          kv::StrategyParams const& strategy, workload::Catalogue const& catalogue);
 

@@ -103,13 +103,14 @@ class Ledger {
         }
     }
 
-    /// What low_rank and vq learn of the catalogue's rows, fp32. low_rank: mean and basis, of V a
-    /// second time in the order that outputs are made in. vq: codewords in two orders (to score and
-    /// choose, to read) and half their squared lengths.
+    /// What low_rank and vq learn of the catalogue's rows (HSTU: of rows of tokens), fp32.
+    /// low_rank: mean and basis, of V a second time in the order that outputs are made in, of
+    /// HSTU's K too, whose rows are put together. vq: codewords in two orders (to score and choose,
+    /// to read) and half their squared lengths.
     void add_fitted(std::string const& name, std::string const& side) {
         std::size_t const d = shape_.attention_dim;
         if (strategy_.kind == StrategyKind::low_rank) {
-            std::size_t const copies = side == ".v" ? 2 : 1;
+            std::size_t const copies = side == ".v" || shape_.stack_layers() > 0 ? 2 : 1;
             add(name + ".basis", (copies * d * strategy_.rank + d) * sizeof(float));
         } else if (strategy_.kind == StrategyKind::vq) {
             std::size_t const words = codewords(strategy_, static_cast<std::uint32_t>(rows_ - 1));

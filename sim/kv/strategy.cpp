@@ -49,11 +49,6 @@ std::optional<std::string> stack_refusal(StrategyParams const& params, model::Mo
         return "control mean_keys: the rows of K of model 'hstu' are not an item's, so the "
                "catalogue has no mean of them. leave it out";
     }
-    if (params.kind == StrategyKind::low_rank || params.kind == StrategyKind::vq) {
-        return "strategy '" + to_string(params.kind) +
-               "' is not served for model 'hstu': it is fitted to the rows of all items, and rows "
-               "of 'hstu' are not an item's; not written for rows of tokens yet. use 'full'";
-    }
     return std::nullopt;
 }
 

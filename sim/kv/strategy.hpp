@@ -20,7 +20,7 @@ enum class StrategyKind : std::uint8_t {
     item_table,  ///< ids per user; K, V and search keys once per catalogue item (exact where they
                  ///< depend on the item)
     collective,  ///< CollectiveKV: pool index and d_u scalars, per user token or per item
-    low_rank,  ///< per token, coefficients of K and V in the principal axes of the catalogue's rows
+    low_rank,  ///< per token, coefficients of K and V in principal axes (items' rows, HSTU tokens')
     vq         ///< per token, product codes of K and V: one codeword per subspace
 };
 enum class Keying : std::uint8_t { user_token, item };

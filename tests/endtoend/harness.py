@@ -34,7 +34,7 @@ SDIM_ARMS = json.dumps([{**arm, "weights": {**arm["weights"], "scope": "released
 HSTU = json.dumps({**{key: value for key, value in CI["model"].items() if key not in ("short_tokens", "search_dim", "top_k")},
                    "kind": "hstu"})
 HSTU_ARMS = json.dumps([arm for arm in json.loads(TWIN_ARMS) if arm["name"] in
-                        ("full_fp32", "full_fp16", "full_int8", "recompute", "collective_fp32", "collective_fp16")])
+                        ("full_fp32", "full_fp16", "full_int8", "low_rank_4", "vq", "recompute", "collective_fp32", "collective_fp16")])
 
 ENVIRONMENT = dict(
     os.environ,

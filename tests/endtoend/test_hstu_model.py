@@ -32,12 +32,18 @@ class Hstu(OwnModel):
         self.assertTrue(rows)
         for row in rows:
             self.assertIn("20", row, "16 codes, a scale and a zero a token: " + " ".join(row))
+        shared = self.shown("whole.h5", "memory_shared")
+        for arm, what in (("low_rank_4", "layer2.k.basis"), ("vq", "layer1.v.codebook")):
+            self.assertIn(arm, accuracy)
+            self.assertTrue([line for line in shared.splitlines() if arm in line and what in line], arm + " " + what)
+            for latency in ("executed_latency", "simulated_latency"):
+                self.assertNotIn(arm, self.shown("whole.h5", latency))
         for arm in ("full_fp32", "full_int8", "recompute", "collective_fp16"):
             self.assertIn(arm, self.shown("whole.h5", "executed_latency"))
             self.assertIn(arm, self.shown("whole.h5", "simulated_latency"))
 
     def test_pools_of_int8_are_served(self):
-        change = settings(arms__5__strategy__value_type="int8", measurements__executed__enabled="false",
+        change = settings(arms__7__strategy__value_type="int8", measurements__executed__enabled="false",
                           measurements__simulated__enabled="false")
         self.must_run("pools.h5", extra=change)
         self.assertIn("collective_fp16", self.shown("pools.h5", "accuracy"))
@@ -71,9 +77,11 @@ class Hstu(OwnModel):
     def test_what_it_does_not_have_is_refused(self):
         for change, words in (({"model__top_k": 8}, "/model/top_k: 8 has no effect here (it applies when kind is neither sdim nor hstu)"),
                               ({"arms__0__strategy__kind": "item_table"}, "depend on the tokens before"),
-                              ({"arms__0__strategy__kind": "low_rank"}, "not written for rows of tokens yet"),
-                              ({"arms__5__strategy__value_type": "int4"}, "is not kept by 'collective'"),
-                              ({"arms__4__weights__scope": "released"}, "it has no short branch")):
+                              ({"arms__0__strategy__kind": "low_rank"}, "/arms/0/measure: includes latency, but strategy 'low_rank' serves "
+                               "model 'hstu' for its accuracy and bytes alone"),
+                              ({"arms__3__measure": '["latency"]'}, "/arms/3/measure"),
+                              ({"arms__7__strategy__value_type": "int4"}, "is not kept by 'collective'"),
+                              ({"arms__6__weights__scope": "released"}, "it has no short branch")):
             with self.subTest(words):
                 outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
                 self.assertEqual(outcome.code, 3, str(outcome))

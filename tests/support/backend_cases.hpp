@@ -274,6 +274,38 @@ inline std::vector<BackendCase> stack_cases(model::SimShape const& shape) {
     return cases;
 }
 
+/// HSTU with what is fitted to tokens: axes and codebooks, few and many.
+inline std::vector<BackendCase> stack_code_cases(model::SimShape const& shape) {
+    std::vector<BackendCase> cases;
+    std::uint32_t const d = shape.attention_dim;
+    kv::StrategyParams strategy;
+    strategy.kind = kv::StrategyKind::low_rank;
+    auto const add = [&](std::string const& what) {
+        cases.push_back({kv::to_string(strategy.kind) + what + "/layers" +
+                             std::to_string(shape.layers) + "/d" + std::to_string(d),
+                         shape,
+                         {model::Variant::full, {}, 0, 1},
+                         strategy});
+    };
+    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16}) {
+        strategy.value_type = type;
+        for (std::uint32_t const rank : {1U, std::min(5U, d), d}) {
+            strategy.rank = rank;
+            add("/" + kv::to_string(type) + "/r" + std::to_string(rank));
+        }
+    }
+    strategy.kind = kv::StrategyKind::vq;
+    for (auto const& [subspaces, bits] :
+         {std::pair{1U, 3U}, std::pair{d % 8 == 0 ? 8U : 1U, 8U}, std::pair{d, 4U}}) {
+        // Nothing but codes is kept, whatever the type.
+        strategy.value_type = bits == 4 ? kv::ValueType::int8 : kv::ValueType::fp32;
+        strategy.subspaces = subspaces;
+        strategy.code_bits = bits;
+        add("/" + std::to_string(subspaces) + "x" + std::to_string(bits));
+    }
+    return cases;
+}
+
 inline std::shared_ptr<model::SimWeights const> case_weights(BackendCase const& c,
                                                              workload::Catalogue const& catalogue,
                                                              std::uint64_t seed = 5) {
@@ -288,6 +320,14 @@ inline std::vector<ItemId> random_history(std::size_t count, std::uint32_t items
     std::vector<ItemId> history(count);
     for (ItemId& item : history) item = 1 + rng.below(items);
     return history;
+}
+
+/// Histories of 1 to 45 tokens that codes of HSTU are fitted to.
+inline std::vector<std::vector<ItemId>> fitted_histories(std::uint32_t items) {
+    std::vector<std::vector<ItemId>> histories;
+    for (std::uint64_t h = 0; h < 30; ++h)
+        histories.push_back(random_history(1 + h * 17 % 45, items, 100 + h));
+    return histories;
 }
 
 }  // namespace ckvsim::test

@@ -57,6 +57,11 @@ struct ReferenceOptions {
     ReferenceRows rows;  ///< empty tables = from the weights
     StackIndices stack;  ///< HSTU
     StackRows stack_rows;
+    /// HSTU: how much worse the kept row of a layer and side (K, V) stands for its row than the
+    /// best that could be kept, in place of the half steps of `stack_rows`. Empty = half steps.
+    std::function<double(std::size_t, std::size_t, std::vector<double> const&,
+                         std::vector<double> const&)>
+        stack_loss;
     /// SDIM: how a sum that was made in fp32 comes back from an entry. Empty = sums are in double
     /// precision and come back as they are.
     std::function<std::vector<double>(std::vector<float> const&)> stored_sum;

@@ -71,6 +71,11 @@ Row ReferenceStack::side_row(model::SideWeights const& side, std::size_t layer, 
     if (options_.half_values) std::transform(row.begin(), row.end(), row.begin(), round_to_half);
     if (options_.stack_rows.empty()) return row;
     KeptRow const& kept = options_.stack_rows[layer][which][token];
+    if (options_.stack_loss) {
+        displacement_ =
+            std::max(displacement_, options_.stack_loss(layer, which, row, kept.values));
+        return kept.values;
+    }
     for (std::size_t i = 0; i < row.size(); ++i) {
         double const moved = std::abs(kept.values[i] - row[i]);
         displacement_ = std::max(displacement_, moved - kept.half_steps[i]);

@@ -9,7 +9,7 @@ namespace ckvsim::test {
 class ReferenceStack {
   public:
     using Row = std::vector<double>;
-    /// Keeps references. Of the options half_values, stack and stack_rows matter.
+    /// Keeps references. Of the options half_values, stack, stack_rows and stack_loss matter.
     ReferenceStack(model::SimWeights const& weights, ReferenceOptions const& options)
         : weights_(weights), options_(options) {}
 
@@ -18,8 +18,9 @@ class ReferenceStack {
     /// How far the router logits of given pool rows lay below the best, at most, in the last call
     /// of output(): rounding may choose another row only where the difference is nothing.
     [[nodiscard]] double largest_shortfall() const { return shortfall_; }
-    /// How much farther than their half steps given rows lay from the rows that they stand for, at
-    /// most, in the last call of output(); negative where all lay nearer.
+    /// How much farther than their half steps given rows lay from the rows that they stand for
+    /// (with stack_loss: how much worse they stand for them than the best), at most, in the last
+    /// call of output(); negative where all lay nearer.
     [[nodiscard]] double largest_displacement() const { return displacement_; }
 
   private:

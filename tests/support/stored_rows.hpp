@@ -13,6 +13,7 @@
 #include "backend_cases.hpp"
 #include "device/cpu/quantised_rows.hpp"
 #include "device/cpu/row_codes.hpp"
+#include "device/cpu/stack_codes.hpp"
 #include "reference_model.hpp"
 
 namespace ckvsim::test {
@@ -123,14 +124,16 @@ inline KeptRow pooled_row(BackendCase const& c, model::SideWeights const& side, 
     return {joined(row_values), joined(half_steps)};
 }
 
-/// K (side 0) or V of one layer and token in an entry of HSTU, `cell` by the part it is.
+/// K (side 0) or V of one layer and token in an entry of HSTU, `cell` by the part it is. Rows of
+/// codes (low_rank, vq) have no half steps: see stack_loss_of().
 template <class Cell>
 KeptRow stack_row(BackendCase const& c, model::SiteWeights const& site, std::size_t side,
-                  Cell const& cell) {
+                  device::cpu::SideCodes const& codes, Cell const& cell) {
     using kv::LayerPart;
     if (c.variant.variant != model::Variant::collective) {
         std::byte const* row = cell(side == 0 ? LayerPart::k : LayerPart::v);
         std::size_t const d = c.shape.attention_dim;
+        if (codes.basis || codes.codebook) return {cell_values(c, codes, row), {}};
         return {row_values(c.strategy.value_type, row, d),
                 half_steps(c.strategy.value_type, row, d)};
     }
@@ -141,8 +144,10 @@ KeptRow stack_row(BackendCase const& c, model::SiteWeights const& site, std::siz
                       cell(side == 0 ? LayerPart::k_user : LayerPart::v_user));
 }
 
-/// Rows of every layer and side of the tokens of a history as an entry of HSTU keeps them.
-inline StackRows stored_stack(decode::Backend const& backend, std::vector<ItemId> const& history) {
+/// Rows of every layer and side of the tokens of a history as an entry of HSTU keeps them. `codes`:
+/// of low_rank and vq, what the backend was fitted with.
+inline StackRows stored_stack(decode::Backend const& backend, std::vector<ItemId> const& history,
+                              device::cpu::StackCodes const& codes = {}) {
     auto const capacity = static_cast<std::uint32_t>(history.size());
     kv::EntryLayout const& layout = backend.layout();
     model::SimWeights const& weights = backend.weights();
@@ -158,11 +163,78 @@ inline StackRows stored_stack(decode::Backend const& backend, std::vector<ItemId
                 return entry.data() + layout.offset(section, capacity) +
                        token * layout.bytes_per_token(section);
             };
-            for (std::size_t side = 0; side < 2; ++side)
-                result[layer][side].push_back(stack_row(c, weights.stack[layer].site, side, cell));
+            for (std::size_t side = 0; side < 2; ++side) {
+                auto const fitted = codes.empty() ? device::cpu::SideCodes{} : codes[layer][side];
+                result[layer][side].push_back(
+                    stack_row(c, weights.stack[layer].site, side, fitted, cell));
+            }
         }
     }
     return result;
+}
+
+/// How much farther a kept row lies from the projection of its row on the axes than the rounding of
+/// coefficients explains, at most over the values.
+inline double projection_loss(device::cpu::RowBasis const& basis, kv::ValueType type,
+                              std::vector<double> const& row, std::vector<double> const& kept) {
+    std::vector<double> best(basis.mean.begin(), basis.mean.end());
+    std::vector<double> rounding(basis.width, 0.0);
+    for (std::size_t r = 0; r < basis.rank; ++r) {
+        auto const axis = [&](std::size_t i) {
+            return double{basis.axes.data[i * basis.axes.stride + r]};
+        };
+        double coefficient = 0.0;
+        for (std::size_t i = 0; i < basis.width; ++i)
+            coefficient += axis(i) * (row[i] - basis.mean[i]);
+        double const half_step =
+            type == kv::ValueType::fp32
+                ? 0.0
+                : std::ldexp(std::abs(coefficient), -11) + std::ldexp(1.0, -25);
+        for (std::size_t i = 0; i < basis.width; ++i) {
+            best[i] += axis(i) * coefficient;
+            rounding[i] += std::abs(axis(i)) * half_step;
+        }
+    }
+    double most = 0.0;
+    for (std::size_t i = 0; i < basis.width; ++i)
+        most = std::max(most, std::abs(kept[i] - best[i]) - rounding[i]);
+    return most;
+}
+
+/// How much farther (squared) the kept codeword of a subspace lies from the row's part than the
+/// nearest, at most over the subspaces.
+inline double codeword_loss(device::cpu::Codebook const& book, std::vector<double> const& row,
+                            std::vector<double> const& kept) {
+    double most = 0.0;
+    for (std::size_t s = 0; s < book.subspaces(); ++s) {
+        auto const distance = [&](auto const& value_at) {
+            double sum = 0.0;
+            for (std::size_t i = 0; i < book.part; ++i)
+                sum += std::pow(value_at(i) - row[s * book.part + i], 2);
+            return sum;
+        };
+        double nearest = 1e300;
+        auto const& matrix = book.scores[s];
+        for (std::size_t word = 0; word < book.words; ++word) {
+            nearest = std::min(nearest, distance([&](std::size_t i) {
+                                   return double{matrix.data[i * matrix.stride + word]};
+                               }));
+        }
+        most = std::max(most,
+                        distance([&](std::size_t i) { return kept[s * book.part + i]; }) - nearest);
+    }
+    return most;
+}
+
+/// ReferenceOptions::stack_loss of a case that keeps codes; keeps a reference to them.
+inline auto stack_loss_of(BackendCase const& c, device::cpu::StackCodes const& codes) {
+    return [&codes, type = c.strategy.value_type](std::size_t layer, std::size_t side,
+                                                  std::vector<double> const& row,
+                                                  std::vector<double> const& kept) {
+        auto const& fitted = codes[layer][side];
+        return fitted.basis ? projection_loss(*fitted.basis, type, row, kept)
+                            : codeword_loss(*fitted.codebook, row, kept);
+    };
 }
 
 /// Rows of a case as one-token entries hold them; item tables hold the same cells.

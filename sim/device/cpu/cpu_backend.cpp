@@ -201,7 +201,7 @@ std::unique_ptr<decode::Backend> make_backend(std::shared_ptr<model::SimWeights 
                                               BackendOptions const& options) {
     auto own = checked(std::move(weights), strategy, catalogue);
     if (own->shape.stack_layers() > 0)
-        return make_stack_backend(std::move(own), strategy, catalogue);
+        return make_stack_backend(std::move(own), strategy, catalogue, options.histories);
     return std::make_unique<CpuBackend>(std::move(own), strategy, catalogue, options);
 }
 

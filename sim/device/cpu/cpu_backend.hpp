@@ -5,6 +5,8 @@
 
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "decode/backend.hpp"
 #include "workload/population.hpp"
@@ -22,6 +24,9 @@ struct BackendOptions {
     bool memo_tables = true;  ///< allow EncodeMode::memo (per-item tables are made on construction,
                               ///< OpenMP-parallel)
     ForcedIndices const* forced = nullptr;
+    /// low_rank and vq of HSTU: histories that codes are fitted to, oldest item first, read on
+    /// construction alone (fit_stack_codes()); others fit the catalogue's rows and read none.
+    std::span<std::vector<ItemId> const> histories = {};
 };
 
 /// Refuses a strategy that does not apply (InternalError with kv::refusal's text).

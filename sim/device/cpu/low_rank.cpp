@@ -48,6 +48,15 @@ void RowBasis::coefficients(float* rows, std::size_t step, std::size_t count, fl
     multiply(rows, step, count, axes, out, axes.stride);
 }
 
+void RowBasis::rows(float const* coefficients, std::size_t step, std::size_t count,
+                    float* out) const {
+    PackedMatrix const& whole = heads.front();
+    multiply(coefficients, step, count, whole, out, whole.stride);
+    for (std::size_t r = 0; r < count; ++r) {
+        for (std::size_t i = 0; i < width; ++i) out[r * whole.stride + i] += mean[i];
+    }
+}
+
 std::size_t RowBasis::bytes() const {
     std::size_t sum = axes.bytes() + mean.size() * sizeof(float);
     for (PackedMatrix const& head : heads) sum += head.bytes();

@@ -24,6 +24,9 @@ struct RowBasis {
     /// Coefficients [rows, axes.stride] of `rows` rows [width] (step in floats), which are centred
     /// in place.
     void coefficients(float* rows, std::size_t step, std::size_t count, float* out) const;
+    /// Rows [count, heads[0].stride], of which [width] are the row, of `count` rows of coefficients
+    /// (step in floats). For a basis that was made for the outputs of one head.
+    void rows(float const* coefficients, std::size_t step, std::size_t count, float* out) const;
     [[nodiscard]] std::size_t bytes() const;
 };
 

@@ -40,9 +40,11 @@ std::size_t bias_columns(std::size_t max_tokens) {
 }  // namespace
 
 SelfAttention::Layer::Layer(model::SimWeights const& weights, kv::StrategyParams const& strategy,
-                            std::uint32_t number)
-    : sides{StackSide(weights, weights.stack[number].site.k, strategy, 2 * number),
-            StackSide(weights, weights.stack[number].site.v, strategy, 2 * number + 1)},
+                            std::uint32_t number, std::array<SideCodes, 2> const* codes)
+    : sides{StackSide(weights, weights.stack[number].site.k, strategy, 2 * number,
+                      codes == nullptr ? nullptr : &(*codes)[0]),
+            StackSide(weights, weights.stack[number].site.v, strategy, 2 * number + 1,
+                      codes == nullptr ? nullptr : &(*codes)[1])},
       gate(weights.stack[number].gate, weights.shape.attention_dim, weights.d_e),
       wq(weights.stack[number].site.wq, weights.shape.attention_dim, weights.d_e),
       wo(weights.stack[number].site.wo, weights.d_e, weights.shape.attention_dim) {
@@ -60,10 +62,11 @@ SelfAttention::Layer::Layer(model::SimWeights const& weights, kv::StrategyParams
 }
 
 SelfAttention::SelfAttention(model::SimWeights const& weights, kv::StrategyParams const& strategy,
-                             kv::EntryLayout const& layout)
+                             kv::EntryLayout const& layout, StackCodes codes)
     : weights_(weights),
       layout_(layout),
-      row_type_(strategy.value_type),
+      codes_(std::move(codes)),
+      row_type_(codes_.empty() ? strategy.value_type : kv::ValueType::fp32),
       d_(weights.shape.attention_dim),
       d_e_(weights.d_e),
       heads_(weights.shape.heads),
@@ -73,7 +76,7 @@ SelfAttention::SelfAttention(model::SimWeights const& weights, kv::StrategyParam
       row_step_(padded(d_)),
       bias_step_(bias_columns(max_tokens_)) {
     for (std::uint32_t l = 0; l < weights.shape.layers; ++l)
-        layers_.emplace_back(weights, strategy, l);
+        layers_.emplace_back(weights, strategy, l, codes_.empty() ? nullptr : &codes_[l]);
 }
 
 template <class Byte>
@@ -201,8 +204,8 @@ void SelfAttention::attend_to_itself(Layer const& layer, Cells const& own, std::
     std::size_t const scores = padded(heads_);
     float* weights = reserve_elements(scratch.scores, scores);
     for (std::size_t c = 0; c < count; ++c) {
-        layer.sides[0].load(own[0], c, k);
-        layer.sides[1].load(own[1], c, v);
+        layer.sides[0].load(own[0], c, k, scratch.sides[0]);
+        layer.sides[1].load(own[1], c, v, scratch.sides[1]);
         float const* q = scratch.q.data() + c * row_step_;
         std::fill_n(weights, scores, 0.0F);
         for (std::size_t h = 0; h < heads_; ++h) {
@@ -279,6 +282,12 @@ std::size_t SelfAttention::bytes(std::string const& what) const {
         std::string const name = model::layer_name(l);
         if (what == name + ".k.pool") return layer.sides[0].pool_bytes();
         if (what == name + ".v.pool") return layer.sides[1].pool_bytes();
+        for (std::size_t side = 0; side < 2 && !codes_.empty(); ++side) {
+            std::string const of = name + (side == 0 ? ".k" : ".v");
+            SideCodes const& fitted = codes_[l][side];
+            if (fitted.basis && what == of + ".basis") return fitted.basis->bytes();
+            if (fitted.codebook && what == of + ".codebook") return fitted.codebook->bytes();
+        }
         projections += layer.gate.bytes() + layer.wq.bytes() + layer.wo.bytes();
         for (StackSide const& side : layer.sides) {
             projections += side.projection_bytes();

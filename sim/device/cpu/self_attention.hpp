@@ -7,6 +7,7 @@
 
 #include "decode/backend.hpp"
 #include "device/cpu/panel_matrix.hpp"
+#include "device/cpu/stack_codes.hpp"
 #include "device/cpu/stack_side.hpp"
 
 namespace ckvsim::device::cpu {
@@ -29,9 +30,12 @@ struct StackScratch {
 /// Immutable after construction; thread-safe. Keeps a reference to the weights.
 class SelfAttention {
   public:
-    /// `strategy` is full or collective: what the entries keep, laid out as `layout` says.
+    /// `strategy` is full, low_rank, vq or collective: what the entries keep, laid out as `layout`
+    /// says. `codes`: of low_rank and vq, from fit_stack_codes().
     SelfAttention(model::SimWeights const& weights, kv::StrategyParams const& strategy,
-                  kv::EntryLayout const& layout);
+                  kv::EntryLayout const& layout, StackCodes codes = {});
+    SelfAttention(SelfAttention const&) = delete;  // layers point to the codes
+    SelfAttention& operator=(SelfAttention const&) = delete;
 
     /// Adds `items` to an entry that holds `tokens` tokens: every token attends to those before it
     /// as they are kept, itself included. The bytes do not depend on how a history is cut into
@@ -50,7 +54,7 @@ class SelfAttention {
   private:
     struct Layer {
         Layer(model::SimWeights const& weights, kv::StrategyParams const& strategy,
-              std::uint32_t number);
+              std::uint32_t number, std::array<SideCodes, 2> const* codes);
         std::array<StackSide, 2> sides;  ///< K and V
         PanelMatrix gate;
         PanelMatrix wq;
@@ -83,7 +87,8 @@ class SelfAttention {
 
     model::SimWeights const& weights_;
     kv::EntryLayout layout_;
-    kv::ValueType row_type_;
+    StackCodes codes_;        ///< empty: rows as projected, or pool rows
+    kv::ValueType row_type_;  ///< of the rows that attention reads
     std::size_t d_;
     std::size_t d_e_;
     std::size_t heads_;

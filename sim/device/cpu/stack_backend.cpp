@@ -33,7 +33,8 @@ kv::StrategyParams kept_at_request(kv::StrategyParams strategy) {
 class StackBackend final : public decode::Backend {
   public:
     StackBackend(std::shared_ptr<model::SimWeights const> weights,
-                 kv::StrategyParams const& strategy, workload::Catalogue const& catalogue)
+                 kv::StrategyParams const& strategy, workload::Catalogue const& catalogue,
+                 std::span<std::vector<ItemId> const> histories)
         : weights_(std::move(weights)),
           strategy_(strategy),
           layout_(weights_->shape, weights_->variant, strategy),
@@ -42,7 +43,8 @@ class StackBackend final : public decode::Backend {
                                       weights_->context_vocabulary)) {
         if (!model::has_attention(weights_->variant.variant)) return;
         request_layout_.emplace(weights_->shape, weights_->variant, kept_at_request(strategy));
-        stack_.emplace(*weights_, kept_at_request(strategy), *request_layout_);
+        stack_.emplace(*weights_, kept_at_request(strategy), *request_layout_,
+                       fit_stack_codes(*weights_, strategy, histories));
     }
 
     [[nodiscard]] kv::EntryLayout const& layout() const override { return layout_; }
@@ -188,8 +190,8 @@ void StackBackend::decode(decode::ScoreRequest const& request, float* features,
 
 std::unique_ptr<decode::Backend> make_stack_backend(
     std::shared_ptr<model::SimWeights const> weights, kv::StrategyParams const& strategy,
-    workload::Catalogue const& catalogue) {
-    return std::make_unique<StackBackend>(std::move(weights), strategy, catalogue);
+    workload::Catalogue const& catalogue, std::span<std::vector<ItemId> const> histories) {
+    return std::make_unique<StackBackend>(std::move(weights), strategy, catalogue, histories);
 }
 
 }  // namespace ckvsim::device::cpu

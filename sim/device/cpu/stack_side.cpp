@@ -15,15 +15,18 @@ constexpr std::size_t kBlockTokens = 32;
 }  // namespace
 
 StackSide::StackSide(model::SimWeights const& weights, model::SideWeights const& side,
-                     kv::StrategyParams const& strategy, std::uint32_t number)
-    : type_(strategy.value_type),
+                     kv::StrategyParams const& strategy, std::uint32_t number,
+                     SideCodes const* codes)
+    : codes_(codes),
+      cell_type_(strategy.value_type),
+      type_(codes == nullptr ? strategy.value_type : kv::ValueType::fp32),
       user_type_(kv::user_type(strategy.value_type)),
       d_(weights.shape.attention_dim),
       heads_(weights.shape.heads),
       collective_(weights.variant.variant == model::Variant::collective) {
     auto const width = static_cast<std::uint32_t>(d_);
     if (!collective_) {
-        row_bytes_ = kv::row_bytes(type_, width);
+        row_bytes_ = kv::stored_row_bytes(weights.shape, strategy);
         projection_ = PanelMatrix(side.w, d_, weights.d_e);
         return;
     }
@@ -62,8 +65,51 @@ void StackSide::store(float const* states, std::size_t step, ItemId const* items
         std::size_t const rows = std::min(kBlockTokens, count - block);
         multiply(states + block * step, step, rows, projection_, projected, stride);
         silu(projected, rows * stride);
+        if (codes_ != nullptr) {
+            store_codes(projected, rows, out + block * bytes, scratch);
+            continue;
+        }
         for (std::size_t i = 0; i < rows; ++i)
             store_row(type, projected + i * stride, projection_.out, out + (block + i) * bytes);
+    }
+}
+
+/// Cells of `count` projected rows, which low_rank centres in place.
+void StackSide::store_codes(float* rows, std::size_t count, std::byte* out,
+                            SideScratch& scratch) const {
+    if (codes_->codebook) {
+        codes_->codebook->encode(rows, projection_.stride, count,
+                                 reinterpret_cast<std::uint8_t*>(out), scratch.fitted);
+        return;
+    }
+    RowBasis const& basis = *codes_->basis;
+    std::size_t const step = basis.axes.stride;
+    float* coefficients = reserve_elements(scratch.fitted, kBlockTokens * step);
+    basis.coefficients(rows, projection_.stride, count, coefficients);
+    for (std::size_t i = 0; i < count; ++i)
+        store_row(cell_type_, coefficients + i * step, basis.rank, out + i * row_bytes_);
+}
+
+/// Rows [count, padded(d)] of `count` cells of codes.
+void StackSide::load_codes(std::byte const* cells, std::size_t count, float* rows,
+                           SideScratch& scratch) const {
+    std::size_t const wide = padded(d_);
+    if (codes_->codebook) {
+        for (std::size_t i = 0; i < count; ++i) {
+            codes_->codebook->decode(reinterpret_cast<std::uint8_t const*>(cells + i * row_bytes_),
+                                     rows + i * wide);
+        }
+        return;
+    }
+    RowBasis const& basis = *codes_->basis;
+    float* coefficients = reserve_elements(scratch.fitted, kBlockTokens * basis.rank);
+    for (std::size_t first = 0; first < count; first += kBlockTokens) {
+        std::size_t const block = std::min(kBlockTokens, count - first);
+        for (std::size_t i = 0; i < block; ++i) {
+            load_row(cell_type_, cells + (first + i) * row_bytes_, basis.rank,
+                     coefficients + i * basis.rank);
+        }
+        basis.rows(coefficients, basis.rank, block, rows + first * wide);
     }
 }
 
@@ -104,7 +150,15 @@ TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool fast,
     if (tokens == 0) return result;
     if (!collective_) {
         TokenOrder const order = fast ? fast_order(tokens) : TokenOrder(tokens, false);
-        for (std::size_t i = 0; i < tokens; ++i) rows[i] = cells.rows + order.at(i) * row_bytes_;
+        std::byte const* from = cells.rows;
+        std::size_t step = row_bytes_;
+        if (codes_ != nullptr) {
+            float* made = reserve_elements(scratch.floats, tokens * padded(d_));
+            load_codes(cells.rows, tokens, made, scratch);
+            from = reinterpret_cast<std::byte const*>(made);
+            step = padded(d_) * sizeof(float);
+        }
+        for (std::size_t i = 0; i < tokens; ++i) rows[i] = from + order.at(i) * step;
     } else {
         std::uint32_t* keys = reserve_elements(scratch.keys, tokens);
         load_indices(cells.indices, 0, tokens, keys);
@@ -156,7 +210,12 @@ void StackSide::find_users(std::byte const* cells, std::size_t tokens, SideScrat
     }
 }
 
-void StackSide::load(SideCells const& cells, std::size_t token, float* row) const {
+void StackSide::load(SideCells const& cells, std::size_t token, float* row,
+                     SideScratch& scratch) const {
+    if (codes_ != nullptr) {
+        load_codes(cells.rows + token * row_bytes_, 1, row, scratch);
+        return;
+    }
     if (!collective_) {
         load_row(type_, cells.rows + token * row_bytes_, d_, row);
         return;

@@ -8,6 +8,7 @@
 #include "device/cpu/attention.hpp"
 #include "device/cpu/panel_matrix.hpp"
 #include "device/cpu/quantised_rows.hpp"
+#include "device/cpu/row_codes.hpp"
 #include "device/cpu/row_sharing.hpp"
 #include "device/cpu/token_order.hpp"
 #include "model/sim.hpp"
@@ -32,16 +33,20 @@ struct SideScratch {
     AlignedVector<float> users;   ///< [d_u, padded(tokens)]
     AlignedVector<std::uint32_t> keys;
     std::vector<void const*> rows;  ///< [row_slots]
-    AlignedVector<float> floats;    ///< [rows, d]: rows of int8 and int4, converted
+    AlignedVector<float> floats;    ///< [rows, d]: rows of int8 and int4, converted; [rows,
+                                    ///< padded(d)]: rows put together from codes
+    AlignedVector<float> fitted;    ///< coefficients of low_rank or scores of vq
     RowSharing sharing;
 };
 
 /// Immutable after construction; thread-safe.
 class StackSide {
   public:
-    /// `number` tells the sides of a model apart: random indices differ between them.
+    /// `number` tells the sides of a model apart: random indices differ between them. `codes` is
+    /// what low_rank and vq fitted and must outlive the side; null = rows as projected. Rows of
+    /// codes are put together, in fp32, before attention reads them.
     StackSide(model::SimWeights const& weights, model::SideWeights const& side,
-              kv::StrategyParams const& strategy, std::uint32_t number);
+              kv::StrategyParams const& strategy, std::uint32_t number, SideCodes const* codes);
 
     /// Writes the cells of `count` tokens from their normalised states [d_e], row step in floats,
     /// to cells `first`, first + 1, ...
@@ -61,8 +66,8 @@ class StackSide {
         bool const streams = !collective_ && !is_quantised(type_);
         return {tokens, streams && tokens >= TokenOrder::kFewTokens};
     }
-    /// The whole row [d] of one token.
-    void load(SideCells const& cells, std::size_t token, float* row) const;
+    /// The whole row [d] of one token; there is room for padded(d).
+    void load(SideCells const& cells, std::size_t token, float* row, SideScratch& scratch) const;
 
     /// Bytes of a token's cells by what they are; 0 where the strategy keeps none.
     [[nodiscard]] std::size_t row_bytes() const { return row_bytes_; }
@@ -79,8 +84,13 @@ class StackSide {
     void load_indices(std::byte const* indices, std::size_t first, std::size_t count,
                       std::uint32_t* rows) const;
     void find_users(std::byte const* cells, std::size_t tokens, SideScratch& scratch) const;
+    void store_codes(float* rows, std::size_t count, std::byte* out, SideScratch& scratch) const;
+    void load_codes(std::byte const* cells, std::size_t count, float* rows,
+                    SideScratch& scratch) const;
 
-    kv::ValueType type_;
+    SideCodes const* codes_;   ///< null = rows as projected
+    kv::ValueType cell_type_;  ///< of the rows or coefficients that entries keep
+    kv::ValueType type_;       ///< of the rows that attention reads
     kv::ValueType user_type_;
     std::size_t d_;
     std::size_t heads_;

@@ -319,6 +319,23 @@ TEST(BrokenSpec, TwinTakesTheEncodingsOfSim) {
         EXPECT_EQ(render(of_twin(taken)), render({}));
 }
 
+TEST(BrokenSpec, RowsOfHstuThatAreOnlyPutTogetherAreNotTimed) {
+    auto const hstu = test::with(test::base_spec(), "\"top_k\": 8", "\"kind\": \"hstu\"");
+    EXPECT_EQ(render(problems_of(hstu)), render({}));
+    for (std::string const kind : {"low_rank", "vq"}) {
+        auto const coded = "{\"kind\": \"" + kind + "\"}";
+        auto const timed = problems_of(test::with(hstu, "{\"kind\": \"full\"}", coded));
+        EXPECT_TRUE(has(timed, "/arms/0/measure", "for its accuracy and bytes alone"))
+            << render(timed);
+        EXPECT_EQ(timed.size(), 1U) << render(timed);
+        auto const untimed = test::with(hstu, "{\"kind\": \"full\"}",
+                                        coded + ", \"measure\": [\"memory\", \"accuracy\"]");
+        EXPECT_EQ(render(problems_of(untimed)), render({}));
+        auto const of_sim = test::with(test::base_spec(), "{\"kind\": \"full\"}", coded);
+        EXPECT_EQ(render(problems_of(of_sim)), render({})) << "sim is timed";
+    }
+}
+
 TEST(BrokenSpec, AllProblemsAreReportedAtOnce) {
     auto text = test::with(test::base_spec(), "\"heads\": 2", "\"heads\": 3, \"hds\": 1");
     text = test::with(text, "\"d_u\": 1", "\"d_u\": 99");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/error.hpp"
 #include "decode/cost_key.hpp"
 
 namespace ckvsim::decode {
@@ -327,6 +328,11 @@ TEST(NominalWork, HstuReadsKeysAndValuesOfEveryLayer) {
     EXPECT_DOUBLE_EQ(full.decode(1000, 3).flops, 3.0 * 2 * (own + 4.0 * 256 * 1000));
     double const in = 2 * 192 + 4;
     EXPECT_DOUBLE_EQ(full.score(1).flops, 2 * (in * 128 + 128));
+}
+
+TEST(NominalWork, RowsOfHstuThatAreOnlyPutTogetherHaveNoCosts) {
+    for (auto const kind : {kv::StrategyKind::low_rank, kv::StrategyKind::vq})
+        EXPECT_THROW(nominal_work(hstu_shape(), {}, strategy(kind), catalogue()), InternalError);
 }
 
 TEST(NominalWork, PrefillOfHstuGrowsWithThePairsOfAllLayersButTheLast) {

@@ -48,9 +48,15 @@ TEST(Allocation, RepeatedRequestsAllocateNothing) {
     for (auto const& c : test::backend_cases(test::eta_of(test::even_shape()))) cases.push_back(c);
     for (auto const& c : test::backend_cases(test::sdim_of(test::even_shape()))) cases.push_back(c);
     for (auto const& c : test::stack_cases(test::hstu_of(test::even_shape()))) cases.push_back(c);
+    for (auto const& c : test::stack_code_cases(test::hstu_of(test::even_shape())))
+        cases.push_back(c);
+    auto const histories = test::fitted_histories(60);
+    BackendOptions options;
+    options.histories = histories;
     for (auto const& c : cases) {
         SCOPED_TRACE(c.name);
-        auto const backend = make_backend(test::case_weights(c, catalogue), c.strategy, catalogue);
+        auto const backend =
+            make_backend(test::case_weights(c, catalogue), c.strategy, catalogue, options);
         auto const scratch = backend->make_scratch();
         auto const history = test::random_history(c.shape.max_tokens, 60, 1);
         auto const candidates = test::random_history(70, 60, 2);

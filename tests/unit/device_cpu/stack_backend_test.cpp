@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "backend_cases.hpp"
@@ -29,10 +30,32 @@ constexpr std::byte kPoison{0xA5};
 std::vector<BackendCase> all_cases() {
     std::vector<BackendCase> all;
     for (auto const& shape : test::stack_shapes()) {
-        auto const cases = test::stack_cases(shape);
-        all.insert(all.end(), cases.begin(), cases.end());
+        for (auto const& cases : {test::stack_cases(shape), test::stack_code_cases(shape)})
+            all.insert(all.end(), cases.begin(), cases.end());
     }
     return all;
+}
+
+std::vector<std::vector<ItemId>> const& fitted_to() {
+    static auto const histories = test::fitted_histories(kItems);
+    return histories;
+}
+
+bool is_coded(BackendCase const& c) {
+    return c.strategy.kind == kv::StrategyKind::low_rank || c.strategy.kind == kv::StrategyKind::vq;
+}
+
+/// Codes are fitted once per case: names tell cases apart.
+std::shared_ptr<decode::Backend const> backend_of(
+    BackendCase const& c, std::shared_ptr<model::SimWeights const> const& weights,
+    workload::Catalogue const& catalogue) {
+    static std::map<std::string, std::shared_ptr<decode::Backend const>> fitted;
+    BackendOptions options;
+    options.histories = fitted_to();
+    if (!is_coded(c)) return make_backend(weights, c.strategy, catalogue, options);
+    auto& backend = fitted[c.name];
+    if (!backend) backend = make_backend(weights, c.strategy, catalogue, options);
+    return backend;
 }
 
 /// One backend and an entry of its own.
@@ -40,7 +63,7 @@ class Served {
   public:
     Served(BackendCase const& c, workload::Catalogue const& catalogue, std::uint32_t room)
         : weights(test::case_weights(c, catalogue)),
-          backend(make_backend(weights, c.strategy, catalogue)),
+          backend(backend_of(c, weights, catalogue)),
           scratch(backend->make_scratch()),
           entry(backend->layout().entry_bytes(room), kPoison),
           capacity(room) {}
@@ -83,7 +106,7 @@ class Served {
     }
 
     std::shared_ptr<model::SimWeights const> weights;
-    std::unique_ptr<decode::Backend> backend;
+    std::shared_ptr<decode::Backend const> backend;
     std::unique_ptr<decode::Scratch> scratch;
     std::vector<std::byte> entry;
     std::uint32_t capacity;
@@ -111,17 +134,24 @@ double probability(double logit) { return 1.0 / (1.0 + std::exp(-logit)); }
 class EveryStackCase : public ::testing::TestWithParam<std::size_t> {
   protected:
     static std::vector<BackendCase> cases() {
-        return test::stack_cases(test::stack_shapes()[GetParam()]);
+        auto const shape = test::stack_shapes()[GetParam()];
+        auto all = test::stack_cases(shape);
+        for (auto const& c : test::stack_code_cases(shape)) all.push_back(c);
+        return all;
     }
 };
 
 TEST_P(EveryStackCase, ScoresMatchTheReference) {
     auto const catalogue = test::small_catalogue(kItems);
     for (BackendCase const& c : cases()) {
-        bool const halves = c.strategy.value_type == kv::ValueType::fp16;
+        bool const coded = is_coded(c);
+        bool const halves = c.strategy.value_type == kv::ValueType::fp16 && !coded;
         bool const pools = c.variant.variant == model::Variant::collective;
-        bool const packed =
-            is_quantised(c.strategy.value_type) && c.strategy.kind != kv::StrategyKind::recompute;
+        // What is kept is read back, and judged beside what it stands for.
+        bool const packed = coded || (is_quantised(c.strategy.value_type) &&
+                                      c.strategy.kind != kv::StrategyKind::recompute);
+        auto const codes =
+            fit_stack_codes(*test::case_weights(c, catalogue), c.strategy, fitted_to());
         // A state that is rounded to halves is carried through norms and layers.
         double const tolerance = halves ? 4e-3 : 2e-5;
         std::size_t const longest = c.shape.max_tokens;
@@ -139,7 +169,8 @@ TEST_P(EveryStackCase, ScoresMatchTheReference) {
                 if (packed) {
                     auto tokens = history;
                     tokens.push_back(candidates[i]);
-                    options.stack_rows = test::stored_stack(*served.backend, tokens);
+                    options.stack_rows = test::stored_stack(*served.backend, tokens, codes);
+                    if (coded) options.stack_loss = test::stack_loss_of(c, codes);
                 }
                 test::ReferenceModel const reference(*served.weights, options);
                 auto const expected = reference.score(history, candidates[i], 0);

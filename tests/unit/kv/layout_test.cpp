@@ -370,6 +370,14 @@ TEST(EntryLayout, HstuKeepsKeysAndValuesOfEveryLayer) {
         EXPECT_EQ(EntryLayout(stack_shape(layers), {}, strategy(StrategyKind::recompute))
                       .payload_bytes(kLong),
                   kLong * 4);
+        auto codes = strategy(StrategyKind::low_rank, ValueType::fp16);
+        codes.rank = 6;
+        EXPECT_EQ(EntryLayout(stack_shape(layers), {}, codes).payload_bytes(kLong),
+                  kLong * layers * 2 * 6 * 2);
+        codes = strategy(StrategyKind::vq);
+        codes.subspaces = 16;
+        EXPECT_EQ(EntryLayout(stack_shape(layers), {}, codes).payload_bytes(kLong),
+                  kLong * layers * 2 * 16);
         EXPECT_EQ(full.has(layer_section(1, LayerPart::k)), layers > 1);
     }
     EXPECT_EQ(to_string(layer_section(1, LayerPart::v_index)), "layer2_v_index");

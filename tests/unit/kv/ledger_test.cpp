@@ -260,6 +260,23 @@ TEST(SharedBytes, LowRankKeepsBasesAndVqCodebooks) {
     EXPECT_THROW(shared_bytes(shape(), {}, vq, catalogue(), 5), InternalError);
 }
 
+TEST(SharedBytes, HstuHasBasesAndCodebooksOfEveryLayer) {
+    auto low = of(StrategyKind::low_rank, ValueType::fp16);
+    low.rank = 5;
+    auto const bases = shared({}, low, ModelKind::hstu);
+    auto vq = of(StrategyKind::vq);
+    vq.subspaces = 4;
+    vq.code_bits = 6;
+    auto const books = shared({}, vq, ModelKind::hstu);
+    for (std::string const side : {"layer1.k", "layer1.v", "layer2.k", "layer2.v"}) {
+        EXPECT_EQ(bases.at(side + ".basis"), (2U * 32 * 5 + 32) * 4)
+            << "axes both ways and mean: rows are put together on either side";
+        EXPECT_EQ(books.at(side + ".codebook"), 64U * (2 * 32 + 4) * 4);
+    }
+    EXPECT_EQ(bases.size(), books.size());
+    EXPECT_EQ(bases.size(), shared({}, of(StrategyKind::full), ModelKind::hstu).size() + 4);
+}
+
 TEST(SharedBytes, ControlsWithoutAttentionHaveNoProjections) {
     VariantParams none;
     none.variant = Variant::no_history;
@@ -429,8 +446,11 @@ TEST(Refusal, HstuHasNoRowsOfItems) {
     EXPECT_THAT(why(codes, pools), HasSubstr("nothing is searched"));
     EXPECT_THAT(why(of(StrategyKind::collective), collective(Scope::released)),
                 HasSubstr("it has no short branch"));
-    for (auto const kind : {StrategyKind::low_rank, StrategyKind::vq})
-        EXPECT_THAT(why(of(kind), {}), HasSubstr("not written for rows of tokens yet"));
+    for (auto const kind : {StrategyKind::low_rank, StrategyKind::vq}) {
+        EXPECT_EQ(why(of(kind), {}), "it applies");
+        EXPECT_THAT(why(of(kind), pools), HasSubstr("cannot serve 'collective' weights"));
+    }
+    EXPECT_THAT(why(of(StrategyKind::low_rank, ValueType::int8), {}), HasSubstr("use fp16"));
     auto mean = of(StrategyKind::full);
     mean.mean_keys = true;
     EXPECT_THAT(why(mean, {}), HasSubstr("no mean of them"));
