@@ -338,6 +338,14 @@ void note_parts(RunContext& context, Results const& results,
 void note_power(RunContext& context, Results const& results,
                 std::vector<metrics::ArmSamples> const& samples) {
     auto& notes = context.report.notes;
+    auto const* no_history = find_result(results, "control.no_history");
+    if (no_history != nullptr && no_history->auc_difference.high < 0 &&
+        no_history->gauc_difference.high >= 0) {
+        notes.push_back(
+            "No gain within users: histories raise AUC, but gAUC not beyond the interval. They tell "
+            "who clicks often rather than what he clicks, and a strategy that keeps the lift here "
+            "has shown no more than that.");
+    }
     auto const* mean_pool = find_result(results, "control.mean_pool");
     if (mean_pool != nullptr && mean_pool->auc_difference.high >= 0) {
         notes.push_back(

@@ -61,6 +61,7 @@ struct LiftResult {
     Interval auc, gauc, logloss;
     Interval lift_kept;       ///< (arm - none) / (full - none) in AUC; percentile 95 % interval
     Interval auc_difference;  ///< arm - full, paired
+    Interval gauc_difference;  ///< likewise; NaN where no user has both labels
     Verdict verdict = Verdict::undecided;
     double detectable_margin =
         0;  ///< half-width of the lift interval: the smallest margin the data could decide

@@ -78,6 +78,12 @@ LiftResult compare(ArmSamples const& arm, ArmSamples const& full, ArmSamples con
     result.logloss =
         metric_interval(arm, &AccuracyPoint::logloss, &ReplicateMetrics::logloss, seed);
 
+    auto const within = resample(full, &ReplicateMetrics::gauc, seed);
+    std::vector<double> inside = resample(arm, &ReplicateMetrics::gauc, seed);
+    for (std::size_t i = 0; i < replicates; ++i) inside[i] -= within[i];
+    result.gauc_difference = percentile_interval(
+        result.gauc.value - mean_point(full, &AccuracyPoint::gauc), std::move(inside));
+
     auto const of_arm = resample(arm, &ReplicateMetrics::auc, seed);
     auto const of_full = resample(full, &ReplicateMetrics::auc, seed);
     auto const of_none = resample(none, &ReplicateMetrics::auc, seed);

@@ -216,6 +216,34 @@ TEST(Compare, VerdictsFollowTheLiftInterval) {
               Verdict::no_power);
 }
 
+// Scores that know who clicks often, and nothing of what he clicks.
+TEST(Compare, TellsGainsBetweenUsersFromGainsWithin) {
+    Predictions blind;
+    blind.users = 60;
+    for (std::uint32_t user = 0; user < blind.users; ++user) {
+        CounterRng rng(3, Purpose::control_index, user);
+        for (int i = 0; i < 12; ++i) {
+            blind.user.push_back(user);
+            blind.labels.push_back(rng.uniform() < (user % 2 == 0 ? 0.7 : 0.3) ? 1 : 0);
+            blind.logits.push_back(static_cast<float>(rng.uniform()));
+        }
+    }
+    Predictions knowing = blind;
+    for (std::size_t i = 0; i < knowing.logits.size(); ++i)
+        knowing.logits[i] += knowing.user[i] % 2 == 0 ? 2.0F : 0.0F;
+    auto const full = arm_of({knowing}, 6, 100);
+    auto const none = arm_of({blind}, 6, 100);
+    auto const lost = compare(none, full, none, 0.03, 4);
+    EXPECT_LT(lost.auc_difference.high, 0.0);
+    EXPECT_EQ(lost.gauc_difference.value, 0.0);
+    EXPECT_EQ(lost.gauc_difference.low, 0.0);
+    EXPECT_EQ(lost.gauc_difference.high, 0.0);
+    // ... and the other way round: what is lost within users is lost in gAUC.
+    Predictions turned = knowing;
+    for (float& logit : turned.logits) logit = -logit;
+    EXPECT_NE(compare(arm_of({turned}, 6, 100), full, none, 0.03, 4).gauc_difference.value, 0.0);
+}
+
 TEST(Compare, SeedsAreResampledTogetherAcrossArms) {
     // Seeds differ much, arms within a seed not at all: pairing removes the seed noise from the
     // difference.
