@@ -4,6 +4,8 @@
 // (dataset, m, batch) is a process of its own, so that its peak memory is its own. Before a cell is
 // timed, both arms' losses and gradients are compared.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +113,7 @@ json in_child(std::function<json()> const& work) {
     pid_t const child = ::fork();
     if (child < 0) throw Error(ExitCode::backend, "bench_training: fork");
     if (child == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // who stops the program stops the cell
         json result;
         try {
             result = work();
