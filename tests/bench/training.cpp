@@ -39,12 +39,12 @@ struct Options {
 };
 
 constexpr char const* kFooter =
-    "A row's bound is tokens / distinct items of the batch's histories: what computing K, V and\n"
-    "logits once per item can gain at most, if it gains nothing else. \"routed\" counts short\n"
-    "windows, too, which share fewer items.\n"
-    "A step is assembly of the batch, forward, backward and Adam, in both arms. The textbook cuts a\n"
-    "batch into micro-batches of equal size and adds up gradients; its balance loss is then that of\n"
-    "every micro-batch's own mean. Where a step of it would take longer than --limit-s, whole\n"
+    "A row's bound is tokens / distinct items of the batch's histories: what computing K, V\n"
+    "and logits once per item can gain at most, if it gains nothing else. \"routed\" counts\n"
+    "short windows, too, which share fewer items.\n"
+    "A step is assembly of the batch, forward, backward and Adam, in both arms. The textbook\n"
+    "cuts a batch into micro-batches of equal size and adds up gradients; its balance loss is\n"
+    "then that of every micro-batch's own mean. Where a step of it would take longer than --limit-s, whole\n"
     "micro-batches of the batch are measured and the row says how many samples; the ratio takes\n"
     "that time times tokens of the batch / tokens of those samples, and is marked ~.\n"
     "\n"
@@ -108,7 +108,8 @@ void declare(CLI::App& app, Options& options) {
 /// threads that a fork would lose.
 json in_child(std::function<json()> const& work) {
     std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw Error(ExitCode::backend, "bench_training: pipe");
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+        throw Error(ExitCode::backend, "bench_training: pipe");
     std::fflush(nullptr);
     pid_t const child = ::fork();
     if (child < 0) throw Error(ExitCode::backend, "bench_training: fork");
@@ -159,10 +160,9 @@ std::string number(double value, int digits = 0) {
 }
 
 constexpr std::array<char const*, 15> kHead = {
-    "dataset",      "model",           "m",
-    "batch",        "tokens",          "unique items",
-    "bound",        "ours ms",         "textbook ms",
-    "of samples",   "micro-batch",     "textbook / ours",
+    "dataset",        "model",                 "m",           "batch",
+    "tokens",         "unique items",          "bound",       "ours ms",
+    "textbook ms",    "of samples",            "micro-batch", "textbook / ours",
     "share of bound", "share of routed bound", "our peak MiB"};
 
 void print_line(std::vector<std::string> const& cells) {

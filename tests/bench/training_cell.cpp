@@ -152,7 +152,8 @@ class Theirs {
     [[nodiscard]] double routed(std::span<std::uint32_t const> rows) const {
         double tokens = 0;
         for (auto const row : rows) {
-            auto const length = std::min(samples_.train.history_end[row], samples_.shape.max_tokens);
+            auto const end = samples_.train.history_end[row];
+            auto const length = std::min(end, samples_.shape.max_tokens);
             tokens += length + std::min(length, samples_.shape.short_tokens);
         }
         return std::max(tokens, 1.0);

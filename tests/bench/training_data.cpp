@@ -47,10 +47,12 @@ void add_catalogue(ZipfSamples const& parameters, train::Samples& out) {
     out.items = parameters.items;
     double groups = parameters.items;
     for (std::uint32_t f = 0; f < parameters.features; ++f, groups /= 20.0) {
-        auto const values = f == 0 ? parameters.items : std::max(2U, static_cast<std::uint32_t>(groups));
+        auto const values = std::max(2U, static_cast<std::uint32_t>(groups));
         std::vector<std::uint32_t> column(std::size_t{parameters.items} + 1, 0);
-        for (std::uint32_t item = 1; item <= parameters.items; ++item)
-            column[item] = 1 + (f == 0 ? item - 1 : static_cast<std::uint32_t>(mix64(item) % values));
+        for (std::uint32_t item = 1; item <= parameters.items; ++item) {
+            auto const group = static_cast<std::uint32_t>(mix64(item) % values);
+            column[item] = f == 0 ? item : 1 + group;
+        }
         out.item_features.push_back(std::move(column));
         out.feature_vocabularies.push_back(values + 1);
     }

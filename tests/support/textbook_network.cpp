@@ -169,8 +169,8 @@ struct TextbookNetwork::Parts {
     }
 
     /// K or V of rows whose routes are known; without `winner` as serving has it.
-    at::Tensor side(at::Tensor const& embeddings, std::string const& prefix, at::Tensor const& index,
-                    at::Tensor const& winner) const {
+    at::Tensor side(at::Tensor const& embeddings, std::string const& prefix,
+                    at::Tensor const& index, at::Tensor const& winner) const {
         auto shared = at::embedding(parameter(prefix + "pool"), index);
         if (winner.defined()) {
             auto const gate = at::sigmoid(winner).unsqueeze(1);
@@ -234,7 +234,8 @@ struct TextbookNetwork::Parts {
             at::addmm(parameter("search_head.0.b"), at::cat({target, mixed, target * mixed}, 1),
                       parameter("search_head.0.w").t());
         auto const logits =
-            at::addmm(parameter("search_head.1.b"), at::relu(hidden), parameter("search_head.1.w").t());
+            at::addmm(parameter("search_head.1.b"), at::relu(hidden),
+                      parameter("search_head.1.w").t());
         pass.add(cross_entropy(logits.squeeze(1), labels, pass), 1.0, pass.losses->search);
         return micro.tokens() == 0 ? at::Tensor() : choose(micro, scores);
     }

@@ -64,7 +64,7 @@ class TextbookNetwork {
 };
 
 /// Tensors whose gradients are smaller than this part of the largest of all are compared with that
-/// part: a gradient that cancels to zero (keys with one pool row alone) is rounding and nothing else.
+/// part: a gradient that cancels to zero (keys with one pool row alone) is rounding, nothing else.
 inline constexpr double kGradientFloor = 1e-3;
 
 /// Largest difference between two sets of gradients, relative to the largest value of the tensor
