@@ -1,0 +1,145 @@
+// The trainer's step against the textbook's (tests/support/textbook_network.hpp), which shares no
+// kernel with it: batches of rows per token, logits of every token, automatic differentiation.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <tuple>
+
+#include "core/error.hpp"
+#include "network_fixtures.hpp"
+#include "textbook_network.hpp"
+
+namespace ckvsim::train {
+namespace {
+
+using test::planted_samples;
+using test::TextbookNetwork;
+using test::variant_of;
+using test::warm_up;
+
+std::vector<std::uint32_t> first_rows(std::size_t count) {
+    std::vector<std::uint32_t> rows(count);
+    std::iota(rows.begin(), rows.end(), 0U);
+    return rows;
+}
+
+/// Masks of the two come from different generators.
+Samples without_dropout(Model model, bool straight_through = false) {
+    auto samples = planted_samples(straight_through, model);
+    samples.schedule.dropout = 0;
+    return samples;
+}
+
+class Textbook : public testing::TestWithParam<std::tuple<Model, VariantSpec, bool>> {};
+
+TEST_P(Textbook, HasTheTrainersLossesAndGradients) {
+    auto const& [model, variant, straight_through] = GetParam();
+    auto const samples = without_dropout(model, straight_through);
+    SimNetwork network(samples, variant, 1);
+    warm_up(network, samples);
+    TextbookNetwork textbook(samples, variant);
+    textbook.restore(network.snapshot());
+    std::map<std::string, std::vector<float>> ours;
+    std::map<std::string, std::vector<float>> theirs;
+    auto const batch = test::batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    auto const a = network.gradients(batch, ours);
+    auto const b = textbook.gradients(samples.train, first_rows(64), 64, theirs);
+    EXPECT_NEAR(a.click, b.click, 1e-6);
+    EXPECT_NEAR(a.search, b.search, 1e-6);
+    EXPECT_NEAR(a.peak, b.peak, 1e-5 * a.peak);
+    EXPECT_NEAR(a.balance, b.balance, 1e-5 * a.balance + 1e-6);
+    auto const apart = test::difference(ours, theirs);
+    EXPECT_LT(apart.relative, 1e-4) << apart.tensor;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    VariantsOfSim, Textbook,
+    testing::Combine(testing::Values(Model::sim),
+                     testing::Values(variant_of(Kind::collective, Scope::all, 1, 16),
+                                     variant_of(Kind::collective, Scope::all, 0, 7),
+                                     variant_of(Kind::collective, Scope::all, 3, 1)),
+                     testing::Bool()));
+
+// Without own values keys are equal and the choice among them is open.
+INSTANTIATE_TEST_SUITE_P(
+    VariantsOfTwin, Textbook,
+    testing::Combine(testing::Values(Model::twin),
+                     testing::Values(variant_of(Kind::collective, Scope::all, 1, 16),
+                                     variant_of(Kind::collective, Scope::all, 3, 1)),
+                     testing::Bool()));
+
+// All losses but the balance loss are means over the whole batch, however it is cut.
+TEST(TextbookStep, MicroBatchesAddUpToTheBatch) {
+    auto samples = without_dropout(Model::sim);
+    samples.schedule.balance_weight = 0;
+    auto const variant = variant_of(Kind::collective, Scope::all, 1, 16);
+    SimNetwork network(samples, variant, 1);
+    warm_up(network, samples);
+    TextbookNetwork textbook(samples, variant);
+    textbook.restore(network.snapshot());
+    std::map<std::string, std::vector<float>> at_once;
+    std::map<std::string, std::vector<float>> in_parts;
+    auto const a = textbook.gradients(samples.train, first_rows(64), 64, at_once);
+    auto const b = textbook.gradients(samples.train, first_rows(64), 10, in_parts);
+    EXPECT_NEAR(a.click, b.click, 1e-6);
+    EXPECT_NEAR(a.peak, b.peak, 1e-5 * a.peak);
+    auto const apart = test::difference(at_once, in_parts);
+    EXPECT_LT(apart.relative, 1e-4) << apart.tensor;
+}
+
+// Both take the same Adam step: the next gradients are the same again.
+TEST(TextbookStep, MovesWeightsAsTheTrainerDoes) {
+    auto const samples = without_dropout(Model::twin);
+    auto const variant = variant_of(Kind::collective, Scope::all, 1, 16);
+    SimNetwork network(samples, variant, 1);
+    TextbookNetwork textbook(samples, variant);
+    textbook.restore(network.snapshot());
+    auto const batch = test::batch_of(samples, BatchBuilder::Mode::unique_items, 64);
+    network.train_step(batch);
+    auto const step = textbook.train_step(samples.train, first_rows(64), 64);
+    EXPECT_EQ(step.micro_batches, 1U);
+    std::map<std::string, std::vector<float>> ours;
+    std::map<std::string, std::vector<float>> theirs;
+    network.gradients(batch, ours);
+    textbook.gradients(samples.train, first_rows(64), 64, theirs);
+    auto const apart = test::difference(ours, theirs);
+    // Adam's first step divides by the gradient's own size: where that is small, rounding is not.
+    EXPECT_LT(apart.relative, 1e-3) << apart.tensor;
+}
+
+TEST(TextbookStep, SamplesWithoutAnyHistoryTrain) {
+    auto samples = without_dropout(Model::sim);
+    for (auto& end : samples.train.history_end) end = 0;
+    TextbookNetwork textbook(samples, variant_of(Kind::collective, Scope::all, 1, 16));
+    std::map<std::string, std::vector<float>> gradients;
+    auto const losses = textbook.gradients(samples.train, first_rows(8), 8, gradients);
+    EXPECT_GT(losses.click, 0);
+    EXPECT_EQ(losses.peak, 0);
+}
+
+TEST(TextbookStep, OtherModelsAndVariantsAreRefused) {
+    auto const pools = variant_of(Kind::collective, Scope::all, 1, 16);
+    EXPECT_THROW(TextbookNetwork(planted_samples(false, Model::hstu), pools), InternalError);
+    EXPECT_THROW(TextbookNetwork(planted_samples(), variant_of(Kind::full)), InternalError);
+    TextbookNetwork textbook(planted_samples(), pools);
+    EXPECT_THROW(textbook.restore({{1.0F}}), InternalError);
+}
+
+TEST(GradientDifference, IsRelativeToTheTensorsLargestValueButForTinyTensors) {
+    using Gradients = std::map<std::string, std::vector<float>>;
+    Gradients const expected = {{"a", {10.0F, 1.0F}}, {"b", {2.0F}}};
+    EXPECT_EQ(test::difference(expected, expected).relative, 0);
+    auto const apart = test::difference(expected, {{"a", {10.0F, 0.0F}}, {"b", {1.9F}}});
+    EXPECT_NEAR(apart.relative, 0.1, 1e-6);
+    EXPECT_EQ(apart.tensor, "a");
+    EXPECT_NEAR(test::difference({{"a", {10.0F}}, {"b", {1e-8F}}}, {{"a", {10.0F}}, {"b", {0.0F}}})
+                    .relative,
+                1e-6, 1e-9);
+    EXPECT_TRUE(std::isinf(test::difference(expected, {{"a", {10.0F, 1.0F}}}).relative));
+    Gradients const broken = {{"a", {10.0F, NAN}}, {"b", {2.0F}}};
+    EXPECT_TRUE(std::isinf(test::difference(expected, broken).relative));
+}
+
+}  // namespace
+}  // namespace ckvsim::train
