@@ -21,15 +21,29 @@ using kv::Section;
 
 /// One side of one attention site.
 struct Side {
-    char const* site;
-    char const* side;
+    std::string site;
+    std::string side;
     Section values;
     Section indices;
 };
-constexpr Side kSides[] = {{"short", "k", Section::short_k, Section::short_k_index},
-                           {"short", "v", Section::short_v, Section::short_v_index},
-                           {"long", "k", Section::long_k, Section::long_k_index},
-                           {"long", "v", Section::long_v, Section::long_v_index}};
+
+std::vector<Side> sides_of(model::SimShape const& shape) {
+    using kv::LayerPart;
+    if (shape.stack_layers() == 0) {
+        return {{"short", "k", Section::short_k, Section::short_k_index},
+                {"short", "v", Section::short_v, Section::short_v_index},
+                {"long", "k", Section::long_k, Section::long_k_index},
+                {"long", "v", Section::long_v, Section::long_v_index}};
+    }
+    std::vector<Side> sides;
+    for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
+        auto const at = [&](LayerPart part) { return kv::layer_section(layer, part); };
+        auto const site = model::layer_name(layer);
+        sides.push_back({site, "k", at(LayerPart::k), at(LayerPart::k_index)});
+        sides.push_back({site, "v", at(LayerPart::v), at(LayerPart::v_index)});
+    }
+    return sides;
+}
 
 /// Ranks of the energy curve: 1, 2, 3, 4, 6, 8, 12, ... and the width.
 std::vector<std::size_t> shown_ranks(std::size_t width) {
@@ -53,7 +67,18 @@ std::vector<model::VariantParams> analysed_variants(config::Spec const& spec) {
 class Analysis {
   public:
     Analysis(RunContext& context, AnalyzeOptions const& options)
-        : context_(context), options_(options) {}
+        : context_(context),
+          stack_(context.spec.model.stack_layers() > 0),
+          sides_(sides_of(context.spec.model)) {
+        params_.energy_share = options.energy_share;
+        params_.sample = options.users;
+        params_.max_tokens = context.spec.model.max_tokens;
+        params_.seed = context.spec.seed;
+        if (!stack_) return;
+        histories_ = engine::sampled_histories(*context.population, params_);
+        for (auto const& history : histories_)
+            items_.insert(items_.end(), history.begin(), history.end());
+    }
 
     void run() {
         auto const variants = analysed_variants(context_.spec);
@@ -70,10 +95,7 @@ class Analysis {
   private:
     Row row(char const* table, std::string const& stem, std::uint64_t seed, Side const& side) {
         Row row(context_.report.table(table));
-        row.set("weights", stem)
-            .set("seed", seed)
-            .set("site", std::string(side.site))
-            .set("side", std::string(side.side));
+        row.set("weights", stem).set("seed", seed).set("site", side.site).set("side", side.side);
         return row;
     }
 
@@ -83,7 +105,7 @@ class Analysis {
         strategy.kind = collective ? kv::StrategyKind::collective : kv::StrategyKind::full;
         strategy.index_bytes = 4;
         auto const backend = context_.backend(variant, strategy, seed);
-        for (auto const& side : kSides) {
+        for (auto const& side : sides_) {
             if (backend->layout().has(side.indices)) {
                 analyse_pool(variant, seed, side, *backend);
             } else if (!collective && backend->layout().has(side.values)) {
@@ -95,9 +117,13 @@ class Analysis {
     void analyse_rows(std::string const& stem, std::uint64_t seed, Side const& side,
                       decode::Backend const& backend) {
         auto const& counts = context_.scan.item_events;
-        auto const rows = engine::item_rows(backend, side.values);
-        auto const directions =
-            engine::principal_directions(rows, context_.spec.model.attention_dim, counts);
+        std::size_t const width = context_.spec.model.attention_dim;
+        // Rows are an item's, or a token's.
+        auto const table = stack_ ? std::vector<float>{} : engine::item_rows(backend, side.values);
+        auto const rows_of =
+            stack_ ? engine::layer_rows(backend, side.values) : engine::table_rows(table, width);
+        auto const directions = stack_ ? engine::principal_directions(histories_, rows_of, width)
+                                       : engine::principal_directions(table, width, counts);
         double sum = 0.0;
         std::size_t next = 0;
         for (std::size_t const rank : shown_ranks(directions.width)) {
@@ -107,15 +133,10 @@ class Analysis {
                 .set("energy_share", std::min(sum, 1.0))
                 .add();
         }
-        engine::AgreementParams params;
-        params.energy_share = options_.energy_share;
-        params.sample = options_.users;
-        params.max_tokens = context_.spec.model.max_tokens;
-        params.seed = context_.spec.seed;
         auto const found =
-            engine::user_agreement(*context_.population, directions, rows, counts, params);
+            engine::user_agreement(*context_.population, directions, rows_of, counts, params_);
         row("analysis_users", stem, seed, side)
-            .set("energy_share", options_.energy_share)
+            .set("energy_share", params_.energy_share)
             .set("rank", found.rank)
             .set("users", found.users)
             .set("leading_cosine", found.leading_cosine)
@@ -131,8 +152,10 @@ class Analysis {
                       decode::Backend const& backend) {
         auto const& counts = context_.scan.item_events;
         auto const stem = model::weights_stem(variant);
-        auto indices = engine::item_indices(backend, side.indices);
-        auto const use = engine::pool_use(indices, counts, variant.m);
+        auto indices = stack_ ? engine::layer_indices(backend, side.indices, histories_)
+                              : engine::item_indices(backend, side.indices);
+        auto const use = stack_ ? engine::token_pool_use(indices, variant.m)
+                                : engine::pool_use(indices, counts, variant.m);
         row("analysis_pools", stem, seed, side)
             .set("rows", use.rows)
             .set("rows_of_items", use.rows_of_items)
@@ -146,7 +169,8 @@ class Analysis {
             before = {seed, std::move(indices)};
             return;
         }
-        auto const change = engine::router_change(before.indices, indices, counts);
+        auto const change = stack_ ? engine::token_router_change(before.indices, indices, items_)
+                                   : engine::router_change(before.indices, indices, counts);
         row("analysis_routers", stem, before.seed, side)
             .set("other_seed", seed)
             .set("items_changed", change.items_changed)
@@ -160,7 +184,11 @@ class Analysis {
         std::vector<std::uint32_t> indices;
     };
     RunContext& context_;
-    AnalyzeOptions const& options_;
+    bool stack_;  ///< HSTU: rows and indices are those of the tokens of `histories_`
+    std::vector<Side> sides_;
+    engine::AgreementParams params_;
+    std::vector<std::vector<ItemId>> histories_;
+    std::vector<ItemId> items_;           ///< of the histories, back to back
     std::map<std::string, First> first_;  ///< routers of the first seed
 };
 
@@ -208,13 +236,6 @@ int analyze_command(comm::Communicator& comm, AnalyzeOptions const& options) {
     config::Spec spec;
     comm.run_phase("reading the spec", [&] {
         spec = config::load_spec(options.spec, options.overrides);
-        if (spec.model.kind == model::ModelKind::hstu) {
-            throw ConfigError(options.spec,
-                              {{"/model/kind",
-                                "\"hstu\": K and V are compared item by item, those of its layers "
-                                "depend on the tokens before",
-                                "analyse sim, twin, eta or sdim"}});
-        }
         require_weights(spec, options.spec);
     });
     auto const text = config::dump_spec(spec);

@@ -129,11 +129,10 @@ std::shared_ptr<decode::Backend const> RunContext::backend(model::VariantParams 
     device::cpu::BackendOptions options;
     bool const fitted =
         strategy.kind == kv::StrategyKind::low_rank || strategy.kind == kv::StrategyKind::vq;
-    if (fitted && spec.model.stack_layers() > 0) {
-        if (fit_histories_.empty())
-            fit_histories_ = engine::fit_histories(*population, spec.model.max_tokens, spec.seed);
-        options.histories = fit_histories_;
-    }
+    std::vector<std::vector<ItemId>> histories;
+    if (fitted && spec.model.stack_layers() > 0)
+        histories = engine::fit_histories(*population, spec.model.max_tokens, spec.seed);
+    options.histories = histories;
     return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue(),
                                      options);
 }

@@ -50,7 +50,6 @@ struct RunContext {
 
   private:
     std::map<std::string, std::shared_ptr<model::SimWeights const>> weights_;
-    std::vector<std::vector<ItemId>> fit_histories_;  ///< once a strategy has asked for them
 };
 
 /// Spec -> population. Local; a dataset is read from its HDF5 file.

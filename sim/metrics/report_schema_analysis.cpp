@@ -8,7 +8,8 @@ namespace {
 std::vector<Column> weights_keys() {
     return {key_text("weights", "variant that was trained"),
             key_column("seed", integer, "1", "training seed"),
-            key_text("site", "attention site: short or long"), key_text("side", "k or v")};
+            key_text("site", "attention site: short or long, of hstu layer1, layer2, ..."),
+            key_text("side", "k or v")};
 }
 
 TableSchema energy() {
@@ -16,7 +17,8 @@ TableSchema energy() {
     columns.push_back(key_column("rank", integer, "1", "leading directions"));
     columns.push_back({"energy_share", real, "1", measured,
                        "squared singular values of the first `rank` directions over all, of the "
-                       "matrix with one row a history token, not centred",
+                       "matrix with one row a history token (hstu: of the sampled users), not "
+                       "centred",
                        kScores});
     return {"analysis_energy", "energy of keys and values in their leading directions", false,
             std::move(columns)};
@@ -50,8 +52,10 @@ TableSchema pools() {
     auto columns = weights_keys();
     columns.push_back({"rows", integer, "1", input, "pool rows (m)"});
     columns.push_back(
-        {"rows_of_items", integer, "1", measured, "that some item of the catalogue has"});
-    columns.push_back({"rows_of_tokens", integer, "1", measured, "that some history token has"});
+        {"rows_of_items", integer, "1", measured,
+         "that some item of the catalogue has; hstu: as rows_of_tokens, a row is a token's"});
+    columns.push_back({"rows_of_tokens", integer, "1", measured,
+                       "that some history token has (hstu: of the sampled users, here and below)"});
     columns.push_back({"dead_share", real, "1", derived,
                        "1 - rows_of_tokens / rows: rows that nobody reads", 0.01});
     columns.push_back({"effective_rows", real, "1", measured,
@@ -66,11 +70,14 @@ TableSchema routers() {
     auto columns = weights_keys();
     columns.push_back(key_column("other_seed", integer, "1", "the retraining"));
     columns.push_back({"items_changed", real, "1", measured,
-                       "share of items whose pool row differs between the two", 0.01});
+                       "share of items whose pool row differs between the two; hstu: mean over "
+                       "items of the share of an item's tokens",
+                       0.01});
     columns.push_back({"tokens_changed", real, "1", measured,
                        "share of history tokens whose index of this side differs", 0.01});
     columns.push_back({"same_groups", real, "1", measured,
-                       "adjusted Rand index over items: 1 = the same items share rows, 0 = chance",
+                       "adjusted Rand index over items (hstu: tokens): 1 = the same ones share "
+                       "rows, 0 = chance",
                        0.01});
     return {"analysis_routers", "what a retraining from another seed changes of the indices", false,
             std::move(columns)};

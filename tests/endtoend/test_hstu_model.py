@@ -3,7 +3,9 @@ ranks, and refused where something would be kept per item."""
 import json
 import unittest
 
-from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, TEST_WEIGHTS, OwnModel, hashes, launch, settings
+import h5py
+
+from harness import CKVSIM, HSTU, HSTU_ARMS, SPEC, TEST_WEIGHTS, OwnModel, hashes, launch, mpirun, settings
 
 MODEL = settings(model=HSTU, arms=HSTU_ARMS)
 NO_WALL_CLOCK = settings(measurements__executed__enabled="false")
@@ -86,9 +88,33 @@ class Hstu(OwnModel):
                 outcome = launch([CKVSIM, "validate", SPEC, *self.base, *settings(**change)], self.folder)
                 self.assertEqual(outcome.code, 3, str(outcome))
                 self.assertIn(words, outcome.err)
-        outcome = launch([CKVSIM, "analyze", SPEC, *self.base, "-q"], self.folder)
-        self.assertEqual(outcome.code, 3, str(outcome))
-        self.assertIn("/model/kind: \"hstu\"", outcome.err)
+
+    def test_weights_are_analysed_layer_by_layer(self):
+        for name, ranks in (("one.analysis.h5", 1), ("two.analysis.h5", 2)):
+            outcome = launch([*mpirun(ranks), CKVSIM, "analyze", SPEC, *self.base, "-q", "-o", name, "--users", "40"], self.folder)
+            self.assertEqual(outcome.code, 0, str(outcome))
+        same = launch([CKVSIM, "diff", "one.analysis.h5", "two.analysis.h5"], self.folder)
+        self.assertEqual(same.code, 0, str(same))
+        with h5py.File(self.folder / "one.analysis.h5") as file:
+            tables = {name: {column: data[:] for column, data in file["tables"][name].items()}
+                      for name in ("analysis_energy", "analysis_users", "analysis_pools", "analysis_routers")}
+        sides = {(site, side) for site in (b"layer1", b"layer2") for side in (b"k", b"v")}
+        for name, table in tables.items():
+            self.assertEqual(set(zip(table["site"], table["side"])), sides, name)
+        energy = tables["analysis_energy"]
+        for rank, share in zip(energy["rank"], energy["energy_share"]):
+            self.assertGreater(share, 0)
+            if rank == max(energy["rank"]):
+                self.assertAlmostEqual(share, 1)
+        self.assertEqual(set(tables["analysis_users"]["users"]), {40})
+        self.assertTrue(all(abs(value) <= 1 for name in ("leading_cosine", "rest_cosine", "leading_between", "rest_between")
+                            for value in tables["analysis_users"][name]))
+        pools = tables["analysis_pools"]
+        self.assertEqual(list(pools["rows_of_items"]), list(pools["rows_of_tokens"]))
+        self.assertTrue(all(0 < tokens <= rows for tokens, rows in zip(pools["rows_of_tokens"], pools["rows"])))
+        routers = tables["analysis_routers"]
+        for name in ("items_changed", "tokens_changed"):
+            self.assertTrue(all(0 < value <= 1 for value in routers[name]), name)
 
 
 if __name__ == "__main__":

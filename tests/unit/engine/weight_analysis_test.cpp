@@ -116,7 +116,8 @@ TEST(WeightAnalysis, UsersAgreeWhereAllRowsPointAlikeAndDifferInTheRest) {
     auto const directions = principal_directions(rows, 2, weights);
     AgreementParams params;
     params.sample = 60;
-    auto const found = user_agreement(population, directions, rows, weights, params);
+    auto const rows_of = table_rows(rows, 2);
+    auto const found = user_agreement(population, directions, rows_of, weights, params);
     EXPECT_EQ(found.rank, 1U);
     EXPECT_EQ(found.users, 60U);
     EXPECT_NEAR(found.leading_cosine, 1.0, 1e-9);
@@ -125,7 +126,7 @@ TEST(WeightAnalysis, UsersAgreeWhereAllRowsPointAlikeAndDifferInTheRest) {
     EXPECT_NEAR(found.leading_cosine_chance, 1.0, 1e-9);
     AgreementParams nobody;
     nobody.min_tokens = 41;
-    auto const none = user_agreement(population, directions, rows, weights, nobody);
+    auto const none = user_agreement(population, directions, rows_of, weights, nobody);
     EXPECT_EQ(none.users, 0U);
     EXPECT_TRUE(std::isnan(none.leading_cosine));
 }
@@ -167,6 +168,168 @@ TEST(WeightAnalysis, RenumberedRowsAreTheSameGroups) {
     auto const chance = router_change(a, b, std::vector<std::uint64_t>(5001, 1));
     EXPECT_NEAR(chance.same_groups, 0.0, 0.01);
     EXPECT_NEAR(chance.items_changed, 0.98, 0.01);
+}
+
+model::SimShape stack_shape() {
+    auto shape = serving_shape();
+    shape.kind = model::ModelKind::hstu;
+    shape.layers = 2;
+    return shape;
+}
+
+std::shared_ptr<decode::Backend const> stack_of(PlainPopulation const& population,
+                                                model::VariantParams const& variant,
+                                                kv::StrategyParams const& strategy) {
+    auto const weights = std::make_shared<model::SimWeights const>(
+        model::random_sim_weights(stack_shape(), variant, population.catalogue(), 1, 1));
+    return device::cpu::make_backend(weights, strategy, population.catalogue());
+}
+
+/// The normalised embedding of an item, which layer 1 projects.
+std::vector<double> first_state(model::SimWeights const& weights, ItemId item) {
+    std::vector<double> state(weights.d_e);
+    double mean = 0.0;
+    double variance = 0.0;
+    for (std::size_t i = 0; i < state.size(); ++i) {
+        state[i] = weights.item_embeddings[item * weights.d_e + i];
+        mean += state[i] / static_cast<double>(state.size());
+    }
+    for (double const x : state)
+        variance += (x - mean) * (x - mean) / static_cast<double>(state.size());
+    for (double& x : state) x = (x - mean) / std::sqrt(variance + 1e-6);
+    return state;
+}
+
+double product(std::vector<float> const& matrix, std::size_t row, std::vector<double> const& x) {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < x.size(); ++i) sum += double{matrix[row * x.size() + i]} * x[i];
+    return sum;
+}
+
+TEST(WeightAnalysis, RowsOfHstuAreTheTokensOfAHistory) {
+    PlainPopulation const population(1);
+    auto const backend = stack_of(population, {}, {});
+    auto const& weights = backend->weights();
+    std::size_t const d = weights.shape.attention_dim;
+    std::vector<ItemId> const history = {7, 3, 7, 400, 7};
+    std::vector<float> rows;
+    layer_rows(*backend, kv::layer_section(0, kv::LayerPart::v))(history, rows);
+    ASSERT_EQ(rows.size(), history.size() * d);
+    for (std::size_t t = 0; t < history.size(); ++t) {
+        auto const state = first_state(weights, history[t]);
+        for (std::size_t i = 0; i < d; ++i) {
+            double const x = product(weights.stack[0].site.v.w, i, state);
+            EXPECT_NEAR(rows[t * d + i], x / (1.0 + std::exp(-x)), 1e-5) << t;
+        }
+    }
+    auto const second = layer_rows(*backend, kv::layer_section(1, kv::LayerPart::k));
+    second(history, rows);
+    ASSERT_EQ(rows.size(), history.size() * d);
+    for (std::size_t const t : {2U, 4U}) {
+        EXPECT_FALSE(std::equal(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(d),
+                                rows.begin() + static_cast<std::ptrdiff_t>(t * d)))
+            << "the same item after other tokens";
+    }
+    // The newest tokens change nothing before them.
+    auto const whole = rows;
+    second(std::span(history).first(3), rows);
+    EXPECT_TRUE(std::equal(rows.begin(), rows.end(), whole.begin()));
+    EXPECT_THROW(layer_rows(*backend, kv::Section::long_k)(history, rows), InternalError);
+    EXPECT_THROW(layer_indices(*backend, kv::layer_section(0, kv::LayerPart::k_index), {}),
+                 InternalError);
+}
+
+TEST(WeightAnalysis, IndicesOfHstuAreTheRoutersChoiceForEveryToken) {
+    PlainPopulation const population(1);
+    model::VariantParams variant;
+    variant.variant = model::Variant::collective;
+    variant.scope = model::Scope::all;
+    variant.m = 300;
+    kv::StrategyParams strategy;
+    strategy.kind = kv::StrategyKind::collective;
+    auto const backend = stack_of(population, variant, strategy);
+    auto const& weights = backend->weights();
+    std::vector<std::vector<ItemId>> const histories = {{7, 3, 400, 7}, {9}, {3, 7}};
+    std::vector<ItemId> const items = {7, 3, 400, 7, 9, 3, 7};
+    auto const first =
+        layer_indices(*backend, kv::layer_section(0, kv::LayerPart::k_index), histories);
+    ASSERT_EQ(first.size(), items.size());
+    for (std::size_t t = 0; t < items.size(); ++t) {
+        auto const state = first_state(weights, items[t]);
+        double const chosen = product(weights.stack[0].site.k.router, first[t], state);
+        for (std::size_t row = 0; row < variant.m; ++row)
+            EXPECT_LE(product(weights.stack[0].site.k.router, row, state), chosen + 1e-5) << t;
+    }
+    auto const deeper =
+        layer_indices(*backend, kv::layer_section(1, kv::LayerPart::v_index), histories);
+    for (std::uint32_t const row : deeper) EXPECT_LT(row, variant.m);
+    EXPECT_THROW(layer_rows(*backend, kv::layer_section(0, kv::LayerPart::k)), InternalError);
+}
+
+TEST(WeightAnalysis, TokensCountAsTheirItemsDoWhereRowsAreTheItems) {
+    PlainPopulation const population(50);
+    AgreementParams params;
+    params.sample = 20;
+    params.max_tokens = 15;
+    auto const histories = sampled_histories(population, params);
+    EXPECT_EQ(histories.size(), 20U);
+    CounterRng rng(1, Purpose::test, 4);
+    std::vector<float> rows(501 * 3);
+    for (float& value : rows) value = static_cast<float>(rng.normal());
+    std::vector<std::uint32_t> before(501);
+    std::vector<std::uint32_t> after(501);
+    for (auto& row : before) row = rng.below(40);
+    for (auto& row : after) row = rng.below(40);
+    std::vector<std::uint64_t> counts(501);
+    std::vector<ItemId> items;
+    std::vector<std::uint32_t> token_before;
+    std::vector<std::uint32_t> token_after;
+    for (auto const& history : histories) {
+        EXPECT_GE(history.size(), params.min_tokens);
+        EXPECT_LE(history.size(), 15U);
+        for (ItemId const item : history) {
+            ++counts[item];
+            items.push_back(item);
+            token_before.push_back(before[item]);
+            token_after.push_back(after[item]);
+        }
+    }
+    auto const by_item = principal_directions(rows, 3, counts);
+    auto const by_token = principal_directions(histories, table_rows(rows, 3), 3);
+    for (std::size_t k = 0; k < 3; ++k) EXPECT_NEAR(by_token.energy[k], by_item.energy[k], 1e-9);
+
+    auto const expected = pool_use(before, counts, 41);
+    auto const use = token_pool_use(token_before, 41);
+    EXPECT_EQ(use.rows, 41U);
+    EXPECT_EQ(use.rows_of_tokens, expected.rows_of_tokens);
+    EXPECT_EQ(use.rows_of_items, expected.rows_of_tokens);
+    EXPECT_NEAR(use.effective_rows, expected.effective_rows, 1e-9);
+    EXPECT_EQ(use.top_share, expected.top_share);
+    EXPECT_THROW(token_pool_use(token_before, 20), InternalError);
+
+    // Of the items that are read, as they are counted: items of equal weight, tokens of equal
+    // weight.
+    double moved = 0.0;
+    double read = 0.0;
+    for (std::size_t item = 1; item <= 500; ++item) {
+        if (counts[item] == 0) continue;
+        ++read;
+        moved += before[item] != after[item] ? 1.0 : 0.0;
+    }
+    auto const change = token_router_change(token_before, token_after, items);
+    EXPECT_NEAR(change.items_changed, moved / read, 1e-12);
+    EXPECT_NEAR(change.tokens_changed, router_change(before, after, counts).tokens_changed, 1e-12);
+    EXPECT_LT(change.same_groups, 1.0);
+    EXPECT_EQ(token_router_change(token_before, token_before, items).same_groups, 1.0);
+    // An item that keeps its row in one place of two counts by half.
+    std::vector<ItemId> const two = {5, 5, 6};
+    std::vector<std::uint32_t> const old_rows = {1, 1, 2};
+    std::vector<std::uint32_t> const new_rows = {1, 3, 2};
+    auto const half = token_router_change(old_rows, new_rows, two);
+    EXPECT_NEAR(half.items_changed, 0.25, 1e-12);
+    EXPECT_NEAR(half.tokens_changed, 1.0 / 3.0, 1e-12);
+    EXPECT_TRUE(std::isnan(token_router_change({}, {}, {}).tokens_changed));
+    EXPECT_THROW(token_router_change(old_rows, new_rows, items), InternalError);
 }
 
 }  // namespace
