@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <span>
-#include <tuple>
+
+#include "train/router_rows.hpp"
 
 namespace ckvsim::train {
 
@@ -13,17 +14,23 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// A block of logits that stays in the last-level cache.
-constexpr std::int64_t kBlockElements = 1 << 20;
+// A block of logits stays in the L2 cache from one pass to the next where pools are small; where
+// they are large it has rows enough for its products not to wait for the router's rows.
+constexpr std::int64_t kBlockElements = 1 << 18;
+constexpr std::int64_t kBlockRows = 128;
 // Softmax kept between forward and backward up to this size per router; beyond it, recomputing
 // costs one GEMM of four and keeps four routers of 10,000 rows far below the memory budget.
 constexpr std::int64_t kKeepElements = 1 << 26;
 
 std::int64_t block_rows(at::Tensor const& router) {
-    return std::max<std::int64_t>(1, kBlockElements / router.size(0));
+    return std::max(kBlockRows, kBlockElements / router.size(0));
 }
 
 float const* data_of(at::Tensor const& tensor) { return tensor.data_ptr<float>(); }
+
+RouterBlock block_of(at::Tensor const& logits) {
+    return {static_cast<std::size_t>(logits.size(0)), static_cast<std::size_t>(logits.size(1))};
+}
 
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   public:
@@ -156,16 +163,17 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
         bool const keep = want_balance && items * pool <= kKeepElements;
         auto kept = keep ? at::empty({items, pool}, options) : at::Tensor();
         auto const rows = block_rows(router);
+        auto scratch = at::empty({keep ? 0 : std::min(rows, items), pool}, options);
         for (std::int64_t at = 0; at < items; at += rows) {
             auto const count = std::min(rows, items - at);
-            auto const logits = at::mm(embeddings.narrow(0, at, count), router.t());
-            auto const best = logits.max(1);
-            winner.narrow(0, at, count).copy_(std::get<0>(best));
-            index.narrow(0, at, count).copy_(std::get<1>(best));
+            auto logits = keep ? kept.narrow(0, at, count) : scratch.narrow(0, 0, count);
+            at::mm_out(logits, embeddings.narrow(0, at, count), router.t());
+            RouterBlock const block = block_of(logits);
+            find_winners(block, data_of(logits), winner.data_ptr<float>() + at,
+                         index.data_ptr<std::int64_t>() + at);
             if (!want_balance) continue;
-            auto const softmax = at::softmax(logits, 1);
-            if (keep) kept.narrow(0, at, count).copy_(softmax);
-            mean.add_(at::mv(softmax.t(), counts.narrow(0, at, count)));
+            softmax_in_place(block, data_of(winner) + at, logits.data_ptr<float>());
+            mean.add_(at::mv(logits.t(), counts.narrow(0, at, count)));
         }
         at::Tensor balance = at::zeros({}, options);
         if (want_balance) {
@@ -174,7 +182,7 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
             mean = mean.div(tokens).clamp_min(1e-30);
             balance = (mean * (mean * static_cast<double>(pool)).log()).sum();
         }
-        context->save_for_backward({embeddings, router, counts, index, mean, kept});
+        context->save_for_backward({embeddings, router, counts, index, mean, winner, kept});
         context->saved_data["tokens"] = tokens;
         context->saved_data["want_balance"] = want_balance;
         context->mark_non_differentiable({index});
@@ -188,7 +196,8 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
         auto const& counts = saved[2];
         auto const& index = saved[3];
         auto const& mean = saved[4];
-        auto const& kept = saved[5];
+        auto const& winner = saved[5];
+        auto const& kept = saved[6];
         bool const want_balance = context->saved_data["want_balance"].toBool();
         std::int64_t const items = embeddings.size(0);
         // d balance / d mean, up to a constant that the softmax's gradient cancels.
@@ -196,26 +205,32 @@ class RouterFunction : public torch::autograd::Function<RouterFunction> {
                            context->saved_data["tokens"].toDouble();
         auto grad_embeddings = at::empty_like(embeddings);
         auto grad_router = at::zeros_like(router);
+        auto const grad_winner = grad_outputs[0].contiguous();
+        auto const weights = counts.contiguous();
         auto const rows = block_rows(router);
+        auto scratch = at::empty({std::min(rows, items), router.size(0)}, router.options());
         for (std::int64_t at = 0; at < items; at += rows) {
             auto const count = std::min(rows, items - at);
             auto const block = embeddings.narrow(0, at, count);
-            at::Tensor grad_logits;
+            auto gradient = scratch.narrow(0, 0, count);
             if (want_balance) {
-                auto const softmax = kept.defined() ? kept.narrow(0, at, count)
-                                                    : at::softmax(at::mm(block, router.t()), 1);
-                auto const weight = counts.narrow(0, at, count).unsqueeze(1);
-                grad_logits = (slope.unsqueeze(0) - at::mv(softmax, slope).unsqueeze(1))
-                                  .mul_(softmax)
-                                  .mul_(weight);
+                auto const softmax = kept.defined() ? kept.narrow(0, at, count) : gradient;
+                RouterBlock const shape = block_of(gradient);
+                if (!kept.defined()) {
+                    at::mm_out(gradient, block, router.t());
+                    softmax_in_place(shape, data_of(winner) + at, gradient.data_ptr<float>());
+                }
+                balance_gradient(shape, data_of(softmax), data_of(slope), data_of(weights) + at,
+                                 data_of(grad_winner) + at, index.data_ptr<std::int64_t>() + at,
+                                 gradient.data_ptr<float>());
             } else {
-                grad_logits = at::zeros({count, router.size(0)}, router.options());
+                gradient.zero_();
+                gradient.scatter_(1, index.narrow(0, at, count).unsqueeze(1),
+                                  grad_winner.narrow(0, at, count).unsqueeze(1));
             }
-            grad_logits.scatter_add_(1, index.narrow(0, at, count).unsqueeze(1),
-                                     grad_outputs[0].narrow(0, at, count).unsqueeze(1));
             auto target = grad_embeddings.narrow(0, at, count);
-            at::mm_out(target, grad_logits, router);
-            grad_router.addmm_(grad_logits.t(), block);
+            at::mm_out(target, gradient, router);
+            grad_router.addmm_(gradient.t(), block);
         }
         return {grad_embeddings, grad_router,  at::Tensor(),
                 at::Tensor(),    at::Tensor(), at::Tensor()};

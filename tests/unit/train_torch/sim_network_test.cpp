@@ -90,6 +90,9 @@ INSTANTIATE_TEST_SUITE_P(
                                      variant_of(Kind::mean_pool), variant_of(Kind::no_history))),
     case_name);
 
+/// Of V beside what initial values give.
+constexpr float kLargeValues = 30.0F;
+
 class EveryModel : public testing::TestWithParam<Model> {};
 INSTANTIATE_TEST_SUITE_P(Models, EveryModel,
                          testing::Values(Model::sim, Model::twin, Model::eta, Model::sdim,
@@ -102,7 +105,7 @@ TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
     samples.schedule.dropout = 0;
     samples.shape.top_k = 16;  // all tokens: the search cannot flip either
     SimNetwork network(samples, pools_of(GetParam(), 2, 1), 1);
-    warm_up(network, samples);
+    if (GetParam() != Model::hstu) warm_up(network, samples);
     auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 1024);
     std::map<std::string, std::vector<float>> gradients;
     network.gradients(batch, gradients);
@@ -114,6 +117,16 @@ TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
     }
     for (char const* const name : {"embed.0", "embed.1", "embed.context"}) names.push_back(name);
     ASSERT_EQ(names.size(), values.size());
+    if (GetParam() == Model::hstu) {
+        // Norms of small attention outputs bend too sharply for differences: V is made large. Nor is
+        // this model warmed up, which ends elsewhere on each processor, near such bends on some.
+        for (std::size_t p = 0; p < names.size(); ++p) {
+            if (!names[p].ends_with(".v.pool") && !names[p].ends_with(".v.wu")) continue;
+            for (float& value : values[p]) value *= kLargeValues;
+        }
+        network.restore(values);
+        network.gradients(batch, gradients);
+    }
     for (std::size_t p = 0; p < names.size(); ++p) {
         // ReLUs have kinks: judge the whole gradient on many samples, not single entries on few.
         auto const& gradient = gradients.at(names[p]);
@@ -121,9 +134,9 @@ TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
         for (auto const g : gradient) norm += double{g} * g;
         norm = std::sqrt(norm);
         if (norm < 1e-4) continue;
-        // Norms of HSTU's small attention outputs bend sharply: the loss moves by 1e-5 at most.
+        // HSTU's norms bend still: its loss moves by 5e-6 at most.
         // SDIM's items must not leave their buckets.
-        double step = GetParam() == Model::hstu ? std::min(1e-4, 1e-5 / norm) : 2e-3;
+        double step = GetParam() == Model::hstu ? std::min(2e-3, 5e-6 / norm) : 2e-3;
         if (GetParam() == Model::sdim && names[p].starts_with("embed.")) step = 2e-4;
         auto const shifted = [&](double sign) {
             auto moved = values;
