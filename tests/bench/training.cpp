@@ -59,8 +59,12 @@ constexpr char const* kFooter =
 
 void declare(CLI::App& app, Options& options) {
     auto& cell = options.cell;
-    app.add_option("--batch", options.batches, "Samples of a step")->capture_default_str();
-    app.add_option("--m", options.pools, "Pool rows of every K and V")->capture_default_str();
+    app.add_option("--batch", options.batches, "Samples of a step")
+        ->capture_default_str()
+        ->check(CLI::Range(1U, 1000000U));
+    app.add_option("--m", options.pools, "Pool rows of every K and V")
+        ->capture_default_str()
+        ->check(CLI::Range(2U, 1000000U));
     app.add_option("--samples", options.samples,
                    "Also measure files of `ckvsim prepare` (SIM or TWIN); their variants are not "
                    "used, only shapes and samples")
