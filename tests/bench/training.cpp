@@ -44,14 +44,15 @@ constexpr char const* kFooter =
     "short windows, too, which share fewer items.\n"
     "A step is assembly of the batch, forward, backward and Adam, in both arms. The textbook\n"
     "cuts a batch into micro-batches of equal size and adds up gradients; its balance loss is\n"
-    "then that of every micro-batch's own mean. Where a step of it would take longer than --limit-s, whole\n"
-    "micro-batches of the batch are measured and the row says how many samples; the ratio takes\n"
-    "that time times tokens of the batch / tokens of those samples, and is marked ~.\n"
+    "then that of every micro-batch's own mean. Where a step of it would take longer than\n"
+    "--limit-s, whole micro-batches of the batch are measured and the row says how many samples;\n"
+    "the ratio takes that time times tokens of the batch / tokens of those samples, and is\n"
+    "marked ~.\n"
     "\n"
     "Examples:\n"
     "  bench_training --json training.json\n"
     "  bench_training --batch 2048 --m 2048 --rounds 11\n"
-    "  bench_training --no-synthetic --samples results/local/kuairand-pure.samples.ckvt --twin\n"
+    "  bench_training --no-synthetic --samples results/local/kuairand-pure.samples.ckvt\n"
     "  bench_training --batch 64 --m 64 --items 500 --tokens 20 --rounds 3        (does it run?)\n"
     "\n"
     "Exit codes: 0 done, 1 the arms do not compute the same, a cell failed or the BLAS is slow,\n"
@@ -59,8 +60,12 @@ constexpr char const* kFooter =
 
 void declare(CLI::App& app, Options& options) {
     auto& cell = options.cell;
-    app.add_option("--batch", options.batches, "Samples of a step")->capture_default_str();
-    app.add_option("--m", options.pools, "Pool rows of every K and V")->capture_default_str();
+    app.add_option("--batch", options.batches, "Samples of a step")
+        ->capture_default_str()
+        ->check(CLI::Range(1U, 1000000U));
+    app.add_option("--m", options.pools, "Pool rows of every K and V")
+        ->capture_default_str()
+        ->check(CLI::Range(2U, 1000000U));
     app.add_option("--samples", options.samples,
                    "Also measure files of `ckvsim prepare` (SIM or TWIN); their variants are not "
                    "used, only shapes and samples")

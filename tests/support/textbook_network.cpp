@@ -430,7 +430,7 @@ double TextbookNetwork::peak_bytes(VariantSpec const& variant, double tokens, do
 }
 
 GradientDifference difference(std::map<std::string, std::vector<float>> const& expected,
-                              std::map<std::string, std::vector<float>> const& got) {
+                              std::map<std::string, std::vector<float>> const& got, double floor) {
     constexpr double kInfinite = std::numeric_limits<double>::infinity();
     auto const largest_of = [](std::vector<float> const& values) {
         double largest = 0;
@@ -438,9 +438,8 @@ GradientDifference difference(std::map<std::string, std::vector<float>> const& e
         return largest;
     };
     if (expected.size() != got.size()) return {kInfinite, "number of tensors"};
-    double floor = 0;
-    for (auto const& [name, values] : expected) floor = std::max(floor, largest_of(values));
-    floor *= kGradientFloor;
+    double largest = 0;
+    for (auto const& [name, values] : expected) largest = std::max(largest, largest_of(values));
     GradientDifference worst;
     for (auto const& [name, values] : expected) {
         auto const found = got.find(name);
@@ -451,7 +450,8 @@ GradientDifference difference(std::map<std::string, std::vector<float>> const& e
             if (std::isnan(one)) return {kInfinite, name};
             apart = std::max(apart, one);
         }
-        double const relative = apart == 0 ? 0 : apart / std::max(floor, largest_of(values));
+        double const least = values.size() == 1 ? kSumFloor : floor * largest;
+        double const relative = apart == 0 ? 0 : apart / std::max(least, largest_of(values));
         if (relative > worst.relative) worst = {relative, name};
     }
     return worst;

@@ -49,7 +49,9 @@ TEST_P(Textbook, HasTheTrainersLossesAndGradients) {
     EXPECT_NEAR(a.search, b.search, 1e-6);
     EXPECT_NEAR(a.peak, b.peak, 1e-5 * a.peak);
     EXPECT_NEAR(a.balance, b.balance, 1e-5 * a.balance + 1e-6);
-    auto const apart = test::difference(ours, theirs);
+    // A softmax does not see what all keys have in common: with one pool row alone its gradient is
+    // rounding.
+    auto const apart = test::difference(ours, theirs, variant.m == 1 ? 1e-3 : 0.0);
     EXPECT_LT(apart.relative, 1e-4) << apart.tensor;
 }
 
@@ -126,16 +128,18 @@ TEST(TextbookStep, OtherModelsAndVariantsAreRefused) {
     EXPECT_THROW(textbook.restore({{1.0F}}), InternalError);
 }
 
-TEST(GradientDifference, IsRelativeToTheTensorsLargestValueButForTinyTensors) {
+TEST(GradientDifference, IsRelativeToTheTensorsLargestValue) {
     using Gradients = std::map<std::string, std::vector<float>>;
     Gradients const expected = {{"a", {10.0F, 1.0F}}, {"b", {2.0F}}};
     EXPECT_EQ(test::difference(expected, expected).relative, 0);
     auto const apart = test::difference(expected, {{"a", {10.0F, 0.0F}}, {"b", {1.9F}}});
     EXPECT_NEAR(apart.relative, 0.1, 1e-6);
     EXPECT_EQ(apart.tensor, "a");
-    EXPECT_NEAR(test::difference({{"a", {10.0F}}, {"b", {1e-8F}}}, {{"a", {10.0F}}, {"b", {0.0F}}})
-                    .relative,
-                1e-6, 1e-9);
+    Gradients const tiny = {{"a", {10.0F, 1.0F}}, {"b", {1e-6F, 0.0F}}};
+    Gradients const other = {{"a", {10.0F, 1.0F}}, {"b", {0.0F, 0.0F}}};
+    EXPECT_NEAR(test::difference(tiny, other).relative, 1.0, 1e-6);
+    EXPECT_NEAR(test::difference(tiny, other, 1e-3).relative, 1e-4, 1e-9);
+    EXPECT_NEAR(test::difference({{"bias", {1e-6F}}}, {{"bias", {0.0F}}}).relative, 1e-4, 1e-9);
     EXPECT_TRUE(std::isinf(test::difference(expected, {{"a", {10.0F, 1.0F}}}).relative));
     Gradients const broken = {{"a", {10.0F, NAN}}, {"b", {2.0F}}};
     EXPECT_TRUE(std::isinf(test::difference(expected, broken).relative));
