@@ -26,6 +26,12 @@ def _curves(report):
     return found
 
 
+def _place(site):
+    """'short branch' or, of HSTU, 'layer 1'."""
+    name = text.clean(site)
+    return f"layer {name[5:]}" if name.startswith("layer") else f"{name} branch"
+
+
 def _draw_site(axes, curves, colors, title):
     for weights, seeds in curves.items():
         ranks = next(iter(seeds.values()))[0]
@@ -56,7 +62,7 @@ def draw(reports, arms):
         "Measured on trained weights and the history tokens of the workload.", [report])
     grid = page.figure.subplots(rows, 2, squeeze=False, sharey=True)
     for axes, ((site, side), found) in zip(grid.flat, curves.items()):
-        _draw_site(axes, found, colors, f"{text.clean(site)} branch, {'keys' if side == 'k' else 'values'}")
+        _draw_site(axes, found, colors, f"{_place(site)}, {'keys' if side == 'k' else 'values'}")
     for axes in grid.flat[len(curves):]:
         axes.set_visible(False)
     for axes in grid[-1]:
