@@ -1,12 +1,15 @@
 """scripts/campaign: two cells searched, trained, run and tabulated; kept when repeated, redone when changed, refused before work."""
 import fcntl
 import json
+import os
 import pathlib
 import shutil
+import signal
+import subprocess
 import tempfile
 import unittest
 
-from harness import CI, CKVSIM, HSTU, PLATFORM, SOURCE, SPEC, launch
+from harness import CI, CKVSIM, ENVIRONMENT, HSTU, PLATFORM, SOURCE, SPEC, launch
 
 TRAINER = pathlib.Path(CKVSIM).with_name("ckvsim-train")
 PROGRAM = ["/usr/bin/python3", "-B", SOURCE / "scripts/campaign"]
@@ -87,6 +90,28 @@ class Runs(CampaignTest):
         for stem, choice in chosen.items():
             expected = choice["settings"].get("/training/learning_rate", CI["training"].get("learning_rate", 0.001))
             self.assertAlmostEqual(rates[stem], expected, places=9, msg=stem)
+
+
+    def test_a_killed_queue_goes_on_where_it_was(self):
+        content = campaign(cells=campaign()["cells"][:1])
+        (self.folder / "small.json").write_text(json.dumps(content))
+        command = [*PROGRAM, "small.json", "-o", "out", "--work", "work", "--build", pathlib.Path(CKVSIM).parents[1]]
+        with subprocess.Popen([str(part) for part in command], cwd=self.folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, start_new_session=True) as queue:
+            for line in queue.stdout:
+                if line.startswith("trained 2 of "):
+                    break
+            os.killpg(queue.pid, signal.SIGKILL)
+        self.assertEqual(queue.returncode, -signal.SIGKILL)
+        self.assertFalse((self.folder / "out/one.json").exists())
+        kept = {path: path.stat().st_mtime_ns for path in (self.folder / "work").rglob("*_seed*.ckvt")}
+        self.assertGreaterEqual(len(kept), 2)
+
+        again = self.queue(content)
+        self.assertEqual(again.code, 0, str(again))
+        self.assertEqual({path: path.stat().st_mtime_ns for path in kept}, kept, "what was trained was trained again")
+        self.assertIn("0 trained, 1 up to date", again.out)
+        self.assertTrue((self.folder / "out/one.h5").exists())
 
 
 class Refusals(CampaignTest):
