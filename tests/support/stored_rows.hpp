@@ -128,7 +128,7 @@ template <class Cell>
 KeptRow stack_row(BackendCase const& c, model::SiteWeights const& site, std::size_t side,
                   Cell const& cell) {
     using kv::LayerPart;
-    if (c.variant.variant != model::Variant::collective) {
+    if (!c.variant.pools(side)) {
         std::byte const* row = cell(side == 0 ? LayerPart::k : LayerPart::v);
         std::size_t const d = c.shape.attention_dim;
         return {row_values(c.strategy.value_type, row, d),
