@@ -71,8 +71,9 @@ void find_winners(RouterBlock const& block, float const* logits, float* winner,
         float const* const row = logits + r * block.pool;
         winner[r] = largest_of(row, block.pool);
         auto const* const found = std::find(row, row + block.pool, winner[r]);
-        // Of a row without numbers the first: its loss is not finite and ends the training.
-        index[r] = found == row + block.pool ? 0 : found - row;
+        bool const numbers = found != row + block.pool;
+        index[r] = numbers ? found - row : 0;
+        if (!numbers) winner[r] = row[0];  // a NaN: the loss is none, either, which ends the training
     }
 }
 
