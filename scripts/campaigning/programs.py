@@ -120,7 +120,11 @@ class Programs:
         done = subprocess.run(arguments, env=self._environment_of(arguments, 1), check=False, pass_fds=self.held,
                               stderr=subprocess.PIPE, text=True)
         sys.stderr.write(done.stderr)
-        if done.returncode != 0 and not (done.returncode == 4 and " diverged: " in done.stderr):
+        if done.returncode == 4 and " diverged: " in done.stderr:
+            weights = os.path.join(os.path.dirname(samples), f"{stem}_seed{seed}.ckvt")
+            if os.path.exists(weights):  # of other settings that this folder was searched with before
+                os.unlink(weights)
+        elif done.returncode != 0:
             raise self._failure(arguments, done.returncode)
 
     def run(self, spec, settings, report):

@@ -6,10 +6,15 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import unittest
 
 from harness import CI, CKVSIM, ENVIRONMENT, HSTU, PLATFORM, SOURCE, SPEC, launch
+
+sys.path.insert(0, str(SOURCE / "scripts"))
+from campaigning.campaign_file import CampaignError  # noqa: E402  (needs the path above)
+from campaigning.programs import Programs  # noqa: E402
 
 TRAINER = pathlib.Path(CKVSIM).with_name("ckvsim-train")
 PROGRAM = ["/usr/bin/python3", "-B", SOURCE / "scripts/campaign"]
@@ -112,6 +117,22 @@ class Runs(CampaignTest):
         self.assertEqual({path: path.stat().st_mtime_ns for path in kept}, kept, "what was trained was trained again")
         self.assertIn("0 trained, 1 up to date", again.out)
         self.assertTrue((self.folder / "out/one.h5").exists())
+
+
+class Divergence(CampaignTest):
+    def test_a_diverged_trial_leaves_no_weights_of_an_earlier_search(self):
+        (self.folder / "bin").mkdir()
+        for name, body in (("ckvsim", "exit 0"), ("ckvsim-train", "echo 'x diverged: the loss is inf' >&2; exit 4")):
+            program = self.folder / "bin" / name
+            program.write_text(f"#!/bin/sh\n{body}\n")
+            program.chmod(0o755)
+        old = self.folder / "full_seed9.ckvt"
+        old.write_text("of another learning rate")
+        programs = Programs(str(self.folder), 1)
+        programs.train([(str(self.folder / "samples.ckvt"), "full", "9")], may_diverge=True)
+        self.assertFalse(old.exists())
+        with self.assertRaises(CampaignError):
+            programs.train([(str(self.folder / "samples.ckvt"), "full", "9")])
 
 
 class Refusals(CampaignTest):

@@ -24,6 +24,21 @@ std::shared_ptr<decode::Backend const> backend_of(PlainPopulation const& populat
     return device::cpu::make_backend(weights, strategy, population.catalogue());
 }
 
+/// Pools of 300 rows in every site.
+model::VariantParams pooled() {
+    model::VariantParams variant;
+    variant.variant = model::Variant::collective;
+    variant.scope = model::Scope::all;
+    variant.m = 300;
+    return variant;
+}
+
+kv::StrategyParams codes() {
+    kv::StrategyParams strategy;
+    strategy.kind = kv::StrategyKind::collective;
+    return strategy;
+}
+
 TEST(WeightAnalysis, RowsAreTheProjectionsOfTheItems) {
     PlainPopulation const population(1);
     auto const backend = backend_of(population, {}, {});
@@ -48,13 +63,8 @@ TEST(WeightAnalysis, RowsAreTheProjectionsOfTheItems) {
 
 TEST(WeightAnalysis, IndicesAreTheRoutersChoice) {
     PlainPopulation const population(1);
-    model::VariantParams variant;
-    variant.variant = model::Variant::collective;
-    variant.scope = model::Scope::all;
-    variant.m = 300;
-    kv::StrategyParams strategy;
-    strategy.kind = kv::StrategyKind::collective;
-    auto const backend = backend_of(population, variant, strategy);
+    auto const variant = pooled();
+    auto const backend = backend_of(population, variant, codes());
     auto const& weights = backend->weights();
     auto const indices = item_indices(*backend, kv::Section::long_k_index);
     for (std::size_t item = 1; item <= 500; ++item) {
@@ -241,13 +251,8 @@ TEST(WeightAnalysis, RowsOfHstuAreTheTokensOfAHistory) {
 
 TEST(WeightAnalysis, IndicesOfHstuAreTheRoutersChoiceForEveryToken) {
     PlainPopulation const population(1);
-    model::VariantParams variant;
-    variant.variant = model::Variant::collective;
-    variant.scope = model::Scope::all;
-    variant.m = 300;
-    kv::StrategyParams strategy;
-    strategy.kind = kv::StrategyKind::collective;
-    auto const backend = stack_of(population, variant, strategy);
+    auto const variant = pooled();
+    auto const backend = stack_of(population, variant, codes());
     auto const& weights = backend->weights();
     std::vector<std::vector<ItemId>> const histories = {{7, 3, 400, 7}, {9}, {3, 7}};
     std::vector<ItemId> const items = {7, 3, 400, 7, 9, 3, 7};
