@@ -88,6 +88,8 @@ def describe_arm(row):
                  f"m = {number(row, 'm'):,.0f} (m/V = {share:.2g})")
         if row.get("keying") == "item":
             words += ", codes per item"
+        if row.get("sides") in ("k", "v"):
+            words += f", {row['sides'].upper()} alone"
         if row.get("scope") == "released":
             words += ", short branch only"
     else:

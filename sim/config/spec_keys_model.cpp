@@ -13,6 +13,7 @@ using kv::StrategyKind;
 using kv::ValueType;
 using model::ModelKind;
 using model::Scope;
+using model::Sides;
 using model::Variant;
 
 constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
@@ -27,6 +28,8 @@ constexpr std::pair<Variant, char const*> kVariants[] = {{Variant::full, "full"}
                                                          {Variant::no_history, "no_history"}};
 constexpr std::pair<Scope, char const*> kScopes[] = {{Scope::released, "released"},
                                                      {Scope::all, "all"}};
+constexpr std::pair<Sides, char const*> kSides[] = {
+    {Sides::both, "both"}, {Sides::k, "k"}, {Sides::v, "v"}};
 constexpr std::pair<StrategyKind, char const*> kStrategies[] = {
     {StrategyKind::recompute, "recompute"},   {StrategyKind::full, "full"},
     {StrategyKind::item_table, "item_table"}, {StrategyKind::collective, "collective"},
@@ -63,6 +66,13 @@ void describe_weights(KeyVisitor& v, model::VariantParams& weights) {
                      .applies = collective,
                      .only_if = condition},
                     weights.scope, kScopes);
+    v.choice<Sides>({.name = "sides",
+                     .meaning = "what has a pool in the sites of the scope: K, V or both. The "
+                                "other side keeps whole rows of the strategy's value type, with "
+                                "SiLU as its pooled sibling has it",
+                     .applies = collective,
+                     .only_if = condition},
+                    weights.sides, kSides);
     v.integer({.name = "d_u",
                .meaning = "user-specific values per token and side; below model.attention_dim",
                .unit = "values",

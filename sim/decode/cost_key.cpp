@@ -26,7 +26,10 @@ std::string cost_key(model::SimShape const& shape, model::VariantParams const& v
         key << "/idx" << strategy.index_bytes;
         if (shape.has_search_keys() || shape.bucket_hashes() > 0)
             key << "/search=" << (in_table ? "item_table" : "stored");
-        key << "/scope=" << to_string(variant.scope) << "/du" << variant.d_u << "/m" << variant.m;
+        key << "/scope=" << to_string(variant.scope);
+        // Keys of both sides stay as calibrations before there was a choice have them.
+        if (variant.sides != model::Sides::both) key << "/sides=" << to_string(variant.sides);
+        key << "/du" << variant.d_u << "/m" << variant.m;
     }
     key << "/d" << shape.attention_dim << "/h" << shape.heads << "/de"
         << features * shape.feature_dim;

@@ -61,8 +61,24 @@ class Formulas {
   private:
     /// Flops of making K and V of one token.
     [[nodiscard]] double make_flops(bool collective) const {
-        if (!collective) return 2.0 * 2.0 * d_ * d_e_;
-        return 2.0 * 2.0 * (variant_.m + variant_.d_u) * d_e_;
+        double const routed = static_cast<double>(variant_.m) + variant_.d_u;
+        double outputs = 0.0;
+        for (std::size_t side = 0; side < 2; ++side)
+            outputs += pooled(collective, side) ? routed : d_;
+        return 2.0 * outputs * d_e_;
+    }
+    /// K (0) or V of a site in the scope or outside.
+    [[nodiscard]] bool pooled(bool collective, std::size_t side) const {
+        return collective && variant_.pools(side);
+    }
+    [[nodiscard]] double pool_row_bytes() const {
+        return kv::row_bytes(strategy_.value_type, shape_.attention_dim - variant_.d_u);
+    }
+    /// What decode reads of one row of K or V.
+    [[nodiscard]] double side_bytes(bool collective, std::size_t side) const {
+        if (!pooled(collective, side)) return kv::stored_row_bytes(shape_, strategy_);
+        auto const user = kv::row_bytes(kv::user_type(strategy_.value_type), variant_.d_u);
+        return strategy_.index_bytes + user + pool_row_bytes();
     }
     [[nodiscard]] double make_weight_bytes(bool collective) const {
         return kFloat * make_flops(collective) / 2.0;
@@ -150,13 +166,8 @@ class Formulas {
         if (recompute_) {
             flops_per_row = make_flops(false);
             work_.decode_batch_bytes += make_weight_bytes(false);
-        } else if (collective) {
-            auto const type = strategy_.value_type;
-            double const codes =
-                2.0 * (strategy_.index_bytes + kv::row_bytes(kv::user_type(type), variant_.d_u));
-            bytes_per_row = codes + 2.0 * kv::row_bytes(type, shape_.attention_dim - variant_.d_u);
         } else {
-            bytes_per_row = 2.0 * kv::stored_row_bytes(shape_, strategy_);
+            bytes_per_row = side_bytes(collective, 0) + side_bytes(collective, 1);
             work_.decode_batch_bytes += kFloat * fitted_values();
         }
     }
@@ -167,24 +178,24 @@ class Formulas {
         return 0.0;
     }
 
-    /// TWIN: K, one half of what a row of the long branch costs, moves from the rows to the tokens.
+    /// TWIN: K, its part of what a row of the long branch costs, moves from the rows to the tokens.
     void search_long_keys() {
-        auto const move_half = [](double& rows, double& tokens) {
-            rows /= 2.0;
-            tokens += rows;
+        auto const move = [](double part, double& rows, double& tokens) {
+            rows -= part;
+            tokens += part;
         };
-        move_half(work_.decode_bytes_per_long_row, work_.decode_bytes_per_token);
-        move_half(work_.flops_per_long_row, work_.flops_per_token);
+        double const keys =
+            recompute_ ? 0.0 : side_bytes(model::long_site_is_collective(variant_), 0);
+        move(keys, work_.decode_bytes_per_long_row, work_.decode_bytes_per_token);
+        move(work_.flops_per_long_row / 2.0, work_.flops_per_long_row, work_.flops_per_token);
     }
 
     /// HSTU; bytes of entries are add_written()'s.
     void add_stack() {
         bool const collective = variant_.variant == model::Variant::collective;
         double const layers = shape_.layers;
-        double const pool_rows =
-            collective
-                ? 2.0 * kv::row_bytes(strategy_.value_type, shape_.attention_dim - variant_.d_u)
-                : 0.0;
+        double const pool_rows = (pooled(collective, 0) ? pool_row_bytes() : 0.0) +
+                                 (pooled(collective, 1) ? pool_row_bytes() : 0.0);
         double const products = 3.0 * d_ * d_e_;  // wg, wq, wo
         double const side_flops = make_flops(collective);
         double const weights = layers * (kFloat * products + make_weight_bytes(collective));

@@ -10,6 +10,7 @@
 // Choices, each on the side that does not favour CollectiveKV:
 //   - Pool rows of CollectiveKV are charged at the memory rate, row by row, as if no cache held the
 //     pool. A pool that fits the L2 cache can be gathered faster; only a measurement may say so.
+//   - Where K or V alone has a pool, the other side is charged as a side of full rows.
 //   - Item tables are charged like per-user rows: the bytes are the same; the rows are scattered,
 //     but wider than a memory sector.
 //   - Ids and candidates of a request travel with its launch (Platform::batch_overhead_ns).

@@ -51,25 +51,24 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
         set(Section::ids, sizeof(ItemId));
         return;
     }
-    bool const collective = strategy.kind == StrategyKind::collective;
+    /// K or V of a site: a code, or a row.
+    auto const set_side = [&](bool pooled, Section values, Section indices, Section users) {
+        set(values, pooled ? 0 : row);
+        set(indices, pooled ? strategy.index_bytes : 0);
+        set(users, pooled ? user : 0);
+    };
     if (shape.stack_layers() > 0) {
         for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
-            set(layer_section(layer, LayerPart::k), collective ? 0 : row);
-            set(layer_section(layer, LayerPart::v), collective ? 0 : row);
-            for (auto const part : {LayerPart::k_index, LayerPart::v_index})
-                set(layer_section(layer, part), collective ? strategy.index_bytes : 0);
-            for (auto const part : {LayerPart::k_user, LayerPart::v_user})
-                set(layer_section(layer, part), collective ? user : 0);
+            auto const at = [layer](LayerPart part) { return layer_section(layer, part); };
+            set_side(variant.pools(0), at(LayerPart::k), at(LayerPart::k_index),
+                     at(LayerPart::k_user));
+            set_side(variant.pools(1), at(LayerPart::v), at(LayerPart::v_index),
+                     at(LayerPart::v_user));
         }
         return;
     }
-    if (collective) {
-        for (Section const s : {Section::short_k_index, Section::short_v_index})
-            set(s, strategy.index_bytes);
-        for (Section const s : {Section::short_k_user, Section::short_v_user}) set(s, user);
-    } else {
-        for (Section const s : {Section::short_k, Section::short_v}) set(s, row);
-    }
+    set_side(variant.pools(0), Section::short_k, Section::short_k_index, Section::short_k_user);
+    set_side(variant.pools(1), Section::short_v, Section::short_v_index, Section::short_v_user);
     if (shape.bucket_hashes() > 0) {
         set(Section::ids, sizeof(ItemId));
         if (!keeps_sums(shape, strategy)) return;
@@ -78,13 +77,12 @@ EntryLayout::EntryLayout(model::SimShape const& shape, model::VariantParams cons
                       row_bytes(strategy.value_type, features * shape.feature_dim);
         return;
     }
-    if (collective && model::long_site_is_collective(variant)) {
-        for (Section const s : {Section::long_k_index, Section::long_v_index})
-            set(s, strategy.index_bytes);
-        for (Section const s : {Section::long_k_user, Section::long_v_user}) set(s, user);
-    } else {
-        for (Section const s : {Section::long_k, Section::long_v}) set(s, row);
-    }
+    bool const in_scope = model::long_site_is_collective(variant);
+    set_side(in_scope && variant.pools(0), Section::long_k, Section::long_k_index,
+             Section::long_k_user);
+    set_side(in_scope && variant.pools(1), Section::long_v, Section::long_v_index,
+             Section::long_v_user);
+    bool const collective = strategy.kind == StrategyKind::collective;
     if (collective && strategy.search_keys == SearchKeys::item_table) {
         set(Section::ids, sizeof(ItemId));
     } else {

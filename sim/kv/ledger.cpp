@@ -50,9 +50,7 @@ class Ledger {
         }
         std::size_t const d = shape_.attention_dim;
         std::size_t rows = 2 * std::size_t{shape_.search_width()} + shape_.hash_planes();
-        auto const add_rows = [&](bool collective) {
-            rows += 2 * d + 2 * (collective ? variant_.d_u : d);
-        };
+        auto const add_rows = [&](bool collective) { rows += 2 * d + side_rows(collective); };
         add_rows(short_collective());
         if (shape_.has_long_attention()) add_rows(model::long_site_is_collective(variant_));
         add("projections", rows * d_e_ * sizeof(float));
@@ -60,9 +58,16 @@ class Ledger {
 
     /// Per layer wg, wq and wo, and per side as above.
     void add_stack_projections() {
-        std::size_t const d = shape_.attention_dim;
-        std::size_t const side = short_collective() ? variant_.d_u : d;
-        add("projections", shape_.layers * (3 * d + 2 * side) * d_e_ * sizeof(float));
+        std::size_t const rows = 3 * std::size_t{shape_.attention_dim} + side_rows(true);
+        add("projections", shape_.layers * rows * d_e_ * sizeof(float));
+    }
+
+    /// Rows of what makes K and V of one site, without routers.
+    [[nodiscard]] std::size_t side_rows(bool collective) const {
+        std::size_t rows = 0;
+        for (std::size_t side = 0; side < 2; ++side)
+            rows += collective && variant_.pools(side) ? variant_.d_u : shape_.attention_dim;
+        return rows;
     }
 
     /// Serving looks biases up by distance: one per head and position, the candidate's included.
@@ -72,14 +77,10 @@ class Ledger {
     }
 
     void add_router() {
-        std::size_t sides = 0;
-        if (shape_.stack_layers() > 0) {
-            sides = short_collective() ? 2 * std::size_t{shape_.layers} : 0;
-        } else {
-            if (short_collective()) sides += 2;
-            if (model::long_site_is_collective(variant_)) sides += 2;
-        }
-        add("router", sides * variant_.m * d_e_ * sizeof(float));
+        std::size_t sites = model::long_site_is_collective(variant_) ? 2 : 1;
+        if (shape_.stack_layers() > 0) sites = shape_.layers;
+        std::size_t const sides = (variant_.pools(0) ? 1 : 0) + (variant_.pools(1) ? 1 : 0);
+        add("router", sites * sides * variant_.m * d_e_ * sizeof(float));
     }
 
     void add_site(std::string const& site, bool collective) {
@@ -87,7 +88,7 @@ class Ledger {
             strategy_.kind == StrategyKind::item_table ||
             (strategy_.kind == StrategyKind::collective && strategy_.keying == Keying::item);
         for (char const* side : {".k", ".v"}) {
-            if (collective) {
+            if (collective && variant_.pools(side[1] == 'k' ? 0 : 1)) {
                 add(site + side + ".pool",
                     std::size_t{variant_.m} *
                         row_bytes(strategy_.value_type, shape_.attention_dim - variant_.d_u));
@@ -194,7 +195,10 @@ Ratios ratios(model::SimShape const& shape, model::VariantParams const& variant,
     };
     Ratios result;
     if (strategy.kind == StrategyKind::collective) {
-        result.paper = (variant.d_u + 1.0) / shape.attention_dim;
+        double const code = variant.d_u + 1.0;
+        double const row = shape.attention_dim;
+        double const kept = (variant.pools(0) ? code : row) + (variant.pools(1) ? code : row);
+        result.paper = kept / (2.0 * row);
     }
     double const mine = payload(variant, strategy);
     double const full = payload(full_variant, full_strategy);

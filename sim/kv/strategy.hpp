@@ -222,9 +222,10 @@ std::vector<SharedBytes> shared_bytes(model::SimShape const& shape,
                                       workload::Catalogue const& catalogue,
                                       std::uint32_t context_vocabulary);
 
-/// Ratios of DESIGN honesty rule 3. The paper's counts one index as one value and only the sites of
-/// the scope: (d_u + 1) / d. The real one divides payload bytes per user by those of `full` fp32
-/// over the whole model.
+/// Ratios of DESIGN honesty rule 3. The paper's counts values, one index as one, in the sites of
+/// the scope: (d_u + 1) / d; with a pool on one side alone the other's d values stay: (d_u + 1 + d)
+/// / (2 d). The real one divides payload bytes per user by those of `full` fp32 over the whole
+/// model.
 struct Ratios {
     double paper = 1.0;  ///< 1 when not collective
     double real = 1.0;   ///< per-user payload at `tokens` tokens

@@ -30,6 +30,9 @@ TableSchema arms() {
          {"subspaces", integer, "bytes", input, "codes of a K or V row, a byte each; 0 unless vq"},
          {"code_bits", integer, "bits", input, "2^code_bits codewords per subspace; 0 unless vq"},
          {"scope", text, "text", input, "released = short branch only, all = every branch"},
+         {"sides", text, "text", input,
+          "what has a pool in the sites of the scope: both, k or v, the other keeping whole rows; "
+          "- when not collective"},
          {"d_u", integer, "values", input,
           "user-specific values per K or V; 0 when not collective"},
          {"m", integer, "rows", input, "rows of each pool; 0 when not collective"},
@@ -89,7 +92,9 @@ TableSchema memory() {
          {"padding_bytes", integer, "bytes", derived,
           "alignment inside the entries, part of predicted_user_bytes"},
          {"paper_ratio", real, "1", derived,
-          "(d_u + 1) / d, an index counted as one value; 1 when not collective", kRounding},
+          "(d_u + 1) / d, an index counted as one value; (d_u + 1 + d) / (2 d) where K or V alone "
+          "has a pool; 1 when not collective",
+          kRounding},
          {"real_ratio", real, "1", derived,
           "payload per user / payload per user of full fp32, whole model", kRounding},
          {"real_ratio_with_shared", real, "1", derived,

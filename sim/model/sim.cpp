@@ -49,10 +49,10 @@ class RandomTensors {
 };
 
 SideWeights random_side(RandomTensors& random, SimShape const& shape, VariantParams const& variant,
-                        std::uint32_t d_e, bool collective) {
+                        std::uint32_t d_e, bool pooled) {
     SideWeights side;
     std::uint32_t const d = shape.attention_dim;
-    if (!collective) {
+    if (!pooled) {
         side.w = random.matrix(d, d_e);
         return side;
     }
@@ -69,8 +69,8 @@ SiteWeights random_site(RandomTensors& random, SimShape const& shape, VariantPar
     site.silu = collective || variant.variant == Variant::full_silu;
     site.wq = random.matrix(shape.attention_dim, d_e);
     site.wo = random.matrix(d_e, shape.attention_dim);
-    site.k = random_side(random, shape, variant, d_e, collective);
-    site.v = random_side(random, shape, variant, d_e, collective);
+    site.k = random_side(random, shape, variant, d_e, collective && variant.pools(0));
+    site.v = random_side(random, shape, variant, d_e, collective && variant.pools(1));
     return site;
 }
 
@@ -113,6 +113,11 @@ std::string to_string(Variant variant) {
 
 std::string to_string(Scope scope) { return scope == Scope::released ? "released" : "all"; }
 
+std::string to_string(Sides sides) {
+    if (sides == Sides::both) return "both";
+    return sides == Sides::k ? "k" : "v";
+}
+
 ModelKind model_kind_from(std::string const& name) {
     for (auto const& [value, text] : kModelNames) {
         if (name == text) return value;
@@ -135,10 +140,19 @@ Scope scope_from(std::string const& name) {
     throw InternalError("model::scope_from: unknown scope '" + name + "' (known: released, all)");
 }
 
+Sides sides_from(std::string const& name) {
+    for (Sides const sides : {Sides::both, Sides::k, Sides::v}) {
+        if (name == to_string(sides)) return sides;
+    }
+    throw InternalError("model::sides_from: unknown sides '" + name + "' (known: both, k, v)");
+}
+
 std::string weights_stem(VariantParams const& params) {
     if (params.variant != Variant::collective) return to_string(params.variant);
-    return "collective_" + to_string(params.scope) + "_du" + std::to_string(params.d_u) + "_m" +
-           std::to_string(params.m);
+    // Files of both sides keep the name that they had before there was a choice.
+    std::string const side = params.sides == Sides::both ? "" : "_" + to_string(params.sides);
+    return "collective_" + to_string(params.scope) + side + "_du" + std::to_string(params.d_u) +
+           "_m" + std::to_string(params.m);
 }
 
 std::uint64_t catalogue_digest(workload::Catalogue const& catalogue) {

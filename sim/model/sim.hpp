@@ -38,7 +38,9 @@
 //               k = SiLU(concat(pool[argmax(wr e_j)], wu e_j)),
 //               likewise v: the first d - d_u dims come from the pool, the last d_u from the user
 //               part. Training multiplies the pool row by sigmoid of the winning logit; serving
-//               does not (FACTS 0b). Sites outside the scope are as in `full`.
+//               does not (FACTS 0b). Sites outside the scope are as in `full`. Sides `k`, `v`:
+//               the other side of these sites has no pool and is v = SiLU(Wv e_j), k = SiLU(Wk e_j)
+//               as in full_silu: nothing but its pool tells it from sides `both`.
 //   mean_pool   short = mean of e over the short tokens, long = mean of e over all tokens, no
 //               attention
 //   no_history  short = long = 0
@@ -59,31 +61,32 @@
 //   logit    = tower(concat(e_c, x_layers of the candidate, embed.context[context]))
 //   Variants: full; collective with scope all: k = SiLU(concat(pool[argmax(wr n)], wu n)), likewise
 //   v, with pools and routers of every layer's own (a token attends to itself and to the tokens
-//   before it as they are kept); mean_pool: the mean of e over all tokens in place of x_layers;
-//   no_history: zeros. There is no full_silu: the layers apply SiLU anyway.
+//   before it as they are kept), or of one side alone: the other is as in full; mean_pool: the mean
+//   of e over all tokens in place of x_layers; no_history: zeros. There is no full_silu: the layers
+//   apply SiLU anyway.
 //
 // Tensor names in the weight file (fp32, row-major, y = W x with W [out, in]):
 //   embed.<f> [vocabulary_f, feature_dim] (row 0 zero), embed.context [context_vocabulary,
 //   context_dim], short.{wq,wk,wv} [d, d_e], short.wo [d_e, d], long.{wq,wk,wv,wo} likewise,
 //   (not SDIM), search.{wq,wk} [search_dim, d_e] (SIM only), hash.planes [hash_bits, d_e] (ETA) or
 //   [hashes * hash_bits, d_e] (SDIM),
-//   <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]} for collective sites (then no
-//   <site>.wk / wv; wu absent when d_u = 0), tower.<l>.w [out, in], tower.<l>.b [out], the last
+//   <site>.<k|v>.{wr [m, d_e], wu [d_u, d_e], pool [m, d - d_u]} for sides with a pool (then no
+//   <site>.wk or wv; wu absent when d_u = 0), tower.<l>.w [out, in], tower.<l>.b [out], the last
 //   with out = 1. HSTU has the sites layer1, layer2, ... instead of short and long, each with
 //   <site>.wg [d, d_e] and <site>.bias [heads, 32] besides.
 // Attributes: format = "ckvsim-sim-1", model ("sim", "twin", "eta", "sdim" or "hstu"; absent =
 // sim),
 //   variant, scope, seed, feature_dim, attention_dim, heads, short_tokens (not HSTU), top_k (SIM,
 //   TWIN and ETA), search_dim (SIM only), hash_bits (ETA: of a signature; SDIM: of one hash),
-//   hashes (SDIM only), layers (HSTU only), max_tokens, context_dim, d_u, m, tower (comma-separated
-//   hidden widths), catalogue_digest (hex), and free training facts with the prefix "train."
-//   (epochs, tune_auc, wall_s, ...).
+//   hashes (SDIM only), layers (HSTU only), max_tokens, context_dim, d_u, m, sides ("k" or "v";
+//   absent = both), tower (comma-separated hidden widths), catalogue_digest (hex), and free
+//   training facts with the prefix "train." (epochs, tune_auc, wall_s, ...).
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
 //   ref.offsets [R+1] u64 and ref.tokens u32 (CSR, already cut to max_tokens, oldest first),
 //   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; SIM, TWIN and ETA: ref.topk [R,
 //   top_k] u32 (positions in the token list, ascending; 0xFFFFFFFF = none); SDIM with attention:
 //   ref.signature [V+1, hashes] u8 (bucket per item and hash); not HSTU: ref.<site>.<k|v>.index
-//   [V+1] u32 (arg-max pool row per item) for collective sites.
+//   [V+1] u32 (arg-max pool row per item) for sides with a pool.
 #pragma once
 
 #include <cstdint>
@@ -101,14 +104,18 @@ enum class ModelKind : std::uint8_t { sim, twin, hstu, eta, sdim };
 enum class Variant : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 /// Attention sites with pools: released = the short branch alone, all = short and long K and V.
 enum class Scope : std::uint8_t { released, all };
+/// Sides of the sites of the scope that have a pool; the other keeps whole rows.
+enum class Sides : std::uint8_t { both, k, v };
 
 std::string to_string(ModelKind kind);
 std::string to_string(Variant variant);
 std::string to_string(Scope scope);
+std::string to_string(Sides sides);
 /// These throw InternalError on an unknown name.
 ModelKind model_kind_from(std::string const& name);
 Variant variant_from(std::string const& name);
 Scope scope_from(std::string const& name);
+Sides sides_from(std::string const& name);
 
 /// Most self-attention layers of a stack: an entry has sections for so many.
 inline constexpr std::uint32_t kMaxLayers = 4;
@@ -182,7 +189,12 @@ struct VariantParams {
     Scope scope = Scope::released;  ///< collective only
     std::uint32_t d_u = 1;          ///< collective only
     std::uint32_t m = 1000;         ///< collective only: pool rows
+    Sides sides = Sides::both;      ///< collective only
 
+    /// True where K (0) or V (1) has a pool in the sites of the scope.
+    [[nodiscard]] bool pools(std::size_t side) const {
+        return variant == Variant::collective && sides != (side == 0 ? Sides::v : Sides::k);
+    }
     bool operator==(VariantParams const&) const = default;
 };
 
@@ -190,21 +202,23 @@ struct VariantParams {
 /// with scope `all`.
 std::optional<std::string> variant_refusal(VariantParams const& params, ModelKind model);
 
-/// File stem that identifies a variant, for example "full" or "collective_all_du1_m512".
+/// File stem that identifies a variant, for example "full", "collective_all_du1_m512" or, of one
+/// side, "collective_all_k_du1_m512".
 std::string weights_stem(VariantParams const& params);
 
-/// One attention site's projections. Collective sides keep pool and router instead of wk / wv.
+/// One attention site's projections. Sides with a pool keep it and a router instead of wk / wv.
 struct SideWeights {            ///< K or V
-    std::vector<float> w;       ///< [d, d_e]; empty when collective
-    std::vector<float> router;  ///< [m, d_e]
+    std::vector<float> w;       ///< [d, d_e]; empty with a pool
+    std::vector<float> router;  ///< [m, d_e]; empty without a pool, as those below
     std::vector<float> user;    ///< [d_u, d_e]
     std::vector<float> pool;    ///< [m, d - d_u], as trained: SiLU not yet applied
+    [[nodiscard]] bool pooled() const { return !router.empty(); }
 };
 struct SiteWeights {
-    bool collective = false;
-    bool silu = false;      ///< activation on q, k, v
-    std::vector<float> wq;  ///< [d, d_e]
-    std::vector<float> wo;  ///< [d_e, d]
+    bool collective = false;  ///< in the scope: K, V or both have a pool
+    bool silu = false;        ///< activation on q, k, v
+    std::vector<float> wq;    ///< [d, d_e]
+    std::vector<float> wo;    ///< [d_e, d]
     SideWeights k;
     SideWeights v;
 };
@@ -266,7 +280,7 @@ struct ReferenceBlock {
     std::vector<float> logits;                 ///< [R]
     std::vector<std::uint32_t> top_k;          ///< [R, top_k] ascending, 0xFFFFFFFF = none
     std::vector<std::uint8_t> signatures;      ///< [V+1, hashes], SDIM with attention only
-    /// Arg-max pool row per item [V+1] by name ("short.k", "long.v", ...), collective sites only.
+    /// Arg-max pool row per item [V+1] by name ("short.k", "long.v", ...), sides with pools only.
     std::map<std::string, std::vector<std::uint32_t>> indices;
 };
 /// Adds the block's "ref." tensors to a weight file of the model.

@@ -124,6 +124,7 @@ VariantParams read_variant(Reader const& reader, SimShape const& shape) {
             params.scope = scope_from(reader.text("scope"));
             params.d_u = reader.count("d_u", 0);
             params.m = reader.count("m", 1);
+            if (reader.has("sides")) params.sides = sides_from(reader.text("sides"));
         }
         check_shape(shape, params);
     } catch (InternalError const& error) {
@@ -133,11 +134,11 @@ VariantParams read_variant(Reader const& reader, SimShape const& shape) {
 }
 
 SideWeights read_side(Reader const& reader, std::string const& site, std::string const& side,
-                      SimWeights const& weights, bool collective) {
+                      SimWeights const& weights, bool pooled) {
     std::int64_t const d = weights.shape.attention_dim;
     std::int64_t const d_e = weights.d_e;
     SideWeights result;
-    if (!collective) {
+    if (!pooled) {
         result.w = reader.floats(site + ".w" + side, {d, d_e});
         return result;
     }
@@ -159,8 +160,8 @@ SiteWeights read_site(Reader const& reader, std::string const& name, SimWeights 
     site.silu = collective || weights.variant.variant == Variant::full_silu;
     site.wq = reader.floats(name + ".wq", {d, d_e});
     site.wo = reader.floats(name + ".wo", {d_e, d});
-    site.k = read_side(reader, name, "k", weights, collective);
-    site.v = read_side(reader, name, "v", weights, collective);
+    site.k = read_side(reader, name, "k", weights, collective && weights.variant.pools(0));
+    site.v = read_side(reader, name, "v", weights, collective && weights.variant.pools(1));
     return site;
 }
 

@@ -54,13 +54,16 @@ void write_attributes(Writer& writer, SimWeights const& weights) {
     writer.text("scope", to_string(weights.variant.scope));
     writer.count("d_u", weights.variant.d_u);
     writer.count("m", weights.variant.m);
+    // Files of both sides stay as they were before there was a choice.
+    Sides const sides = weights.variant.sides;
+    if (sides != Sides::both) writer.text("sides", to_string(sides));
 }
 
 void write_side(Writer& writer, std::string const& site, std::string const& side,
-                SideWeights const& from, SimWeights const& weights, bool collective) {
+                SideWeights const& from, SimWeights const& weights) {
     std::int64_t const d = weights.shape.attention_dim;
     std::int64_t const d_e = weights.d_e;
-    if (!collective) {
+    if (!from.pooled()) {
         writer.array(site + ".w" + side, from.w, {d, d_e});
         return;
     }
@@ -78,8 +81,8 @@ void write_site(Writer& writer, std::string const& name, SiteWeights const& site
     std::int64_t const d_e = weights.d_e;
     writer.array(name + ".wq", site.wq, {d, d_e});
     writer.array(name + ".wo", site.wo, {d_e, d});
-    write_side(writer, name, "k", site.k, weights, site.collective);
-    write_side(writer, name, "v", site.v, weights, site.collective);
+    write_side(writer, name, "k", site.k, weights);
+    write_side(writer, name, "v", site.v, weights);
 }
 
 void write_stack(Writer& writer, SimWeights const& weights) {

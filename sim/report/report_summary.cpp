@@ -117,8 +117,12 @@ class Summary {
     std::vector<std::string> arm_cells(std::size_t arm, std::size_t name_width) {
         auto const& name = arms_.text(arm, "arm");
         double const share = arms_.real(arm, "pool_share_of_catalogue");
+        // Absent in older reports: both.
+        auto const& sides = arms_.text(arm, "sides");
+        bool const one_side = sides == "k" || sides == "v";
         std::vector<std::string> cells = {shorten(printable(name), name_width),
-                                          printable(arms_.text(arm, "scope")),
+                                          printable(arms_.text(arm, "scope")) +
+                                              (one_side ? "/" + sides : std::string()),
                                           share > 0 ? ratio_text(share) : ""};
         append(cells, memory_cells(arm, name));
         append(cells, executed_cells(name));

@@ -83,7 +83,8 @@ void add_memory(Report& report, std::vector<Arm> const& arms, double scale, bool
              arm.strategy,    arm.keying, arm.value_type,
              index_bytes,     "stored",   kNone,
              kNone,           kNone,      "all",
-             arm.d_u,         arm.m,      static_cast<double>(arm.m) / 24000.0,
+             pooled ? "both" : "-",       arm.d_u,
+             arm.m,           static_cast<double>(arm.m) / 24000.0,
              "encoded",       kNone,      std::int64_t{arm.exact},
              std::int64_t{1}, ""});
         double const payload = arm.bytes_per_token * kTokens * static_cast<double>(kUsers) * scale;

@@ -139,6 +139,24 @@ TEST(Spec, HashBitsHaveADefaultOfEachModel) {
     EXPECT_EQ(parse_spec(dump_spec(sdim), "dump").model, sdim.model);
 }
 
+TEST(Spec, PoolsOfOneSideAreWeightsOfTheirOwn) {
+    EXPECT_EQ(base().arms[1].weights.sides, model::Sides::both);
+    auto const keys = base({"/arms/1/weights/sides=k"});
+    EXPECT_EQ(keys.arms[1].weights.sides, model::Sides::k);
+    EXPECT_EQ(weights_path(keys, keys.arms[1].weights, 3),
+              "results/local/weights/base/collective_all_k_du1_m20_seed3.ckvt");
+    auto const trained = stems(keys);
+    for (char const* const stem : {"collective_all_k_du1_m20", "collective_all_k_du1_m1"})
+        EXPECT_EQ(std::count(trained.begin(), trained.end(), stem), 1)
+            << stem << ": controls of the arm have its sides";
+    for (char const* const model : {"twin", "eta", "hstu"}) {
+        auto const text = test::with(test::base_spec(), "\"heads\": 2, \"top_k\": 8",
+                                     std::string("\"heads\": 2, \"kind\": \"") + model + "\"");
+        EXPECT_EQ(parse_spec(text, "test.json", {"/arms/1/weights/sides=v"}).arms[1].weights.sides,
+                  model::Sides::v);
+    }
+}
+
 TEST(Spec, EmptyPathsAreFilledFromTheName) {
     auto const spec = base();
     EXPECT_EQ(spec.weights_dir, "results/local/weights/base");
@@ -151,6 +169,9 @@ TEST(Spec, EveryEnumValueSurvives) {
     std::vector<std::string> const choices = {
         "/arms/1/weights/scope=released",
         "/arms/1/weights/scope=all",
+        "/arms/1/weights/sides=both",
+        "/arms/1/weights/sides=k",
+        "/arms/1/weights/sides=v",
         "/arms/1/strategy/keying=item",
         "/arms/1/strategy/keying=user_token",
         "/arms/1/strategy/value_type=fp16",

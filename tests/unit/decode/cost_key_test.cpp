@@ -91,6 +91,22 @@ TEST(CostKey, OfSdimNamesItsHashesAndNoChoiceOfTokens) {
     EXPECT_NE(cost_key(shape, pools, stored, 2), cost_key(shape, pools, table, 2));
 }
 
+TEST(CostKey, NamesTheSideOfAPoolOnOneSideAlone) {
+    model::VariantParams pools;
+    pools.variant = model::Variant::collective;
+    kv::StrategyParams stored;
+    stored.kind = kv::StrategyKind::collective;
+    std::set<std::string> keys;
+    for (auto const sides : {model::Sides::both, model::Sides::k, model::Sides::v}) {
+        pools.sides = sides;
+        keys.insert(cost_key({}, pools, stored, 2));
+        EXPECT_EQ(cost_key({}, pools, stored, 2).find("sides=") == std::string::npos,
+                  sides == model::Sides::both)
+            << "calibrations from before there was a choice stay valid";
+    }
+    EXPECT_EQ(keys.size(), 3U);
+}
+
 TEST(CostKey, OfHstuNamesItsLayersAndNothingOfASearch) {
     model::SimShape shape;
     shape.kind = model::ModelKind::hstu;

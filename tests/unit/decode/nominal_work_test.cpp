@@ -92,6 +92,31 @@ TEST(NominalWork, CollectiveReadsCodesAndPoolRows) {
     EXPECT_DOUBLE_EQ(work.decode(49, 1).bytes, 49 * row + 49 * row + 49 * 32 * 2);
 }
 
+model::VariantParams one_sided(model::Sides sides, model::Scope scope = model::Scope::all) {
+    auto variant = collective(1, 500, scope);
+    variant.sides = sides;
+    return variant;
+}
+
+TEST(NominalWork, OneSidedPoolsReadRowsOfTheOtherSide) {
+    auto const fp16 = strategy(kv::StrategyKind::collective, kv::ValueType::fp16);
+    double const side = 2 + 1 * 2 + 255 * 2;
+    double const row = 256 * 2;
+    for (auto const sides : {model::Sides::k, model::Sides::v}) {
+        auto const short_alone = one_sided(sides, model::Scope::released);
+        auto const work = nominal_work(paper_shape(), one_sided(sides), fp16, catalogue());
+        EXPECT_DOUBLE_EQ(work.decode(1000, 1).bytes, (49 + 50) * (side + row) + 1000 * 32 * 2);
+        // Prefill: a router and a user part, and a projection.
+        double const made = 2.0 * (500 + 1 + 256) * 192;
+        EXPECT_DOUBLE_EQ(work.prefill_flops_per_short_token, made);
+        EXPECT_DOUBLE_EQ(work.prefill_flops_per_token, made + 2.0 * 32 * 192);
+        EXPECT_DOUBLE_EQ(work.prefill_batch_bytes, 4.0 * 192 * (2 * (500 + 1 + 256) + 32));
+        auto const released = nominal_work(paper_shape(), short_alone, fp16, catalogue());
+        EXPECT_DOUBLE_EQ(released.decode(1000, 1).bytes,
+                         49 * (side + row) + 50 * 2 * row + 1000 * 32 * 2);
+    }
+}
+
 TEST(NominalWork, WhoStoresIdsReadsIdsAndRecomputeProjectsAgain) {
     auto const table =
         nominal_work(paper_shape(), {}, strategy(kv::StrategyKind::item_table), catalogue());
@@ -138,6 +163,16 @@ TEST(NominalWork, TwinSearchesCodesAndTheirPoolRows) {
                      strategy(kv::StrategyKind::collective, kv::ValueType::fp16), catalogue());
     double const side = (2 + 1 * 2) + 255 * 2;
     EXPECT_DOUBLE_EQ(work.decode(1000, 1).bytes, side * (49 * 2 + 1000 + 50));
+}
+
+TEST(NominalWork, TwinWithOneSidedPoolsSearchesTheKeysAsTheyAreKept) {
+    auto const fp16 = strategy(kv::StrategyKind::collective, kv::ValueType::fp16);
+    double const side = 2 + 1 * 2 + 255 * 2;
+    double const row = 256 * 2;
+    auto const keys = nominal_work(twin_shape(), one_sided(model::Sides::k), fp16, catalogue());
+    EXPECT_DOUBLE_EQ(keys.decode(1000, 1).bytes, 49 * (side + row) + 1000 * side + 50 * row);
+    auto const values = nominal_work(twin_shape(), one_sided(model::Sides::v), fp16, catalogue());
+    EXPECT_DOUBLE_EQ(values.decode(1000, 1).bytes, 49 * (side + row) + 1000 * row + 50 * side);
 }
 
 TEST(NominalWork, TwinSearchesWhatIsKeptOfTheKeys) {
@@ -365,6 +400,19 @@ TEST(NominalWork, CandidatesOfHstuGoThroughTheRouters) {
     EXPECT_DOUBLE_EQ(pooled.prefill(100).bytes, 100 * (codes + pool_rows / 2 + 4 * 192));
     double const router = 4.0 * (500 + 1) * 192;
     EXPECT_DOUBLE_EQ(pooled.decode(0, 1).flops, 2 * (2 * kLayerProducts + router + 4 * 256));
+}
+
+TEST(NominalWork, HstuWithOneSidedPoolsMakesAndReadsRowsOfTheOtherSide) {
+    auto const fp16 = strategy(kv::StrategyKind::collective, kv::ValueType::fp16);
+    double const stored = 2 * (2 + 1 * 2 + 256 * 2.0);  // two layers: a code and a row
+    double const pool_rows = 2 * 255 * 2.0;
+    double const made = 2.0 * (500 + 1 + 256) * 192;
+    for (auto const sides : {model::Sides::k, model::Sides::v}) {
+        auto const work = nominal_work(hstu_shape(), one_sided(sides), fp16, catalogue());
+        EXPECT_DOUBLE_EQ(work.decode(100, 1).bytes, 100 * (stored + pool_rows));
+        EXPECT_DOUBLE_EQ(work.prefill(100).bytes, 100 * (stored + pool_rows / 2 + 4 * 192));
+        EXPECT_DOUBLE_EQ(work.decode(0, 1).flops, 2 * (2 * kLayerProducts + made + 4 * 256));
+    }
 }
 
 }  // namespace

@@ -39,7 +39,9 @@ std::vector<VariantParams> variants() {
             {Variant::no_history, {}, 0, 0},
             {Variant::collective, Scope::released, 1, 7},
             {Variant::collective, Scope::all, 0, 1},
-            {Variant::collective, Scope::all, 5, 3}};
+            {Variant::collective, Scope::all, 5, 3},
+            {Variant::collective, Scope::released, 1, 7, Sides::v},
+            {Variant::collective, Scope::all, 2, 3, Sides::k}};
 }
 
 void expect_equal(SideWeights const& a, SideWeights const& b) {
@@ -115,6 +117,34 @@ TEST_P(EveryModel, WrittenWeightsReadBackUnchanged) {
             EXPECT_EQ(read.tower[l].b, written.tower[l].b);
         }
     }
+}
+
+TEST(WeightsFile, OneSidedHoldsThePoolOfThatSideAndTheMapOfTheOther) {
+    VariantParams variant{Variant::collective, Scope::all, 2, 7, Sides::k};
+    auto const file =
+        weights_file_from(random_sim_weights(shape(), variant, catalogue(), 4, 1), catalogue());
+    EXPECT_EQ(file.text("sides"), "k");
+    for (std::string const site : {"short.", "long."}) {
+        for (char const* const name : {"k.wr", "k.wu", "k.pool", "wv"})
+            EXPECT_TRUE(file.has(site + name)) << site << name;
+        for (char const* const name : {"v.wr", "v.wu", "v.pool", "wk"})
+            EXPECT_FALSE(file.has(site + name)) << site << name;
+    }
+    auto const read = sim_weights_from(file, catalogue(), "weights.ckvt");
+    EXPECT_EQ(read.variant, variant);
+    EXPECT_TRUE(read.short_site.silu) << "q and the side without a pool, too";
+    EXPECT_TRUE(read.long_site.collective);
+    variant.sides = Sides::both;
+    auto const both =
+        weights_file_from(random_sim_weights(shape(), variant, catalogue(), 4, 1), catalogue());
+    EXPECT_FALSE(both.attributes.contains("sides")) << "as before there was a choice";
+    auto other = file;
+    other.set("sides", std::string("v"));
+    EXPECT_NE(refusal_of(other).find("'short.wk' is missing"), std::string::npos);
+    other.attributes.erase("sides");
+    EXPECT_NE(refusal_of(other).find("'short.v.wr' is missing"), std::string::npos);
+    other.set("sides", std::string("q"));
+    EXPECT_NE(refusal_of(other).find("unknown sides 'q' (known: both, k, v)"), std::string::npos);
 }
 
 TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {

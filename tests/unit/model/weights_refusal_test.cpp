@@ -332,6 +332,13 @@ TEST(SimNames, RoundTripAndStems) {
     EXPECT_THROW(scope_from(""), InternalError);
     EXPECT_EQ(weights_stem(of(Variant::full)), "full");
     EXPECT_EQ(weights_stem(of(Variant::collective, Scope::all, 3)), "collective_all_du3_m8");
+    for (auto const s : {Sides::both, Sides::k, Sides::v}) EXPECT_EQ(sides_from(to_string(s)), s);
+    EXPECT_THROW(sides_from("K"), InternalError);
+    auto values = of(Variant::collective, Scope::released, 1);
+    values.sides = Sides::v;
+    EXPECT_EQ(weights_stem(values), "collective_released_v_du1_m8");
+    values.variant = Variant::full;
+    EXPECT_EQ(weights_stem(values), "full");
 }
 
 TEST(RandomWeights, AreAFunctionOfTheirArguments) {

@@ -168,6 +168,19 @@ TEST(ComparisonTable, NoRatioWithoutModelAndScope) {
     }
 }
 
+TEST(ComparisonTable, ScopeNamesTheSideOfPoolsOnOneSideAlone) {
+    Report report;
+    add_arm(report, "coll_k", {{"sides", "k"}});
+    add_arm(report, "coll_both", {{"sides", "both"}});
+    add_arm(report, "plain", {{"sides", "-"}});
+    auto const text = comparison_table(report);
+    EXPECT_THAT(line_with(text, "coll_k"), HasSubstr("all/k"));
+    for (char const* const arm : {"coll_both", "plain"}) {
+        EXPECT_THAT(line_with(text, arm), HasSubstr("all"));
+        EXPECT_THAT(line_with(text, arm), Not(HasSubstr("all/"))) << arm;
+    }
+}
+
 TEST(ComparisonTable, StarsExecutedTimesThatAreNotComparable) {
     Report report;
     add_arm(report, "full_fp32");
@@ -185,7 +198,8 @@ TEST(ComparisonTable, StarsExecutedTimesThatAreNotComparable) {
 TEST(ComparisonTable, FitsInto160ColumnsWithLongNamesAndNumbers) {
     auto report = two_arms();
     std::string const name = "collective_released_du2_m10000_index_uint16_fp16_per_user_token_v2";
-    add_arm(report, name, {{"scope", "released"}, {"pool_share_of_catalogue", 0.1234}});
+    add_arm(report, name,
+            {{"scope", "released"}, {"sides", "k"}, {"pool_share_of_catalogue", 0.1234}});
     add_row(report, "memory",
             {{"arm", name},
              {"users", 1},
