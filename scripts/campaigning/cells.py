@@ -9,6 +9,7 @@ from . import programs
 from .campaign_file import CampaignError
 
 DONE, STALE, MISSING = "done", "stale", "not run"
+LATER = {"sides": "both"}  # keys of weights that came later, at what was always so: cells finished before stay finished
 
 
 class Cell:
@@ -34,6 +35,8 @@ class Cell:
     def wanted(self):
         """What a finished cell is finished for: spec, trials, and nothing of where files lie."""
         spec = {key: value for key, value in self.resolved.items() if key != "files"}
+        spec["arms"] = [{**arm, "weights": {key: value for key, value in arm["weights"].items() if LATER.get(key) != value}}
+                        for arm in spec["arms"]]
         dataset = spec["workload"].get("dataset_path") if spec["workload"]["kind"] != "synthetic" else None
         return {"spec": spec, "dataset": digest(dataset), "trials": self.campaign["trials"], "trial_set": self.campaign["trial_set"]}
 

@@ -167,6 +167,18 @@ Schedule read_schedule(Reader const& reader) {
     return schedule;
 }
 
+/// Files from before there was a choice name none.
+Sides read_sides(Reader const& reader, std::string const& prefix) {
+    if (!reader.has(prefix + "sides")) return Sides::both;
+    std::string const& name = reader.text(prefix + "sides");
+    for (Sides const sides : {Sides::both, Sides::k, Sides::v}) {
+        if (name == to_string(sides)) return sides;
+    }
+    reader.fail("attribute " + prefix + "sides = \"" + name +
+                "\" names no sides (known: both, k, v). Use the trainer of the ckvsim that "
+                "prepared the file");
+}
+
 VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape const& shape) {
     VariantSpec variant;
     std::string const& kind = reader.text(prefix + "kind");
@@ -184,6 +196,7 @@ VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape 
                     "\" is not a scope (known: released, all)");
     }
     variant.scope = scope == "all" ? Scope::all : Scope::released;
+    variant.sides = read_sides(reader, prefix);
     bool const collective = variant.kind == Kind::collective;
     if (collective && shape.model == Model::sdim && variant.scope == Scope::all) {
         reader.fail(
@@ -295,6 +308,11 @@ std::string to_string(Kind kind) {
 }
 
 std::string to_string(Scope scope) { return scope == Scope::released ? "released" : "all"; }
+
+std::string to_string(Sides sides) {
+    if (sides == Sides::both) return "both";
+    return sides == Sides::k ? "k" : "v";
+}
 
 Samples read_samples(std::string const& path) {
     TensorFile const file = TensorFile::read(path);

@@ -105,7 +105,7 @@ void SimNetwork::Parts::add_site(std::string const& site, bool collective, doubl
     add(site + ".wq", d, d_e, deviation);
     add(site + ".wo", d_e, d, deviation);
     for (char const* const side : {"k", "v"}) {
-        if (!collective) {
+        if (!collective || !variant.pools(side)) {
             add(site + ".w" + side, d, d_e, deviation);
             continue;
         }
@@ -162,8 +162,10 @@ at::Tensor SimNetwork::Parts::gather(Batch const& batch, Pass& pass) const {
 at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& name,
                                    bool collective, at::Tensor const& embeddings,
                                    Tokens const& tokens, Pass& pass, at::Tensor* served) const {
-    if (!collective) {
-        bool const silu = variant.kind == Kind::full_silu || shape.model == Model::hstu;
+    if (!collective || !variant.pools(name)) {
+        // Beside a side with a pool the other has its activation: nothing but the pool differs.
+        bool const silu =
+            collective || variant.kind == Kind::full_silu || shape.model == Model::hstu;
         auto const table = activate(linear(embeddings, site + ".w" + name), silu);
         if (served != nullptr) *served = table.detach();
         return table;

@@ -55,6 +55,8 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set("scope", to_string(run.variant.scope));
     file.set("d_u", std::int64_t{run.variant.d_u});
     file.set("m", std::int64_t{run.variant.m});
+    // Files of both sides stay as they were before there was a choice.
+    if (run.variant.sides != Sides::both) file.set("sides", to_string(run.variant.sides));
     file.set("seed", std::to_string(run.seed));
     file.set("feature_dim", std::int64_t{shape.feature_dim});
     file.set("attention_dim", std::int64_t{shape.attention_dim});

@@ -191,6 +191,35 @@ void add_collective(model::SimShape const& shape, Add const& add) {
     }
 }
 
+/// Calls add(variant, strategy) for pools of K or V alone.
+template <class Add>
+void add_one_sided(model::SimShape const& shape, Add const& add) {
+    struct Pool {
+        std::uint32_t d_u, m, index_bytes;
+    };
+    bool const searches = shape.has_search_keys() || shape.bucket_hashes() > 0;
+    kv::StrategyParams strategy;
+    strategy.kind = kv::StrategyKind::collective;
+    for (auto const type : {kv::ValueType::fp32, kv::ValueType::fp16, kv::ValueType::int8}) {
+        strategy.value_type = type;
+        for (auto const& [d_u, m, index_bytes] : {Pool{0, 6, 4}, Pool{1, 17, 1}, Pool{3, 300, 2}}) {
+            if (d_u >= shape.attention_dim) continue;
+            for (auto const sides : {model::Sides::k, model::Sides::v}) {
+                for (auto const keying : {kv::Keying::user_token, kv::Keying::item}) {
+                    auto const scope =
+                        d_u == 0 || shape.kind == model::ModelKind::sdim ? model::Scope::released
+                                                                         : model::Scope::all;
+                    strategy.index_bytes = index_bytes;
+                    strategy.keying = keying;
+                    strategy.search_keys = searches && d_u == 3 ? kv::SearchKeys::item_table
+                                                                : kv::SearchKeys::stored;
+                    add({model::Variant::collective, scope, d_u, m, sides}, strategy);
+                }
+            }
+        }
+    }
+}
+
 /// Every (variant, strategy) pair that applies, over value types, index widths and key places.
 inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
     using kv::StrategyKind;
@@ -219,6 +248,7 @@ inline std::vector<BackendCase> backend_cases(model::SimShape const& shape) {
     }
     add_full_weights(shape, add);
     add_collective(shape, add);
+    add_one_sided(shape, add);
     return cases;
 }
 
@@ -269,6 +299,9 @@ inline std::vector<BackendCase> stack_cases(model::SimShape const& shape) {
             if (d_u >= d) continue;
             strategy.index_bytes = index_bytes;
             add({model::Variant::collective, model::Scope::all, d_u, m}, strategy);
+            if (m == 6) continue;
+            for (auto const sides : {model::Sides::k, model::Sides::v})
+                add({model::Variant::collective, model::Scope::all, d_u, m, sides}, strategy);
         }
     }
     return cases;

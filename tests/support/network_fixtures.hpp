@@ -24,8 +24,9 @@ inline train::Samples planted_samples(bool straight_through = false,
 }
 
 inline train::VariantSpec variant_of(train::Kind kind, train::Scope scope = train::Scope::released,
-                                     std::uint32_t d_u = 0, std::uint32_t m = 0) {
-    return {kind, scope, d_u, m, "test"};
+                                     std::uint32_t d_u = 0, std::uint32_t m = 0,
+                                     train::Sides sides = train::Sides::both) {
+    return {kind, scope, d_u, m, "test", sides};
 }
 
 /// Pools in every site that the model can have them in.

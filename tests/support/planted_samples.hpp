@@ -65,6 +65,7 @@ class PlantedSamples {
         std::string scope;
         std::int64_t d_u = 0;
         std::int64_t m = 0;
+        std::string sides = {};  ///< "" = no attribute
     };
     void set_variants(std::vector<Variant> const& variants) {
         file_.set("variants", static_cast<std::int64_t>(variants.size()));
@@ -74,7 +75,12 @@ class PlantedSamples {
             file_.set(prefix + "scope", variants[i].scope);
             file_.set(prefix + "d_u", variants[i].d_u);
             file_.set(prefix + "m", variants[i].m);
-            file_.set(prefix + "stem", variants[i].kind + "_" + variants[i].scope);
+            std::string stem = variants[i].kind + "_" + variants[i].scope;
+            if (!variants[i].sides.empty()) {
+                file_.set(prefix + "sides", variants[i].sides);
+                stem += "_" + variants[i].sides;
+            }
+            file_.set(prefix + "stem", stem);
         }
     }
     /// Of the planted file SIM is the model.

@@ -74,7 +74,7 @@ Row ReferenceModel::side_row(model::SiteWeights const& site, model::SideWeights 
                              ReferenceRows::Table const& rows, ItemId item) const {
     if (!rows.empty()) return rows[item];
     Row row;
-    if (site.collective) {
+    if (!side.router.empty()) {
         std::size_t const shared = weights_.shape.attention_dim - weights_.variant.d_u;
         std::size_t const index = indices.empty() ? arg_max(side, item) : indices[item];
         auto const pool = side.pool.begin() + static_cast<std::ptrdiff_t>(index * shared);

@@ -49,7 +49,7 @@ std::size_t bucket(std::size_t distance) {
 Row ReferenceStack::side_row(model::SideWeights const& side, std::size_t layer, std::size_t which,
                              std::size_t token, Row const& normed) const {
     Row row;
-    if (weights_.variant.variant == model::Variant::collective) {
+    if (!side.router.empty()) {
         Row const logits = multiply(side.router, normed);
         auto const best = std::max_element(logits.begin(), logits.end());
         auto index = static_cast<std::size_t>(best - logits.begin());

@@ -130,7 +130,7 @@ template <class Cell>
 KeptRow stack_row(BackendCase const& c, model::SiteWeights const& site, std::size_t side,
                   device::cpu::SideCodes const& codes, Cell const& cell) {
     using kv::LayerPart;
-    if (c.variant.variant != model::Variant::collective) {
+    if (!c.variant.pools(side)) {
         std::byte const* row = cell(side == 0 ? LayerPart::k : LayerPart::v);
         std::size_t const d = c.shape.attention_dim;
         if (codes.basis || codes.codebook) return {cell_values(c, codes, row), {}};

@@ -21,8 +21,8 @@ constexpr std::size_t row_slots(std::size_t tokens) {
 
 /// K or V of the tokens that a group of queries attends to. A row has heads * head_dim values of
 /// the call's row type. `user`, [user_dims, user_step], adds values of the last user_dims
-/// dimensions (where the rows then hold zeros); null when user_dims = 0. So a pool row is read in
-/// place and never joined with a token's own part.
+/// dimensions (where the rows then hold zeros); means nothing when user_dims = 0. So a pool row is
+/// read in place and never joined with a token's own part.
 struct TokenRows {
     void const* const* rows = nullptr;
     float const* user = nullptr;
@@ -31,6 +31,7 @@ struct TokenRows {
     std::uint32_t const* places = nullptr;
     std::size_t distinct = 0;  ///< rows, with places
     bool near = false;         ///< in the caches already: asking for rows ahead would only cost
+    std::size_t user_dims = 0;
     [[nodiscard]] std::size_t count(std::size_t tokens) const {
         return places == nullptr ? tokens : distinct;
     }
@@ -73,8 +74,7 @@ struct AttentionCall {
     TokenRows k;
     TokenRows v;
     std::size_t tokens = 0;
-    std::size_t user_dims = 0;
-    std::size_t user_step = 0;  ///< padded(tokens)
+    std::size_t user_step = 0;  ///< padded(tokens); of K and V
     float* out = nullptr;       ///< [count, heads * head_dim], row step out_step
     std::size_t out_step = 0;
 };

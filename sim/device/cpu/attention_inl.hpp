@@ -260,14 +260,16 @@ HWY_INLINE void spread(float const* from, std::uint32_t const* places, std::size
 HWY_NOINLINE inline void weigh(AttentionCall const& call, std::size_t query, float const* q,
                                std::size_t head, Scores const& scores, float* out) {
     std::size_t const step = padded(call.tokens);
-    std::size_t const pool_dims = call.heads * call.head_dim - call.user_dims;
+    std::size_t const d = call.heads * call.head_dim;
+    std::size_t const own_keys = d - call.k.user_dims;  // the first dimension of the user part
+    std::size_t const own_values = d - call.v.user_dims;
     if (call.k.places != nullptr) {
         spread(scores.rows, call.k.places, call.tokens, scores.tokens);
     }
-    auto const in_head = [&](std::size_t u) { return (pool_dims + u) / call.head_dim == head; };
-    for (std::size_t u = 0; u < call.user_dims; ++u) {
-        if (!in_head(u)) continue;
-        add_user_scores(q[pool_dims + u], call.k.user + u * call.user_step, step, scores.tokens);
+    auto const in_head = [&](std::size_t i) { return i / call.head_dim == head; };
+    for (std::size_t u = 0; u < call.k.user_dims; ++u) {
+        if (!in_head(own_keys + u)) continue;
+        add_user_scores(q[own_keys + u], call.k.user + u * call.user_step, step, scores.tokens);
     }
     float const scale =
         call.scale != 0.0F ? call.scale : 1.0F / std::sqrt(static_cast<float>(call.head_dim));
@@ -276,9 +278,9 @@ HWY_NOINLINE inline void weigh(AttentionCall const& call, std::size_t query, flo
     } else {
         silu_weights(call, query, head, scale, scores.tokens);
     }
-    for (std::size_t u = 0; u < call.user_dims; ++u) {
-        if (!in_head(u)) continue;
-        out[pool_dims + u] = user_value(scores.tokens, call.v.user + u * call.user_step, step);
+    for (std::size_t u = 0; u < call.v.user_dims; ++u) {
+        if (!in_head(own_values + u)) continue;
+        out[own_values + u] = user_value(scores.tokens, call.v.user + u * call.user_step, step);
     }
     if (call.v.places == nullptr) return;
     std::fill_n(scores.rows, padded(call.v.distinct), 0.0F);

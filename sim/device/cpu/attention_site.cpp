@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "device/cpu/quantised_rows.hpp"
-#include "device/cpu/token_order.hpp"
 
 namespace ckvsim::device::cpu {
 namespace {
@@ -22,13 +21,6 @@ void gather_planes(std::byte const* cells, std::size_t d_u, std::vector<std::siz
             std::memcpy(planes + u * step + i, cells + (places[i] * d_u + u) * sizeof(Value),
                         sizeof(Value));
     }
-}
-
-/// Whole histories are read in turn from their quarters, whatever the strategy keeps of them: equal
-/// rows then give equal bits. Codes are the exception: pool rows lie anywhere.
-TokenOrder order_of(SideTables const& side, TokenList const& list) {
-    bool const whole = list.positions == nullptr && list.count >= TokenOrder::kFewTokens;
-    return {list.count, whole && !side.codes};
 }
 
 /// Pool rows of the listed tokens, from cells by item or by position. Little-endian machines only
@@ -73,7 +65,8 @@ AttentionSite::AttentionSite(model::SimWeights const& weights, model::SiteWeight
       silu_(site.silu),
       heads_(weights.shape.heads),
       d_(weights.shape.attention_dim),
-      d_u_(site.collective ? weights.variant.d_u : 0),
+      pools_(site.collective),
+      d_u_{site.k.pooled() ? weights.variant.d_u : 0, site.v.pooled() ? weights.variant.d_u : 0},
       row_bytes_(kv::stored_row_bytes(weights.shape, strategy)),
       width_(codes_[0]->basis ? codes_[0]->basis->rank : d_),
       item_ids_(std::size_t{weights.items} + 1),
@@ -191,8 +184,8 @@ void AttentionSite::fill_rows(TokenList const& list, SiteScratch& scratch,
                 codes_[which]->codebook->decode(reinterpret_cast<std::uint8_t const*>(from), to);
                 continue;
             }
-            load_row(value_type_, from, width_ - d_u_, to);
-            std::fill_n(to + width_ - d_u_, d_u_, 0.0F);
+            load_row(value_type_, from, width_ - d_u_[which], to);
+            std::fill_n(to + width_ - d_u_[which], d_u_[which], 0.0F);
         }
     }
 }
@@ -203,7 +196,7 @@ bool AttentionSite::find_keys(std::size_t which, TokenList const& list,
     if (!tables.codes && !tables.by_item) return false;
     std::uint32_t* keys = reserve_elements(scratch.keys[which], list.count);
     if (!tables.codes) {
-        TokenOrder const order = order_of(tables, list);
+        TokenOrder const order = order_of(list);
         for (std::size_t i = 0; i < list.count; ++i) keys[i] = scratch.ids[list.at(order.at(i))];
         return true;
     }
@@ -229,6 +222,7 @@ TokenRows AttentionSite::find_rows(std::size_t which, TokenList const& list, boo
     find_users(which, list, scratch.users[which], scratch);
     TokenRows result;
     result.user = scratch.users[which].data();
+    result.user_dims = d_u_[which];
     RowSharing const* shared = nullptr;
     // Sums of V over shared rows have other bits than sums over tokens. Codes may: the choice
     // depends on the tokens alone. Rows of items must not: they equal full KV bit for bit.
@@ -272,7 +266,7 @@ void AttentionSite::place_rows(std::size_t which, TokenList const& list, bool ma
     };
     // Of the tokens' own: in the order of reading.
     auto const fill_own = [&](auto&& address) {
-        TokenOrder const order = order_of(tables, list);
+        TokenOrder const order = order_of(list);
         std::size_t const used = shared == nullptr ? list.count : shared->distinct();
         for (std::size_t i = 0; i < used; ++i) {
             std::size_t const slot = shared == nullptr ? i : shared->firsts()[i];
@@ -304,14 +298,15 @@ void AttentionSite::place_rows(std::size_t which, TokenList const& list, bool ma
 
 void AttentionSite::find_users(std::size_t which, TokenList const& list,
                                AlignedVector<float>& users, SiteScratch& scratch) const {
-    if (d_u_ == 0) return;
+    std::size_t const d_u = d_u_[which];
+    if (d_u == 0) return;
     SideTables const& tables = side(which);
     std::size_t const step = padded(list.count);
-    float* planes = reserve_elements(users, d_u_ * step);
+    float* planes = reserve_elements(users, d_u * step);
     std::byte const* cells =
         tables.by_item ? tables.users.data() : scratch.view->section(tables.user_section);
     bool const halves = kv::user_type(value_type_) == kv::ValueType::fp16;
-    if (d_u_ == 1 && !tables.by_item && list.positions == nullptr) {
+    if (d_u == 1 && !tables.by_item && list.positions == nullptr) {
         // One value for each of all tokens: a plane already.
         if (halves) {
             from_half(reinterpret_cast<std::uint16_t const*>(cells), list.count, planes);
@@ -323,14 +318,14 @@ void AttentionSite::find_users(std::size_t which, TokenList const& list,
         for (std::size_t i = 0; i < list.count; ++i)
             scratch.places[i] = tables.by_item ? scratch.ids[list.at(i)] : list.at(i);
         if (halves) {
-            std::uint16_t* bits = reserve_elements(scratch.halves, d_u_ * step);
-            gather_planes(cells, d_u_, scratch.places, step, bits);
-            from_half(bits, d_u_ * step, planes);
+            std::uint16_t* bits = reserve_elements(scratch.halves, d_u * step);
+            gather_planes(cells, d_u, scratch.places, step, bits);
+            from_half(bits, d_u * step, planes);
         } else {
-            gather_planes(cells, d_u_, scratch.places, step, planes);
+            gather_planes(cells, d_u, scratch.places, step, planes);
         }
     }
-    for (std::size_t u = 0; u < d_u_; ++u)
+    for (std::size_t u = 0; u < d_u; ++u)
         std::fill(planes + u * step + list.count, planes + (u + 1) * step, 0.0F);
 }
 
@@ -345,7 +340,6 @@ AttentionCall AttentionSite::make_call(TokenList const& list, std::size_t first,
     call.head_dim = d_ / heads_;
     call.row_type = made ? kv::ValueType::fp32 : value_type_;
     call.tokens = list.count;
-    call.user_dims = d_u_;
     call.user_step = padded(list.count);
     call.out = reserve_elements(scratch.out, (first + count) * wq_.stride) + first * wq_.stride;
     call.out_step = wq_.stride;

@@ -9,6 +9,7 @@
 #include "device/cpu/row_codes.hpp"
 #include "device/cpu/row_sharing.hpp"
 #include "device/cpu/shared_tables.hpp"
+#include "device/cpu/token_order.hpp"
 
 namespace ckvsim::device::cpu {
 
@@ -148,6 +149,13 @@ class AttentionSite {
     [[nodiscard]] SideTables const& side(std::size_t which) const {
         return which == 0 ? tables_.k : tables_.v;
     }
+    /// Whole histories are read in turn from their quarters, whatever the strategy keeps of them:
+    /// equal rows then give equal bits. Codes are the exception (pool rows lie anywhere), and rows
+    /// beside them: K and V are read in one order.
+    [[nodiscard]] TokenOrder order_of(TokenList const& list) const {
+        bool const whole = list.positions == nullptr && list.count >= TokenOrder::kFewTokens;
+        return {list.count, whole && !pools_};
+    }
 
     SiteTables const& tables_;
     CellMaker const& maker_;
@@ -158,7 +166,8 @@ class AttentionSite {
     bool silu_;
     std::size_t heads_;
     std::size_t d_;
-    std::size_t d_u_;  ///< 0 unless the site keeps codes
+    bool pools_;                      ///< K, V or both are kept as codes
+    std::array<std::size_t, 2> d_u_;  ///< of K and V; 0 unless the side is kept as codes
     std::size_t row_bytes_;
     std::size_t width_;     ///< values of a row as attention reads it: d, or low_rank's r
     std::size_t item_ids_;  ///< catalogue items and the padding

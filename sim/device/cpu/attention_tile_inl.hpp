@@ -39,7 +39,7 @@ class Tile {
         for (std::size_t j = 0; j < count_; ++j)
             weigh(call_, first_ + j, query(j), head, scores(j), out(j));
         sum(offset);
-        std::size_t const pool_dims = call_.heads * call_.head_dim - call_.user_dims;
+        std::size_t const pool_dims = call_.heads * call_.head_dim - call_.v.user_dims;
         std::size_t const written = std::min(call_.head_dim, std::max(pool_dims, offset) - offset);
         for (std::size_t j = 0; j < count_; ++j)
             std::copy_n(sums_ + j * columns_, written, out(j) + offset);

@@ -168,7 +168,8 @@ class Wide {
         : call_(call),
           sizes_(call),
           width_(kPanelVectors * hn::Lanes(FloatTag())),
-          pool_dims_(call.heads * call.head_dim - call.user_dims),
+          own_keys_(call.heads * call.head_dim - call.k.user_dims),
+          own_values_(call.heads * call.head_dim - call.v.user_dims),
           panel_columns_((call.head_dim + width_ - 1) / width_ * width_) {
         keys_ = scratch;
         values_ = keys_ + sizes_.key_floats(call);
@@ -205,8 +206,9 @@ class Wide {
     [[nodiscard]] HWY_INLINE std::size_t state(std::size_t head, std::size_t c) const {
         return head * call_.count + c;
     }
-    [[nodiscard]] HWY_INLINE bool in_head(std::size_t u) const {
-        return (pool_dims_ + u) / call_.head_dim == head_;
+    /// A dimension of a row.
+    [[nodiscard]] HWY_INLINE bool in_head(std::size_t i) const {
+        return i / call_.head_dim == head_;
     }
 
     /// The block's K of the head as panels [head_dim, width] of tokens (or of rows that tokens
@@ -240,10 +242,10 @@ class Wide {
             }
         }
         if (call_.k.places != nullptr) return;
-        for (std::size_t u = 0; u < call_.user_dims; ++u) {
-            if (!in_head(u)) continue;
+        for (std::size_t u = 0; u < call_.k.user_dims; ++u) {
+            if (!in_head(own_keys_ + u)) continue;
             float const* user = call_.k.user + u * call_.user_step + first_;
-            float* to = keys_ + (pool_dims_ + u - offset_) * width_;
+            float* to = keys_ + (own_keys_ + u - offset_) * width_;
             for (std::size_t t = 0; t < count; ++t)
                 to[t / width_ * (width_ * call_.head_dim) + t % width_] = user[t];
         }
@@ -275,10 +277,10 @@ class Wide {
         return values_ + first / WideSizes::kBlock * ((WideSizes::kBlock + 1) * panel_columns_);
     }
     HWY_INLINE void pack_users(std::size_t first, std::size_t rows, float* chunk) const {
-        for (std::size_t u = 0; u < call_.user_dims; ++u) {
-            if (!in_head(u)) continue;
+        for (std::size_t u = 0; u < call_.v.user_dims; ++u) {
+            if (!in_head(own_values_ + u)) continue;
             float const* user = call_.v.user + u * call_.user_step + first;
-            std::size_t const column = pool_dims_ + u - offset_;
+            std::size_t const column = own_values_ + u - offset_;
             float* to = chunk + column / width_ * panel_floats(rows) + column % width_;
             for (std::size_t t = 0; t < rows; ++t) to[t * width_] = user[t];
         }
@@ -355,9 +357,9 @@ class Wide {
         std::size_t const end = padded(tokens_);
         if (call_.k.places != nullptr) {
             spread(products(j), call_.k.places, tokens_, scores);
-            for (std::size_t u = 0; u < call_.user_dims; ++u) {
-                if (!in_head(u)) continue;
-                add_user_scores(q[pool_dims_ + u], call_.k.user + u * call_.user_step, end, scores);
+            for (std::size_t u = 0; u < call_.k.user_dims; ++u) {
+                if (!in_head(own_keys_ + u)) continue;
+                add_user_scores(q[own_keys_ + u], call_.k.user + u * call_.user_step, end, scores);
             }
         }
         std::fill(scores + tokens_, scores + end, scores[0]);
@@ -388,9 +390,9 @@ class Wide {
 
     /// Weights of tokens -> weights of rows, and the sums of the user dimensions.
     HWY_INLINE void share_weights(std::size_t c, float const* weights, float* rows) {
-        for (std::size_t u = 0; u < call_.user_dims; ++u) {
-            if (!in_head(u)) continue;
-            sums_[state(head_, c) * sizes_.columns + pool_dims_ + u - offset_] =
+        for (std::size_t u = 0; u < call_.v.user_dims; ++u) {
+            if (!in_head(own_values_ + u)) continue;
+            sums_[state(head_, c) * sizes_.columns + own_values_ + u - offset_] =
                 user_value(weights, call_.v.user + u * call_.user_step, padded(tokens_));
         }
         std::fill_n(rows, call_.v.distinct, 0.0F);
@@ -431,7 +433,8 @@ class Wide {
     AttentionCall const& call_;
     WideSizes sizes_;
     std::size_t width_;          ///< of a panel
-    std::size_t pool_dims_;      ///< dimensions before those of the user
+    std::size_t own_keys_;       ///< dimensions of K before those of the user
+    std::size_t own_values_;     ///< of V
     std::size_t panel_columns_;  ///< of a head's V, up to the end of a panel
     float scale_;
     float* keys_;

@@ -74,7 +74,7 @@ void CellMaker::add_side(model::SiteWeights const& site, model::SideWeights cons
                          Section values, Section indices, Section users, std::uint32_t number,
                          std::vector<std::uint32_t> const* forced) {
     std::uint32_t const d_e = weights_->d_e;
-    if (!site.collective) {
+    if (!side.pooled()) {
         map(values).matrix = PanelMatrix(side.w, weights_->shape.attention_dim, d_e);
         map(values).type = value_type_;
         map(values).silu = site.silu;

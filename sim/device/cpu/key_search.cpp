@@ -70,7 +70,7 @@ void AttentionSite::begin_search(std::uint32_t tokens, SiteScratch& scratch) con
         call.keys = side.pool.data();
         call.key_step = side.pool_step_bytes / kv::value_bytes(value_type_);
         call.key_bytes = side.pool_step_bytes;
-        call.held = d_ - d_u_;
+        call.held = d_ - d_u_[0];
     } else {
         call.keys = side.by_item ? side.rows.data() : scratch.view->section(side.values);
     }
@@ -125,10 +125,10 @@ void AttentionSite::score_keys(std::size_t first, std::size_t count, float* scor
     codes.places = keys.sharing.places();
     codes.tokens = keys.tokens;
     codes.user = keys.users.data();
-    codes.user_dims = d_u_;
+    codes.user_dims = d_u_[0];
     for (std::size_t c = 0; c < count; ++c) {
         codes.row_scores = call.scores + c * call.scores_step;
-        codes.q = call.q + c * call.q_step + (d_ - d_u_);
+        codes.q = call.q + c * call.q_step + (d_ - d_u_[0]);
         codes.scores = scores + c * step;
         code_scores(codes);
     }

@@ -235,7 +235,7 @@ HWY_INLINE void rows_at(TokenRows const& side, std::size_t slots, std::size_t fi
 /// K of query c: weights of its heads at `base`.
 template <class Form>
 HWY_INLINE void read_keys(AttentionCall const& call, std::size_t c, float* base) {
-    std::size_t const width = call.heads * call.head_dim - call.user_dims;
+    std::size_t const width = call.heads * call.head_dim - call.k.user_dims;
     std::size_t const bytes = kv::row_bytes(call.row_type, static_cast<std::uint32_t>(width));
     float const* q = call.q + c * call.q_step;
     std::uint8_t const* rows[kTokenBlock];
@@ -255,7 +255,7 @@ HWY_INLINE void read_keys(AttentionCall const& call, std::size_t c, float* base)
 /// V of query c, added to what weigh() left in the user dimensions.
 template <class Form>
 HWY_INLINE void read_values(AttentionCall const& call, std::size_t c, float* base) {
-    std::size_t const width = call.heads * call.head_dim - call.user_dims;
+    std::size_t const width = call.heads * call.head_dim - call.v.user_dims;
     std::size_t const bytes = kv::row_bytes(call.row_type, static_cast<std::uint32_t>(width));
     float* out = call.out + c * call.out_step;
     std::fill_n(out, width, 0.0F);

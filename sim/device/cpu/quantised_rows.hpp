@@ -22,8 +22,8 @@ void store_row(kv::ValueType type, float const* row, std::size_t width, std::byt
 /// The values of a stored row.
 void load_row(kv::ValueType type, std::byte const* from, std::size_t width, float* row);
 
-/// attend() on int8 or int4 rows, which hold the heads * head_dim - user_dims values before the
-/// user dimensions (the rest counts as zero). Values are made in registers: the same bits as
+/// attend() on int8 or int4 rows, which hold the heads * head_dim - user_dims values before their
+/// side's user dimensions (the rest counts as zero). Values are made in registers: the same bits as
 /// attend() on rows from load_row(), which is cheaper for several queries over the same rows.
 void attend_quantised(AttentionCall const& call, float* scratch);
 /// Its halves, as attend_keys() and attend_values().

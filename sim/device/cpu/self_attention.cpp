@@ -70,7 +70,6 @@ SelfAttention::SelfAttention(model::SimWeights const& weights, kv::StrategyParam
       d_(weights.shape.attention_dim),
       d_e_(weights.d_e),
       heads_(weights.shape.heads),
-      d_u_(weights.variant.variant == model::Variant::collective ? weights.variant.d_u : 0),
       max_tokens_(weights.shape.max_tokens),
       state_step_(padded(d_e_)),
       row_step_(padded(d_)),
@@ -152,7 +151,6 @@ AttentionCall SelfAttention::make_call(Layer const& layer, Cells const& cells, s
     call.k = layer.sides[0].find(cells[0], tokens, fast, scratch.sides[0]);
     call.v = layer.sides[1].find(cells[1], tokens, fast, scratch.sides[1]);
     call.tokens = tokens;
-    call.user_dims = d_u_;
     call.user_step = padded(tokens);
     if (!is_quantised(row_type_) || queries <= few_queries(row_type_)) return call;
     layer.sides[0].make_floats(call.k.count(tokens), scratch.sides[0]);

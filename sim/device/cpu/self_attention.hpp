@@ -92,7 +92,6 @@ class SelfAttention {
     std::size_t d_;
     std::size_t d_e_;
     std::size_t heads_;
-    std::size_t d_u_;  ///< 0 unless the layers keep codes
     std::size_t max_tokens_;
     std::size_t state_step_;  ///< padded(d_e)
     std::size_t row_step_;    ///< padded(d)

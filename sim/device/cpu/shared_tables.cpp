@@ -41,14 +41,14 @@ class SideFiller {
 
     [[nodiscard]] bool by_item() const { return by_item_; }
 
-    void fill(model::SiteWeights const& site, model::SideWeights const& side, Section values,
-              Section indices, Section users, SideTables& tables) const {
+    void fill(model::SideWeights const& side, Section values, Section indices, Section users,
+              SideTables& tables) const {
         tables.by_item = by_item_;
-        tables.codes = site.collective;
+        tables.codes = side.pooled();
         tables.values = values;
         tables.index_section = indices;
         tables.user_section = users;
-        if (!site.collective) {
+        if (!side.pooled()) {
             if (by_item_) tables.rows = make_item_table(maker_, values, weights_.items);
             return;
         }
@@ -78,14 +78,14 @@ SharedTables::SharedTables(model::SimWeights const& weights, kv::StrategyParams 
                            CellMaker const& maker) {
     if (!model::has_attention(weights.variant.variant)) return;
     SideFiller const filler(weights, strategy, maker);
-    filler.fill(weights.short_site, weights.short_site.k, Section::short_k, Section::short_k_index,
+    filler.fill(weights.short_site.k, Section::short_k, Section::short_k_index,
                 Section::short_k_user, short_site.k);
-    filler.fill(weights.short_site, weights.short_site.v, Section::short_v, Section::short_v_index,
+    filler.fill(weights.short_site.v, Section::short_v, Section::short_v_index,
                 Section::short_v_user, short_site.v);
     if (weights.shape.has_long_attention()) {
-        filler.fill(weights.long_site, weights.long_site.k, Section::long_k, Section::long_k_index,
+        filler.fill(weights.long_site.k, Section::long_k, Section::long_k_index,
                     Section::long_k_user, long_site.k);
-        filler.fill(weights.long_site, weights.long_site.v, Section::long_v, Section::long_v_index,
+        filler.fill(weights.long_site.v, Section::long_v, Section::long_v_index,
                     Section::long_v_user, long_site.v);
     }
     bool const shared_keys = strategy.kind == kv::StrategyKind::collective &&

@@ -23,7 +23,8 @@ StackSide::StackSide(model::SimWeights const& weights, model::SideWeights const&
       user_type_(kv::user_type(strategy.value_type)),
       d_(weights.shape.attention_dim),
       heads_(weights.shape.heads),
-      collective_(weights.variant.variant == model::Variant::collective) {
+      collective_(side.pooled()),
+      in_turn_(weights.variant.variant != model::Variant::collective && !is_quantised(type_)) {
     auto const width = static_cast<std::uint32_t>(d_);
     if (!collective_) {
         row_bytes_ = kv::stored_row_bytes(weights.shape, strategy);
@@ -175,6 +176,7 @@ TokenRows StackSide::find(SideCells const& cells, std::size_t tokens, bool fast,
         result.near = pool_.size() <= kNearBytes;
         find_users(cells.users, tokens, scratch);
         result.user = scratch.users.data();
+        result.user_dims = d_u_;
     }
     std::size_t const used = result.count(tokens);
     for (std::size_t i = used; i < row_slots(used); ++i) rows[i] = rows[used - 1];

@@ -61,10 +61,10 @@ class StackSide {
     /// queries, which would otherwise convert every row each.
     void make_floats(std::size_t count, SideScratch& scratch) const;
     /// Pool rows lie anywhere: no order of tokens makes them streams. Of int8 and int4 one stream
-    /// is the fastest: they keep the vector units busier than the memory.
+    /// is the fastest: they keep the vector units busier than the memory. The order is that of K
+    /// and V, so that rows beside a side with a pool are no streams either.
     [[nodiscard]] TokenOrder fast_order(std::size_t tokens) const {
-        bool const streams = !collective_ && !is_quantised(type_);
-        return {tokens, streams && tokens >= TokenOrder::kFewTokens};
+        return {tokens, in_turn_ && tokens >= TokenOrder::kFewTokens};
     }
     /// The whole row [d] of one token; there is room for padded(d).
     void load(SideCells const& cells, std::size_t token, float* row, SideScratch& scratch) const;
@@ -94,7 +94,8 @@ class StackSide {
     kv::ValueType user_type_;
     std::size_t d_;
     std::size_t heads_;
-    bool collective_;
+    bool collective_;  ///< this side has a pool
+    bool in_turn_;     ///< rows may be read as streams
     std::size_t d_u_ = 0;
     std::size_t row_bytes_ = 0;
     std::size_t index_bytes_ = 0;

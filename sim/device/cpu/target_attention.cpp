@@ -162,7 +162,7 @@ HWY_NOINLINE void stream_values(AttentionCall const& call, std::size_t c, float*
     float* out[kQueries];
     for (std::size_t j = 0; j < kQueries; ++j) {
         out[j] = call.out + (c + j) * call.out_step;
-        std::fill_n(out[j], d - call.user_dims, 0.0F);
+        std::fill_n(out[j], d - call.v.user_dims, 0.0F);
     }
     std::size_t const slots = row_slots(call.v.count(call.tokens));
     RowsAhead const ahead(call.v, call.tokens, nullptr, d * sizeof(Row));

@@ -120,6 +120,71 @@ TEST(Entry, AppendingInAnyStepsEqualsEncodingTheWhole) {
     }
 }
 
+/// Bytes of one section of an entry of these weights.
+std::vector<std::byte> section_bytes(std::shared_ptr<model::SimWeights const> weights,
+                                     kv::StrategyParams const& strategy,
+                                     workload::Catalogue const& catalogue, kv::Section section) {
+    constexpr std::uint32_t kTokens = 39;
+    auto const backend = make_backend(std::move(weights), strategy, catalogue);
+    auto const scratch = backend->make_scratch();
+    std::vector<std::byte> entry(backend->layout().entry_bytes(kTokens));
+    backend->encode(test::random_history(kTokens, kItems, 4), kTokens, decode::EncodeMode::compute,
+                    entry.data(), *scratch);
+    auto const start =
+        entry.begin() + static_cast<std::ptrdiff_t>(backend->layout().offset(section, kTokens));
+    auto const bytes = backend->layout().payload_bytes(kTokens, section);
+    EXPECT_GT(bytes, 0U) << kv::to_string(section);
+    return {start, start + static_cast<std::ptrdiff_t>(bytes)};
+}
+
+// One side of both pools, the other of full_silu: the same maps give the same bytes.
+TEST(Entry, OneSidedPoolsKeepTheBytesOfTheirSiblings) {
+    using kv::Section;
+    auto const catalogue = test::small_catalogue(kItems);
+    for (auto const& shape : {test::even_shape(), test::twin_of(test::odd_shape()),
+                             test::sdim_of(test::tiny_shape())}) {
+        bool const sdim = shape.kind == model::ModelKind::sdim;
+        auto const scope = sdim ? model::Scope::released : model::Scope::all;
+        model::VariantParams variant{model::Variant::collective, scope, 2, 17};
+        auto const both = std::make_shared<model::SimWeights const>(
+            model::random_sim_weights(shape, variant, catalogue, 3, 5));
+        model::VariantParams silu;
+        silu.variant = model::Variant::full_silu;
+        auto const full = std::make_shared<model::SimWeights const>(
+            model::random_sim_weights(shape, silu, catalogue, 3, 5));
+        ASSERT_EQ(both->item_embeddings, full->item_embeddings);
+        for (auto const sides : {model::Sides::k, model::Sides::v}) {
+            auto mixed = *both;
+            mixed.variant.sides = sides;
+            bool const keys = sides == model::Sides::k;
+            auto const other = keys ? &model::SiteWeights::v : &model::SiteWeights::k;
+            for (auto const site : {&model::SimWeights::short_site, &model::SimWeights::long_site})
+                (mixed.*site).*other = ((*full).*site).*other;
+            auto const made = std::make_shared<model::SimWeights const>(std::move(mixed));
+            for (auto const type :
+                 {kv::ValueType::fp32, kv::ValueType::fp16, kv::ValueType::int8}) {
+                kv::StrategyParams codes;
+                codes.kind = kv::StrategyKind::collective;
+                codes.value_type = type;
+                kv::StrategyParams rows;
+                rows.value_type = type;
+                auto const expect_same = [&](auto const& sibling,
+                                             kv::StrategyParams const& strategy, Section section) {
+                    EXPECT_EQ(section_bytes(made, codes, catalogue, section),
+                              section_bytes(sibling, strategy, catalogue, section))
+                        << kv::to_string(section) << " " << kv::to_string(type);
+                };
+                expect_same(both, codes, keys ? Section::short_k_index : Section::short_v_index);
+                expect_same(both, codes, keys ? Section::short_k_user : Section::short_v_user);
+                expect_same(full, rows, keys ? Section::short_v : Section::short_k);
+                if (sdim) continue;
+                expect_same(both, codes, keys ? Section::long_k_index : Section::long_v_index);
+                expect_same(full, rows, keys ? Section::long_v : Section::long_k);
+            }
+        }
+    }
+}
+
 TEST(Entry, EveryStrategySeesThePresentTokenOrder) {
     // Swapping two tokens inside the short window or changing one must change the bytes.
     auto const catalogue = test::small_catalogue(kItems);

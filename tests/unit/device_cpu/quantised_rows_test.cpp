@@ -151,17 +151,19 @@ struct RowsBothWays {
 
 TEST_P(QuantisedRows, AttentionOnCodesIsAttentionOnTheirValuesBitForBit) {
     struct Shape {
-        std::size_t heads, head_dim, user_dims;
+        std::size_t heads, head_dim, key_dims, value_dims;
     };
     for (auto const type : kTypes) {
-        for (auto const& [heads, head_dim, user_dims] :
-             {Shape{1, 1, 0}, Shape{1, 4, 0}, Shape{2, 7, 0}, Shape{2, 12, 1}, Shape{2, 32, 0},
-              Shape{2, 128, 0}, Shape{2, 32, 1}, Shape{3, 19, 3}, Shape{2, 50, 0}, Shape{4, 8, 10},
-              Shape{1, 40, 39}, Shape{2, 100, 150}}) {
+        for (auto const& [heads, head_dim, key_dims, value_dims] :
+             {Shape{1, 1, 0, 0}, Shape{1, 4, 0, 0}, Shape{2, 7, 0, 0}, Shape{2, 12, 1, 1},
+              Shape{2, 32, 0, 0}, Shape{2, 128, 0, 0}, Shape{2, 32, 1, 1}, Shape{3, 19, 3, 3},
+              Shape{2, 50, 0, 0}, Shape{4, 8, 10, 10}, Shape{1, 40, 39, 39},
+              Shape{2, 100, 150, 150}, Shape{3, 19, 3, 0}, Shape{3, 19, 0, 3}, Shape{4, 8, 0, 10},
+              Shape{2, 100, 150, 0}}) {
             std::size_t const d = heads * head_dim;
             for (std::size_t const tokens : {1U, 2U, 5U, 49U}) {
-                RowsBothWays const k(type, tokens, d, user_dims, 1);
-                RowsBothWays const v(type, tokens, d, user_dims, 2);
+                RowsBothWays const k(type, tokens, d, key_dims, 1);
+                RowsBothWays const v(type, tokens, d, value_dims, 2);
                 auto const q = random_row(3 * d, 3);
                 std::vector<float> out(3 * (d + 1), kPoison);
                 std::vector<float> expected(3 * (d + 1), kPoison);
@@ -175,7 +177,8 @@ TEST_P(QuantisedRows, AttentionOnCodesIsAttentionOnTheirValuesBitForBit) {
                 call.k = {k.codes.data(), k.users.data()};
                 call.v = {v.codes.data(), v.users.data()};
                 call.tokens = tokens;
-                call.user_dims = user_dims;
+                call.k.user_dims = key_dims;
+                call.v.user_dims = value_dims;
                 call.user_step = padded(tokens);
                 call.out = out.data();
                 call.out_step = d + 1;
@@ -189,7 +192,8 @@ TEST_P(QuantisedRows, AttentionOnCodesIsAttentionOnTheirValuesBitForBit) {
                 scratch.resize(attention_scratch(call));
                 attend(call, scratch.data());
                 EXPECT_EQ(out, expected) << kv::to_string(type) << " " << heads << "x" << head_dim
-                                         << "+" << user_dims << ", " << tokens << " tokens";
+                                         << "+" << key_dims << "/" << value_dims << ", " << tokens
+                                         << " tokens";
             }
         }
     }

@@ -63,6 +63,7 @@ struct SideData {
              std::uint64_t stream)
         : floats(random_floats(pool * shape.heads * shape.head_dim, stream)),
           bits(floats.size()),
+          user_dims(shape.user_dims),
           users(random_floats(shape.user_dims * padded(tokens), stream + 1)) {
         std::size_t const d = shape.heads * shape.head_dim;
         for (std::size_t row = 0; row < pool; ++row)
@@ -94,13 +95,16 @@ struct SideData {
         }
         distinct = pool;
     }
-    [[nodiscard]] TokenRows by_token() const { return {rows.data(), users.data(), nullptr, 0}; }
+    [[nodiscard]] TokenRows by_token() const {
+        return {rows.data(), users.data(), nullptr, 0, false, user_dims};
+    }
     [[nodiscard]] TokenRows shared() const {
-        return {pool_rows.data(), users.data(), places.data(), distinct};
+        return {pool_rows.data(), users.data(), places.data(), distinct, false, user_dims};
     }
 
     std::vector<float> floats;
     std::vector<std::uint16_t> bits;
+    std::size_t user_dims;
     std::vector<float> users;
     std::vector<std::uint32_t> places;
     std::vector<void const*> rows;
@@ -156,7 +160,6 @@ AttentionCall make_call(Shape const& shape, std::size_t tokens, bool halves,
     call.head_dim = shape.head_dim;
     call.row_type = halves ? kv::ValueType::fp16 : kv::ValueType::fp32;
     call.tokens = tokens;
-    call.user_dims = shape.user_dims;
     call.user_step = padded(tokens);
     return call;
 }
@@ -170,21 +173,34 @@ void expect_near_oracle(AttentionCall const& call, std::vector<float> const& out
     }
 }
 
+/// K and V of one shape, each with its user dimensions.
+template <class Body>
+void for_calls_of(Shape const& key, Shape const& value, std::size_t queries, double scale,
+                  Body&& body) {
+    std::size_t const d = key.heads * key.head_dim;
+    for (std::size_t const tokens : {1U, 2U, 4U, 5U, 49U, 130U}) {
+        for (bool const halves : {false, true}) {
+            std::size_t const pool = (tokens + 2) / 3;
+            SideData const k(key, tokens, pool, halves, tokens);
+            SideData const v(value, tokens, pool, halves, tokens + 50);
+            auto const q = random_floats(queries * (d + 1), 3, scale);
+            SCOPED_TRACE(::testing::Message()
+                         << key.heads << " x " << key.head_dim << ", user dimensions "
+                         << key.user_dims << " and " << value.user_dims << ", " << tokens
+                         << " tokens, halves " << halves);
+            body(make_call(key, tokens, halves, q), k, v);
+        }
+    }
+}
+
 template <class Body>
 void for_every_call(std::size_t queries, double scale, Body&& body) {
     for (Shape const& shape : kShapes) {
-        std::size_t const d = shape.heads * shape.head_dim;
-        for (std::size_t const tokens : {1U, 2U, 4U, 5U, 49U, 130U}) {
-            for (bool const halves : {false, true}) {
-                std::size_t const pool = (tokens + 2) / 3;
-                SideData const k(shape, tokens, pool, halves, tokens);
-                SideData const v(shape, tokens, pool, halves, tokens + 50);
-                auto const q = random_floats(queries * (d + 1), 3, scale);
-                SCOPED_TRACE(::testing::Message() << shape.heads << " x " << shape.head_dim << ", "
-                                                  << tokens << " tokens, halves " << halves);
-                body(make_call(shape, tokens, halves, q), k, v);
-            }
-        }
+        for_calls_of(shape, shape, queries, scale, body);
+        if (shape.user_dims == 0) continue;
+        Shape const whole{shape.heads, shape.head_dim, 0};
+        for_calls_of(shape, whole, queries, scale, body);
+        for_calls_of(whole, shape, queries, scale, body);
     }
 }
 

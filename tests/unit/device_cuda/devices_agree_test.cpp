@@ -57,7 +57,7 @@ std::vector<float> attend_on_cpu(test::CudaBatch const& batch, std::size_t reque
     call.k = {k.rows.data(), k.users.data()};
     call.v = {v.rows.data(), v.users.data()};
     call.tokens = tokens;
-    call.user_dims = batch.shape().user_dims;
+    call.k.user_dims = call.v.user_dims = batch.shape().user_dims;
     call.user_step = cpu::padded(tokens);
     std::vector<float> out(call.count * batch.shape().width());
     call.out = out.data();

@@ -30,6 +30,25 @@ TEST(Samples, ReadsWhatWasWritten) {
     EXPECT_EQ(weights_path(samples, samples.variants[0], 3), "weights/full_released_seed3.ckvt");
 }
 
+TEST(Samples, NameTheSidesOfPoolsUnlessBothHaveThem) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.set_variants({{"collective", "all", 1, 32},
+                          {"collective", "all", 1, 32, "k"},
+                          {"collective", "released", 1, 32, "v"},
+                          {"full", "released", 0, 0}});
+    planted.file().write(folder.path("a.ckvt"));
+    auto const variants = read_samples(folder.path("a.ckvt")).variants;
+    ASSERT_EQ(variants.size(), 4U);
+    EXPECT_EQ(variants[0].sides, Sides::both);
+    EXPECT_EQ(variants[1].sides, Sides::k);
+    EXPECT_EQ(variants[2].sides, Sides::v);
+    EXPECT_TRUE(variants[0].pools("k") && variants[0].pools("v"));
+    EXPECT_TRUE(variants[1].pools("k") && !variants[1].pools("v"));
+    EXPECT_TRUE(!variants[2].pools("k") && variants[2].pools("v"));
+    EXPECT_FALSE(variants[3].pools("k") || variants[3].pools("v"));
+}
+
 TEST(Samples, NameTheirModelUnlessItIsSim) {
     test::TemporaryFolder const folder;
     test::PlantedSamples planted;
@@ -105,6 +124,9 @@ INSTANTIATE_TEST_SUITE_P(
                    "tensor tune.label is missing"},
         BrokenCase{"model", [](TensorFile& f) { f.set("model", std::string("din")); },
                    "\"din\" is not a model (known: sim, twin, eta, sdim, hstu)"},
+        BrokenCase{"sides",
+                   [](TensorFile& f) { f.set("variant.0.sides", std::string("q")); },
+                   "variant.0.sides = \"q\" names no sides (known: both, k, v)"},
         BrokenCase{"hash_bits",
                    [](TensorFile& f) {
                        f.set("model", std::string("eta"));

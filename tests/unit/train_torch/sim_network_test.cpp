@@ -59,7 +59,8 @@ TEST_P(EveryVariant, UniqueItemsGiveThePerTokenObjective) {
 std::string case_name(testing::TestParamInfo<std::tuple<Model, VariantSpec>> const& of) {
     auto const& [model, variant] = of.param;
     return to_string(model) + "_" + to_string(variant.kind) + "_" + to_string(variant.scope) +
-           "_du" + std::to_string(variant.d_u) + "_m" + std::to_string(variant.m);
+           "_" + to_string(variant.sides) + "_du" + std::to_string(variant.d_u) + "_m" +
+           std::to_string(variant.m);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -69,6 +70,8 @@ INSTANTIATE_TEST_SUITE_P(
                                      variant_of(Kind::collective, Scope::released, 1, 16),
                                      variant_of(Kind::collective, Scope::all, 0, 7),
                                      variant_of(Kind::collective, Scope::all, 3, 1),
+                                     variant_of(Kind::collective, Scope::all, 2, 7, Sides::k),
+                                     variant_of(Kind::collective, Scope::all, 2, 7, Sides::v),
                                      variant_of(Kind::mean_pool), variant_of(Kind::no_history))),
     case_name);
 
@@ -78,6 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::Values(variant_of(Kind::full), variant_of(Kind::full_silu),
                                      variant_of(Kind::collective, Scope::released, 1, 16),
                                      variant_of(Kind::collective, Scope::released, 0, 7),
+                                     variant_of(Kind::collective, Scope::released, 2, 7, Sides::v),
                                      variant_of(Kind::mean_pool), variant_of(Kind::no_history))),
     case_name);
 
@@ -87,6 +91,8 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::Values(variant_of(Kind::full),
                                      variant_of(Kind::collective, Scope::all, 0, 7),
                                      variant_of(Kind::collective, Scope::all, 3, 16),
+                                     variant_of(Kind::collective, Scope::all, 2, 7, Sides::k),
+                                     variant_of(Kind::collective, Scope::all, 2, 7, Sides::v),
                                      variant_of(Kind::mean_pool), variant_of(Kind::no_history))),
     case_name);
 
@@ -157,10 +163,15 @@ TEST_P(EveryModel, GradientsAreDifferenceQuotients) {
     }
 }
 
-// Peak and balance against their formulas, computed here from the stored weights.
-TEST(SimNetwork, RouterLossesAreTheFormulas) {
+// Peak and balance of the sides with a pool against their formulas, computed here from the stored
+// weights.
+class RouterLosses : public testing::TestWithParam<Sides> {};
+INSTANTIATE_TEST_SUITE_P(Pools, RouterLosses, testing::Values(Sides::both, Sides::k, Sides::v),
+                         [](auto const& of) { return to_string(of.param); });
+
+TEST_P(RouterLosses, AreTheFormulas) {
     auto const samples = planted_samples();
-    VariantSpec const variant = variant_of(Kind::collective, Scope::released, 1, 12);
+    VariantSpec const variant = variant_of(Kind::collective, Scope::released, 1, 12, GetParam());
     SimNetwork network(samples, variant, 1);
     warm_up(network, samples);
     auto const batch = batch_of(samples, BatchBuilder::Mode::unique_items, 48);
@@ -170,8 +181,12 @@ TEST(SimNetwork, RouterLossesAreTheFormulas) {
     auto const losses = network.gradients(batch, ignored);
     double peak = 0;
     double balance = 0;
-    for (char const* const side : {"short.k.", "short.v."}) {
-        auto const router = file.tensor(std::string(side) + "wr").as<float>();
+    for (std::string const name : {"k", "v"}) {
+        auto const side = "short." + name + ".";
+        EXPECT_EQ(file.has(side + "wr"), variant.pools(name));
+        EXPECT_EQ(file.has("short.w" + name), !variant.pools(name));
+        if (!variant.pools(name)) continue;
+        auto const router = file.tensor(side + "wr").as<float>();
         std::vector<double> mean(12, 0.0);
         double side_peak = 0;
         for (auto const row : batch.short_tokens.rows) {

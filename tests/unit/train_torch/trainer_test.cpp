@@ -93,6 +93,9 @@ TEST_P(TrainerOfModel, WritesWeightsThatServe) {
                                {"full_silu", "released", 0, 0},
                                {"collective", "all", 1, 16},
                                {"collective", "released", 0, 5},
+                               {"collective", "all", 1, 16, "k"},
+                               {"collective", "all", 1, 16, "v"},
+                               {"collective", "released", 0, 5, "v"},
                                {"mean_pool", "released", 0, 0},
                                {"no_history", "released", 0, 0}},
                               GetParam());
@@ -133,12 +136,14 @@ TEST_P(TrainerOfModel, WritesWeightsThatServe) {
                 EXPECT_EQ(free.top_k, chosen);
             }
         }
-        if (data.variants[i].kind == Kind::collective) {
+        EXPECT_EQ(file.has("ref.long.v.index"),
+                  data.variants[i].collective_long() && data.variants[i].pools("v"));
+        EXPECT_EQ(file.has("ref.short.k.index"), data.variants[i].pools("k"));
+        if (data.variants[i].pools("k")) {
             auto const table = file.tensor("ref.short.k.index").as<std::uint32_t>();
             auto const own = model.arg_max_table(weights.short_site.k);
             ASSERT_EQ(table.size(), own.size());
             EXPECT_TRUE(std::equal(table.begin() + 1, table.end(), own.begin() + 1));
-            EXPECT_EQ(file.has("ref.long.v.index"), data.variants[i].collective_long());
         }
     }
 }
@@ -156,6 +161,8 @@ TEST_P(TrainerOfModelWithoutASearch, WritesWeightsThatServe) {
     std::vector<test::PlantedSamples::Variant> variants = {{"full", "released", 0, 0},
                                                            {"collective", scope, 1, 16},
                                                            {"collective", scope, 0, 5},
+                                                           {"collective", scope, 1, 16, "k"},
+                                                           {"collective", scope, 1, 16, "v"},
                                                            {"mean_pool", "released", 0, 0},
                                                            {"no_history", "released", 0, 0}};
     if (buckets) variants.push_back({"full_silu", "released", 0, 0});
