@@ -1,11 +1,12 @@
 """Checkpoints of fleet studies: what is refused and why, what is left, what goes on. Random kills: scripts/checks/kill_resume."""
+import os
 import pathlib
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import tempfile
-import time
 import unittest
 
 from harness import CKVSIM, ENVIRONMENT, PLATFORM, SOURCE, SPEC, hashes, launch, mpirun, settings
@@ -23,24 +24,25 @@ class Checkpoints(unittest.TestCase):
 
     def command(self, extra=(), ranks=1):
         return [str(part) for part in [*(mpirun(ranks) if ranks > 1 else []), CKVSIM, "run", FLEET, *STUDY, "-q", "-o", "x.h5",
-                                       "--checkpoint-interval", "0.01", *extra]]
+                                       "--checkpoint-interval", "0.001", *extra]]
 
     def run_it(self, extra=(), ranks=1):
         return launch(self.command(extra, ranks), self.folder)
 
-    def kill_when(self, pattern, extra=(), files=1):
-        """Kills a run while its checkpoint holds so many files of that name; again when it was too late."""
-        for _ in range(100):
-            shutil.rmtree(self.kept, ignore_errors=True)
-            with subprocess.Popen(self.command(extra), cwd=self.folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-                while process.poll() is None and len(list(self.kept.glob(pattern))) < files:
-                    time.sleep(0.001)
-                process.kill()
-            if len(list(self.kept.glob(pattern))) >= files:
-                return
-            (self.folder / "x.h5").unlink(missing_ok=True)  # it ended before it was killed
-        self.fail(f"no run was killed with {files} of {pattern}")
+    def stopped(self, name, extra=(), times=1, how=signal.SIGKILL):
+        """The process of a run that got the signal as soon as its checkpoint had so many files of that name."""
+        shutil.rmtree(self.kept, ignore_errors=True)
+        shim = dict(LD_PRELOAD=os.environ["CKVSIM_IO_FAULT"], CKVSIM_FAULT_PATH=f"{self.kept.name}/{name}",
+                    CKVSIM_FAULT_NTH=str(times), CKVSIM_FAULT_SIGNAL=str(int(how)))
+        process = subprocess.Popen(self.command(extra), cwd=self.folder, env=ENVIRONMENT | shim, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # It is not reaped here: Popen does that.
+        state = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        self.assertEqual(state.si_status, how, f"the run ended before it had {times} of {name}")
+        return process
+
+    def kill_when(self, name, extra=(), times=1):
+        self.stopped(name, extra, times).wait()
 
     def test_a_finished_run_leaves_nothing_but_its_report(self):
         for extra in ((), ("--resume",), ("--checkpoint", "none")):
@@ -63,10 +65,10 @@ class Checkpoints(unittest.TestCase):
 
     def test_resumed_runs_end_in_the_same_hash_on_any_ranks(self):
         # Windows meet at every edge: more ranks than cores take minutes there.
-        for pattern, extra, resumed in (("node-*[0-9]", (), (1, 2, 4)), ("window-*.json", WINDOWS, (1, 2))):
+        for name, extra, resumed in (("node-", (), (1, 2, 4)), ("window-", WINDOWS, (1, 2))):
             whole = hashes(self.run_it(extra))["logical"]
             for ranks in resumed:
-                self.kill_when(pattern, extra)
+                self.kill_when(name, extra, 4)
                 outcome = self.run_it([*extra, "--resume"], ranks)
                 self.assertEqual(outcome.code, 0, str(outcome))
                 self.assertEqual(hashes(outcome)["logical"], whole)
@@ -75,12 +77,14 @@ class Checkpoints(unittest.TestCase):
 
     def test_damaged_states_are_refused_and_the_one_before_is_used(self):
         # Windows meet at every edge: more ranks than cores take minutes there.
-        for pattern, extra, resumed in (("node-*[0-9]", (), (1, 2, 4)), ("window-*.json", WINDOWS, (1, 2))):
+        # Two states of a node; two sets of windows of a file and its description each.
+        for name, extra, times, states in (("node-0-0-", (), 2, "node-0-0-*[0-9]"), ("window-", WINDOWS, 4, "window-*[0-9]")):
             whole = hashes(self.run_it(extra))["logical"]
             for cut in (True, False):
-                self.kill_when(pattern, extra, 1 if pattern.startswith("node") else 2)
-                states = pattern if pattern.startswith("node") else "window-*[0-9]"
-                newest = max(self.kept.glob(states), key=lambda path: path.stat().st_mtime_ns)
+                self.kill_when(name, extra, times)
+                kept = sorted(self.kept.glob(states), key=lambda path: path.stat().st_mtime_ns)
+                self.assertEqual(len(kept), 2)
+                newest = kept[-1]
                 content = newest.read_bytes()
                 middle = len(content) // 2
                 newest.write_bytes(content[:middle] if cut else content[:middle] + b"damaged!" + content[middle + 8:])
@@ -91,7 +95,7 @@ class Checkpoints(unittest.TestCase):
                 self.assertEqual(hashes(outcome)["logical"], whole)
 
     def test_a_foreign_checkpoint_is_refused_with_the_reason(self):
-        self.kill_when("node-*[0-9]")
+        self.kill_when("node-")
         for ranks in (1, 2):
             outcome = self.run_it(["--resume", *settings(seed=2)], ranks)
             self.assertEqual(outcome.code, 4, str(outcome))
@@ -107,7 +111,7 @@ class Checkpoints(unittest.TestCase):
             self.assertIn(reason, outcome.err)
 
     def test_without_resume_the_old_checkpoint_is_set_aside(self):
-        self.kill_when("node-*[0-9]")
+        self.kill_when("node-")
         outcome = self.run_it()
         self.assertEqual(outcome.code, 0, str(outcome))
         self.assertIn("x.h5.checkpoint.old", outcome.err)
@@ -116,7 +120,7 @@ class Checkpoints(unittest.TestCase):
     def test_an_interrupted_run_is_finished_as_a_partial_report(self):
         whole = hashes(self.run_it())["logical"]
         (self.folder / "x.h5").unlink()
-        self.kill_when("node-[3-9]-*[0-9]")  # so three cases are through
+        self.kill_when("node-3-")  # so three cases are through
         finished = launch([CKVSIM, "finish", "x.h5"], self.folder)
         self.assertEqual(finished.code, 0, str(finished))
         self.assertRegex(finished.out, r"note: PARTIAL: [3-9] of 10 cases had finished")
@@ -140,14 +144,13 @@ class Checkpoints(unittest.TestCase):
         missing = launch([CKVSIM, "finish", "x.h5"], self.folder)
         self.assertEqual(missing.code, 4, str(missing))
         self.assertIn("no checkpoint there nor in x.h5.checkpoint", missing.err)
-        with subprocess.Popen(self.command(), cwd=self.folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as run:
-            while run.poll() is None and not (self.kept / "checkpoint.json").exists():
-                time.sleep(0.001)
-            used = launch([CKVSIM, "finish", "x.h5"], self.folder)
-            run.kill()
+        run = self.stopped("checkpoint.json", how=signal.SIGSTOP)
+        used = launch([CKVSIM, "finish", "x.h5"], self.folder)
+        run.kill()
+        run.wait()
         self.assertEqual(used.code, 5, str(used))
         self.assertIn("its run goes on", used.err)
-        self.kill_when("node-0-*[0-9]")
+        self.kill_when("node-0-")
         for cases in self.kept.glob("cases-*"):
             cases.unlink()
         none = launch([CKVSIM, "finish", "x.h5"], self.folder)

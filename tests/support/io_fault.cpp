@@ -3,6 +3,7 @@
 //   CKVSIM_FAULT_PATH   part of the path of the files that count; unset: nothing happens
 //   CKVSIM_FAULT_NTH    which of the calls on them fails, from 1; 0 or unset: none
 //   CKVSIM_FAULT_ERROR  errno to fail with; 0: do half of the bytes (reads and writes) instead
+//   CKVSIM_FAULT_SIGNAL nothing fails: after the NTH rename on them the process gets this signal
 //   CKVSIM_FAULT_RANK   only in this rank of an MPI job
 //   CKVSIM_FAULT_LOG    append one line per counted call: its name
 // Files are recognised by /proc/self/fd, so that it does not matter who opened them.
@@ -13,6 +14,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -57,6 +59,7 @@ bool hit_path(char const* call, char const* path) {
     char const* part = setting("CKVSIM_FAULT_PATH");
     if (part == nullptr || path == nullptr || std::strstr(path, part) == nullptr || !wanted_rank())
         return false;
+    if (number("CKVSIM_FAULT_SIGNAL") != 0 && std::strcmp(call, "rename") != 0) return false;
     int const count = ++calls;
     log_call(call);
     if (count != number("CKVSIM_FAULT_NTH")) return false;
@@ -168,6 +171,10 @@ OPEN_CALL(open64)
 // NOLINTEND(bugprone-macro-parentheses)
 
 extern "C" int rename(char const* from, char const* to) {
-    if (hit_path("rename", from) && !halved()) return -1;
-    return real<int (*)(char const*, char const*)>("rename")(from, to);
+    bool const chosen = hit_path("rename", from);
+    int const wanted = number("CKVSIM_FAULT_SIGNAL");
+    if (chosen && wanted == 0 && !halved()) return -1;
+    int const status = real<int (*)(char const*, char const*)>("rename")(from, to);
+    if (chosen && wanted != 0) std::raise(wanted);
+    return status;
 }
