@@ -22,9 +22,9 @@ class Checkpoints(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.kept = self.folder / "x.h5.checkpoint"
 
-    def command(self, extra=(), ranks=1):
+    def command(self, extra=(), ranks=1, interval="0.01"):
         return [str(part) for part in [*(mpirun(ranks) if ranks > 1 else []), CKVSIM, "run", FLEET, *STUDY, "-q", "-o", "x.h5",
-                                       "--checkpoint-interval", "0.001", *extra]]
+                                       "--checkpoint-interval", interval, *extra]]
 
     def run_it(self, extra=(), ranks=1):
         return launch(self.command(extra, ranks), self.folder)
@@ -34,8 +34,8 @@ class Checkpoints(unittest.TestCase):
         shutil.rmtree(self.kept, ignore_errors=True)
         shim = dict(LD_PRELOAD=os.environ["CKVSIM_IO_FAULT"], CKVSIM_FAULT_PATH=f"{self.kept.name}/{name}",
                     CKVSIM_FAULT_NTH=str(times), CKVSIM_FAULT_SIGNAL=str(int(how)))
-        process = subprocess.Popen(self.command(extra), cwd=self.folder, env=ENVIRONMENT | shim, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(self.command(extra, interval="0.001"), cwd=self.folder, env=ENVIRONMENT | shim,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # It is not reaped here: Popen does that.
         state = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         self.assertEqual(state.si_status, how, f"the run ended before it had {times} of {name}")
