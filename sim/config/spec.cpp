@@ -9,6 +9,7 @@
 #include "config/key_reference.hpp"
 #include "config/key_writer.hpp"
 #include "config/overrides.hpp"
+#include "config/presets.hpp"
 #include "config/spec_checks.hpp"
 #include "config/spec_keys.hpp"
 #include "core/error.hpp"
@@ -92,6 +93,7 @@ Spec parse_spec(std::string const& text, std::string const& origin,
     }
     apply_overrides(*root, overrides, problems);
     refuse_newer(*root, origin);
+    apply_preset(*root, problems);
     Spec spec;
     KeyReader reader(*root, problems);
     describe(reader, spec);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config/presets.hpp"
 #include "config/spec_key_parts.hpp"
 
 namespace ckvsim::config {
@@ -22,6 +23,12 @@ constexpr std::pair<Control, char const*> kControls[] = {
     {Control::random_indices, "random_indices"},
     {Control::m1, "m1"},
     {Control::du0, "du0"}};
+
+std::string preset_meaning() {
+    return "published shapes and training settings (sim/config/presets.cpp) for every key of "
+           "`model` and `training` that the spec does not have itself: " +
+           preset_names() + ". The resolved spec has the values, not the name";
+}
 
 void describe_workload(KeyVisitor& v, WorkloadSpec& workload) {
     bool const known = v.choice<WorkloadKind>(
@@ -231,6 +238,7 @@ void describe_identity(KeyVisitor& v, Spec& spec) {
             .meaning = "names the report and every file made for it",
             .required = true},
            spec.name, {.shortest = 1, .longest = 64, .name = true});
+    v.ignored({.name = "preset", .meaning = preset_meaning()});
     v.text({.name = "description", .meaning = "what the comparison is about, in words"},
            spec.description, {.longest = 8192});
     v.integer(
