@@ -25,8 +25,8 @@
 //   SDIM      has no attention in the long branch, no K, no V and no projections: `hashes` hash
 //               functions of hash_bits bits each put an item into one of 2^hash_bits buckets. Bit b
 //               of the bucket under hash h = [plane_{h * hash_bits + b} . e > 0], planes as ETA's
-//               s_h  = sum of e_j over all tokens (oldest first) in the candidate's bucket of hash
-//               h long = mean over h of s_h / max(|s_h|, 1e-12); a bucket without tokens counts as
+//               s_h  = sum of e_j over all tokens (oldest first) in the candidate's bucket of h
+//               long = mean over h of s_h / max(|s_h|, 1e-12); a bucket without tokens counts as
 //               zeros. Gradients go through e_j, none through the buckets
 //   attention = per head h: softmax_j( q_h . k_jh / sqrt(d / H) ) v_jh, heads concatenated, then
 //               wo: [d] -> [d_e]; no tokens -> zeros

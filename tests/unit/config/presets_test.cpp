@@ -15,7 +15,8 @@ namespace {
 std::string spec_text(std::string const& more = "") {
     return R"({"schema_version":1,"name":"n",)" + more +
            R"("workload":{"kind":"dataset","dataset_path":"d.h5"},"training":{"epochs":3},)"
-           R"("arms":[{"name":"full","weights":{"variant":"full"},"strategy":{"kind":"full"}}]})";
+           R"("arms":[{"name":"full","weights":{"variant":"full"},"strategy":{"kind":"full"}}],)"
+           R"("files":{"platform":"p.json"}})";
 }
 
 std::string refusal(std::string const& text, std::vector<std::string> const& overrides = {}) {
