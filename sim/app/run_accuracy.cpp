@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "app/accuracy_leakage.hpp"
+#include "app/accuracy_notes.hpp"
 #include "app/accuracy_splits.hpp"
 #include "app/logical_order.hpp"
 #include "app/row.hpp"
@@ -44,13 +45,6 @@ Contestant control(std::string name, model::Variant variant, kv::StrategyKind ki
     contestant.weights.variant = variant;
     contestant.strategy = strategy_of(kind);
     return contestant;
-}
-
-config::ArmSpec const* first_collective(config::Spec const& spec) {
-    for (auto const& arm : spec.arms) {
-        if (arm.strategy.kind == kv::StrategyKind::collective) return &arm;
-    }
-    return nullptr;
 }
 
 std::optional<Contestant> control_contestant(config::Spec const& spec, Control kind) {
@@ -297,81 +291,6 @@ void report_oracle(RunContext& context, metrics::AccuracyPoint const& oracle) {
     }
 }
 
-using Results = std::vector<std::pair<Contestant, metrics::LiftResult>>;
-
-metrics::LiftResult const* find_result(Results const& results, std::string const& name) {
-    for (auto const& [contestant, result] : results) {
-        if (contestant.name == name) return &result;
-    }
-    return nullptr;
-}
-
-/// Which parts of CollectiveKV the data have a use for, by what it loses without them: paired with
-/// the arm, seed by seed and user by user. `samples` are those of `results`.
-void note_parts(RunContext& context, Results const& results,
-                std::vector<metrics::ArmSamples> const& samples) {
-    auto const* arm = first_collective(context.spec);
-    if (arm == nullptr) return;
-    auto const sample_of = [&](std::string const& name) -> metrics::ArmSamples const* {
-        for (std::size_t i = 0; i < results.size(); ++i) {
-            if (results[i].first.name == name) return &samples[i];
-        }
-        return nullptr;
-    };
-    auto const* collective = sample_of(arm->name);
-    auto const note = [&](char const* part, std::string const& control) {
-        auto const* without = sample_of(control);
-        if (collective == nullptr || without == nullptr) return;
-        auto const loss = metrics::compare(*without, *collective, samples[1],
-                                           context.spec.accuracy.margin, context.spec.seed)
-                              .auc_difference;
-        if (!(loss.high >= 0)) return;
-        context.report.notes.push_back(std::string(part) + " not shown to carry anything here: " +
-                                       control + ", trained without, is not worse than " +
-                                       arm->name + " beyond the interval of their difference.");
-    };
-    note("The pool index is", "control.m1");
-    if (arm->weights.d_u > 0) note("The user-specific values are", "control.du0");
-}
-
-/// What the controls say about the data's power to tell strategies apart, in words.
-void note_power(RunContext& context, Results const& results,
-                std::vector<metrics::ArmSamples> const& samples) {
-    auto& notes = context.report.notes;
-    auto const* no_history = find_result(results, "control.no_history");
-    if (no_history != nullptr && no_history->auc_difference.high < 0 &&
-        no_history->gauc_difference.high >= 0) {
-        notes.push_back(
-            "No gain within users: histories raise AUC, but gAUC not beyond the interval. They tell "
-            "who clicks often rather than what he clicks, and a strategy that keeps the lift here "
-            "has shown no more than that.");
-    }
-    auto const* mean_pool = find_result(results, "control.mean_pool");
-    if (mean_pool != nullptr && mean_pool->auc_difference.high >= 0) {
-        notes.push_back(
-            "No power to judge attention: full KV is not better than mean-pooled history beyond "
-            "the "
-            "interval, so a strategy that keeps its score here has not shown that it keeps "
-            "attention.");
-    }
-    auto const* mean_keys = find_result(results, "control.mean_keys");
-    auto const& asked = context.spec.accuracy.controls;
-    if (mean_keys == nullptr &&
-        std::find(asked.begin(), asked.end(), Control::mean_keys) != asked.end()) {
-        notes.push_back(
-            "Control mean_keys is left out: rows of K of model hstu are not an item's, so the "
-            "catalogue has no mean of them. Whether K carries anything is not known here.");
-    }
-    if (mean_keys != nullptr && mean_keys->auc_difference.high >= 0) {
-        notes.push_back(
-            "No power to judge K: full KV is not better than the same weights with every K row "
-            "replaced by the mean (control.mean_keys) beyond the interval, so a strategy that "
-            "keeps "
-            "its score here has not shown that it keeps K.");
-    }
-    note_parts(context, results, samples);
-}
-
 }  // namespace
 
 void run_accuracy_phase(RunContext& context) {
@@ -400,16 +319,17 @@ void run_accuracy_phase(RunContext& context) {
     comm.run_phase("accuracy intervals", [&] {
         if (!comm.is_root()) return;
         if (oracle) report_oracle(context, oracle->points.front());
-        Results results;
-        for (std::size_t i = 0; i < list.size(); ++i) {
-            results.emplace_back(list[i],
-                                 metrics::compare(samples[i], samples[0], samples[1],
-                                                  context.spec.accuracy.margin, context.spec.seed));
-            report_contestant(context, list[i], samples[i], results.back().second, calibrations[i]);
-        }
-        note_power(context, results, samples);
+        std::vector<Compared> compared;
         std::vector<std::string> names;
-        for (auto const& contestant : list) names.push_back(contestant.name);
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            auto const result = metrics::compare(samples[i], samples[0], samples[1],
+                                                 context.spec.accuracy.margin, context.spec.seed);
+            report_contestant(context, list[i], samples[i], result, calibrations[i]);
+            compared.push_back({list[i].name, result, &samples[i]});
+            names.push_back(list[i].name);
+        }
+        for (auto& note : accuracy_notes(context.spec, compared))
+            context.report.notes.push_back(std::move(note));
         if (run.splits()) run.splits()->report(names, names[0], names[1]);
         if (run.leakage()) run.leakage()->report(names, samples, oracle ? &*oracle : nullptr);
     });

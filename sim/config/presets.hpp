@@ -1,4 +1,4 @@
-// Published configurations by name: shapes and training settings that a spec takes over.
+// Benchmark configurations by name: shapes and training settings that a spec takes over.
 #pragma once
 
 #include <string>

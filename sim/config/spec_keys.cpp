@@ -25,7 +25,8 @@ constexpr std::pair<Control, char const*> kControls[] = {
     {Control::du0, "du0"}};
 
 std::string preset_meaning() {
-    return "published shapes and training settings (sim/config/presets.cpp) for every key of "
+    return "shapes and training settings of the LongCTR benchmark (hstu: ours; "
+           "sim/config/presets.cpp) for every key of "
            "`model` and `training` that the spec does not have itself: " +
            preset_names() + ". The resolved spec has the values, not the name";
 }

@@ -30,12 +30,17 @@ namespace {
     return sum * __builtin_bit_cast(float, (exponent + 127) << 23);
 }
 
+/// A NaN where any value is one.
 CKVSIM_VECTOR_CLONES
 float largest_of(float const* row, std::size_t count) {
     float largest = -INFINITY;
-#pragma omp simd reduction(max : largest)
-    for (std::size_t i = 0; i < count; ++i) largest = row[i] > largest ? row[i] : largest;
-    return largest;
+    std::int32_t numbers = -1;
+#pragma omp simd reduction(max : largest) reduction(& : numbers)
+    for (std::size_t i = 0; i < count; ++i) {
+        largest = row[i] > largest ? row[i] : largest;
+        numbers &= -static_cast<std::int32_t>(row[i] == row[i]);
+    }
+    return numbers != 0 ? largest : NAN;
 }
 
 CKVSIM_VECTOR_CLONES
@@ -70,10 +75,9 @@ void find_winners(RouterBlock const& block, float const* logits, float* winner,
     for (std::size_t r = 0; r < block.rows; ++r) {
         float const* const row = logits + r * block.pool;
         winner[r] = largest_of(row, block.pool);
+        // A NaN anywhere is the winner: the loss is none, either, which ends the training.
         auto const* const found = std::find(row, row + block.pool, winner[r]);
-        bool const numbers = found != row + block.pool;
-        index[r] = numbers ? found - row : 0;
-        if (!numbers) winner[r] = row[0];  // a NaN: the loss is none, either, which ends the training
+        index[r] = found != row + block.pool ? found - row : 0;
     }
 }
 

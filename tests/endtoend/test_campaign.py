@@ -109,6 +109,8 @@ class Runs(CampaignTest):
                     break
             os.killpg(queue.pid, signal.SIGKILL)
         self.assertEqual(queue.returncode, -signal.SIGKILL)
+        with open(next((self.folder / "work").rglob("lock")), "rb") as held:  # its trainers hold it until they are gone, too
+            fcntl.flock(held, fcntl.LOCK_EX)
         self.assertFalse((self.folder / "out/one.json").exists())
         kept = {path: path.stat().st_mtime_ns for path in (self.folder / "work").rglob("*_seed*.ckvt")}
         self.assertGreaterEqual(len(kept), 2)

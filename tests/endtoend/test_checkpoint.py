@@ -36,6 +36,8 @@ class Checkpoints(unittest.TestCase):
                     CKVSIM_FAULT_NTH=str(times), CKVSIM_FAULT_SIGNAL=str(int(how)))
         process = subprocess.Popen(self.command(extra, interval="0.001"), cwd=self.folder, env=ENVIRONMENT | shim,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
         # It is not reaped here: Popen does that.
         state = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         self.assertEqual(state.si_status, how, f"the run ended before it had {times} of {name}")

@@ -57,6 +57,40 @@ TEST(Presets, EachIsAValidSpecOfItsModelAndOfPublishedLengths) {
     }
 }
 
+TEST(Presets, HaveTheBenchmarksWidthsTopKAndRegularisers) {
+    struct Expected {
+        std::string name;
+        std::uint32_t attention_dim;
+        std::uint32_t top_k;  ///< 0: the model has none
+        double embedding_l2;
+    };
+    std::vector<Expected> const all = {
+        {"eta-ebnerd", 128, 50, 0.001},      {"eta-kuaivideo", 512, 50, 0.0001},
+        {"eta-microvideo", 128, 50, 1e-05},  {"hstu-ebnerd", 256, 0, 0.0001},
+        {"hstu-kuaivideo", 256, 0, 0.0001},  {"hstu-microvideo", 256, 0, 0.0001},
+        {"sdim-ebnerd", 256, 0, 0.001},      {"sdim-kuaivideo", 512, 0, 0.0001},
+        {"sdim-microvideo", 256, 0, 1e-05},  {"sim-ebnerd", 128, 50, 0.0001},
+        {"sim-kuaivideo", 512, 50, 0.0001},  {"sim-microvideo", 256, 50, 1e-05},
+        {"twin-ebnerd", 128, 20, 1e-05},     {"twin-kuaivideo", 512, 50, 0.0001},
+        {"twin-microvideo", 128, 50, 1e-05},
+    };
+    EXPECT_EQ(all.size(), names().size());
+    for (auto const& expected : all) {
+        auto const spec = parse_spec(spec_text(), "s", {"/preset=" + expected.name});
+        EXPECT_EQ(spec.model.attention_dim, expected.attention_dim) << expected.name;
+        if (expected.top_k > 0) EXPECT_EQ(spec.model.top_k, expected.top_k) << expected.name;
+        EXPECT_EQ(spec.training.embedding_l2, expected.embedding_l2) << expected.name;
+        bool const hstu = expected.name.starts_with("hstu");
+        EXPECT_EQ(spec.model.heads, hstu ? 2U : 1U) << expected.name;
+        if (!hstu) EXPECT_EQ(spec.model.short_tokens, 49U) << expected.name;
+        if (expected.name.starts_with("sdim")) {
+            EXPECT_EQ(spec.model.hash_bits, 4U) << expected.name;
+            EXPECT_EQ(spec.model.hashes, 16U) << expected.name;
+        }
+        if (expected.name.starts_with("eta")) EXPECT_EQ(spec.model.hash_bits, 32U);
+    }
+}
+
 TEST(Presets, GiveWayToTheSpecsOwnKeysAndToTheCommandLine) {
     auto const spec = parse_spec(spec_text(R"("preset":"sim-kuaivideo","model":{"top_k":7},)"), "s",
                                  {"/model/attention_dim=32"});

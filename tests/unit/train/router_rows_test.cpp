@@ -18,8 +18,7 @@ struct Case {
         CounterRng rng(7, Purpose::control_index, shape.pool);
         auto const fill = [&](std::vector<float>& values, std::size_t count, double scale) {
             values.resize(count);
-            for (float& value : values)
-                value = static_cast<float>(scale * (rng.uniform() - 0.5));
+            for (float& value : values) value = static_cast<float>(scale * (rng.uniform() - 0.5));
         };
         fill(logits, block.rows * block.pool, 40.0);
         fill(slope, block.pool, 2.0);
@@ -94,12 +93,15 @@ TEST(RouterRows, FarLogitsVanishAndNaNsStay) {
     std::vector<float> broken = {0.0F, std::numeric_limits<float>::quiet_NaN(), -1.0F};
     softmax_in_place({1, 3}, &winner, broken.data());
     EXPECT_TRUE(std::isnan(broken[1]));
-    std::vector<float> const nothing(3, std::numeric_limits<float>::quiet_NaN());
-    float none = 0;
-    std::int64_t index = -1;
-    find_winners({1, 3}, nothing.data(), &none, &index);
-    EXPECT_EQ(index, 0);
-    EXPECT_TRUE(std::isnan(none));
+    for (auto const& values :
+         {std::vector<float>(3, std::numeric_limits<float>::quiet_NaN()),
+          std::vector<float>{5.0F, std::numeric_limits<float>::quiet_NaN(), 1.0F}}) {
+        float none = 0;
+        std::int64_t index = -1;
+        find_winners({1, 3}, values.data(), &none, &index);
+        EXPECT_EQ(index, 0);
+        EXPECT_TRUE(std::isnan(none));
+    }
 }
 
 TEST(RouterRows, GradientIsThatOfDoublePrecisionInPlaceToo) {

@@ -1,0 +1,111 @@
+#include "app/accuracy_notes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "spec_cases.hpp"
+
+namespace ckvsim::app {
+namespace {
+
+/// A spec of so many seeds; its arm "coll" serves CollectiveKV.
+config::Spec spec_of(std::size_t seeds) {
+    auto spec = config::parse_spec(test::base_spec(), "base");
+    spec.training.seeds.assign(seeds, 1);
+    spec.accuracy.controls.clear();
+    return spec;
+}
+
+/// One seed, three replicates, all of the same scores.
+metrics::ArmSamples samples_of(double auc, double gauc) {
+    metrics::ArmSamples samples;
+    metrics::AccuracyPoint point;
+    point.auc = auc;
+    point.gauc = gauc;
+    samples.points.push_back(point);
+    metrics::ReplicateMetrics replicates;
+    replicates.auc.assign(3, auc);
+    replicates.gauc.assign(3, gauc);
+    replicates.logloss.assign(3, 0.5);
+    samples.replicates.push_back(replicates);
+    return samples;
+}
+
+/// Notes on rows of (name, AUC, gAUC); the reference and no history come first.
+std::vector<std::string> notes_on(
+    config::Spec const& spec, std::vector<std::tuple<std::string, double, double>> const& rows) {
+    std::vector<metrics::ArmSamples> samples;
+    for (auto const& [name, auc, gauc] : rows) samples.push_back(samples_of(auc, gauc));
+    std::vector<Compared> compared;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        compared.push_back({std::get<0>(rows[i]),
+                            metrics::compare(samples[i], samples[0], samples[1], 0.03, 1),
+                            &samples[i]});
+    }
+    return accuracy_notes(spec, compared);
+}
+
+bool says(std::vector<std::string> const& notes, std::string const& words) {
+    return std::any_of(notes.begin(), notes.end(), [&](std::string const& note) {
+        return note.find(words) != std::string::npos;
+    });
+}
+
+TEST(AccuracyNotes, NoneWhereDataAndSeedsCanTell) {
+    auto const notes = notes_on(spec_of(5), {{"full", 0.8, 0.7},
+                                             {"control.no_history", 0.6, 0.5},
+                                             {"coll", 0.79, 0.69},
+                                             {"control.mean_pool", 0.7, 0.6},
+                                             {"control.mean_keys", 0.7, 0.6},
+                                             {"control.other_history", 0.5, 0.5},
+                                             {"control.m1", 0.6, 0.5},
+                                             {"control.du0", 0.78, 0.6}});
+    EXPECT_TRUE(notes.empty()) << notes.front();
+}
+
+TEST(AccuracyNotes, SayWhereHistoriesTellUsersApartAndNoMore) {
+    auto const without =
+        notes_on(spec_of(5), {{"full", 0.8, 0.6}, {"control.no_history", 0.6, 0.6}});
+    ASSERT_EQ(without.size(), 1U);
+    EXPECT_TRUE(says(without, "No gain within users"));
+    // Histories help within users, but anybody's does.
+    auto const others = notes_on(spec_of(5), {{"full", 0.8, 0.7},
+                                              {"control.no_history", 0.6, 0.6},
+                                              {"control.other_history", 0.5, 0.7}});
+    ASSERT_EQ(others.size(), 1U);
+    EXPECT_TRUE(says(others, "No gain of a user's own history within users"));
+}
+
+TEST(AccuracyNotes, SayWhatControlsDoAsWell) {
+    auto const notes = notes_on(spec_of(5), {{"full", 0.8, 0.7},
+                                             {"control.no_history", 0.6, 0.5},
+                                             {"coll", 0.79, 0.7},
+                                             {"control.mean_pool", 0.8, 0.7},
+                                             {"control.mean_keys", 0.81, 0.7},
+                                             {"control.m1", 0.79, 0.7},
+                                             {"control.du0", 0.79, 0.7}});
+    EXPECT_TRUE(says(notes, "No power to judge attention"));
+    EXPECT_TRUE(says(notes, "No power to judge K"));
+    EXPECT_TRUE(says(notes, "The pool index is not shown to carry anything"));
+    EXPECT_TRUE(says(notes, "The user-specific values are not shown to carry anything"));
+    EXPECT_EQ(notes.size(), 4U);
+}
+
+TEST(AccuracyNotes, SayThatAskedMeanKeysAreLeftOut) {
+    auto spec = spec_of(5);
+    spec.accuracy.controls = {config::Control::mean_keys};
+    EXPECT_TRUE(says(notes_on(spec, {{"full", 0.8, 0.7}, {"control.no_history", 0.6, 0.5}}),
+                     "Control mean_keys is left out"));
+}
+
+TEST(AccuracyNotes, SayThatFewSeedsDecideNothing) {
+    std::vector<std::tuple<std::string, double, double>> const rows = {
+        {"full", 0.8, 0.7}, {"control.no_history", 0.6, 0.5}};
+    EXPECT_TRUE(says(notes_on(spec_of(1), rows), "1 training seed: "));
+    EXPECT_TRUE(says(notes_on(spec_of(4), rows), "4 training seeds: "));
+    EXPECT_TRUE(notes_on(spec_of(5), rows).empty());
+}
+
+}  // namespace
+}  // namespace ckvsim::app
