@@ -78,16 +78,22 @@ TEST(Presets, HaveTheBenchmarksWidthsTopKAndRegularisers) {
     for (auto const& expected : all) {
         auto const spec = parse_spec(spec_text(), "s", {"/preset=" + expected.name});
         EXPECT_EQ(spec.model.attention_dim, expected.attention_dim) << expected.name;
-        if (expected.top_k > 0) EXPECT_EQ(spec.model.top_k, expected.top_k) << expected.name;
+        if (expected.top_k > 0) {
+            EXPECT_EQ(spec.model.top_k, expected.top_k) << expected.name;
+        }
         EXPECT_EQ(spec.training.embedding_l2, expected.embedding_l2) << expected.name;
         bool const hstu = expected.name.starts_with("hstu");
         EXPECT_EQ(spec.model.heads, hstu ? 2U : 1U) << expected.name;
-        if (!hstu) EXPECT_EQ(spec.model.short_tokens, 49U) << expected.name;
+        if (!hstu) {
+            EXPECT_EQ(spec.model.short_tokens, 49U) << expected.name;
+        }
         if (expected.name.starts_with("sdim")) {
             EXPECT_EQ(spec.model.hash_bits, 4U) << expected.name;
             EXPECT_EQ(spec.model.hashes, 16U) << expected.name;
         }
-        if (expected.name.starts_with("eta")) EXPECT_EQ(spec.model.hash_bits, 32U);
+        if (expected.name.starts_with("eta")) {
+            EXPECT_EQ(spec.model.hash_bits, 32U) << expected.name;
+        }
     }
 }
 
