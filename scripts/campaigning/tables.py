@@ -42,6 +42,16 @@ def _overview(cells, reports):
     return lines
 
 
+def kept(row, full, none, metric):
+    """Share of the gain of full KV over no history, without an interval; a dash where there is no such gain."""
+    if none is None:
+        return text.MISSING
+    gain = full[metric] - none[metric]
+    if not math.isfinite(gain + row[metric]) or not (gain < 0 if metric == "logloss" else gain > 0):
+        return text.MISSING
+    return f"{100 * (row[metric] - none[metric]) / gain:.0f} %"
+
+
 def _edge(choice):
     """' *edge*' where a chosen value is the lowest or highest of those that were tried."""
     for key, value in choice["settings"].items():
@@ -76,13 +86,15 @@ def _section(cell, report):
                  f"{first['seeds']:.0f} training seeds; commit {facts['commit'][:10]}"
                  f"{'' if facts['dirty'] == 'no' else ' (changed tree)'}, {facts['cpu']}, {answer['cores']} cores; "
                  + ", ".join(f"{name} {value:,.0f} s" for name, value in answer["seconds"].items()) + ".")
-    lines += [f"- **{note}**" if note.startswith("No power") else f"- {note}" for note in report.notes]
-    lines += ["", "| arm | B/interaction | AUC | gAUC | logloss | history lift kept | verdict |",
-              "|---|---:|---:|---:|---:|---:|---|"]
+    lines += [f"- **{note}**" if note.startswith(("No power", "No gain")) else f"- {note}" for note in report.notes]
+    lines += ["", "| arm | B/interaction | AUC | gAUC | logloss | history lift kept | verdict | the same of gAUC | of logloss |",
+              "|---|---:|---:|---:|---:|---:|---|---:|---:|"]
+    none = next((row for row in rows if row["arm"] == "control.no_history"), None)
     for row in rows:
         size = f"{row['bytes_per_interaction']:,.1f}" if math.isfinite(row["bytes_per_interaction"]) else text.MISSING
         lines.append(f"| {row['arm']} | {size} | {interval(row, 'auc', False)} | {row['gauc']:.4f} | "
-                     f"{row['logloss']:.4f} | {interval(row, 'lift_kept', True)} | {VERDICTS[row['verdict']]} |")
+                     f"{row['logloss']:.4f} | {interval(row, 'lift_kept', True)} | {VERDICTS[row['verdict']]} | "
+                     f"{kept(row, first, none, 'gauc')} | {kept(row, first, none, 'logloss')} |")
     if cell.refused:
         lines += ["", "Not served for this model:", ""]
         lines += [f"- `{arm}`: {reason}" for arm, reason in cell.refused]

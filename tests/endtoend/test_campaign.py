@@ -13,6 +13,7 @@ import unittest
 from harness import CI, CKVSIM, ENVIRONMENT, HSTU, PLATFORM, SOURCE, SPEC, launch
 
 sys.path.insert(0, str(SOURCE / "scripts"))
+from campaigning import tables  # noqa: E402  (needs the path above)
 from campaigning.campaign_file import CampaignError  # noqa: E402  (needs the path above)
 from campaigning.programs import Programs  # noqa: E402
 
@@ -120,6 +121,16 @@ class Runs(CampaignTest):
         self.assertEqual({path: path.stat().st_mtime_ns for path in kept}, kept, "what was trained was trained again")
         self.assertIn("0 trained, 1 up to date", again.out)
         self.assertTrue((self.folder / "out/one.h5").exists())
+
+
+class Kept(unittest.TestCase):
+    def test_the_share_of_a_gain_in_gauc_and_logloss(self):
+        full, none, arm = ({"gauc": g, "logloss": l} for g, l in ((0.7, 0.50), (0.6, 0.60), (0.65, 0.58)))
+        self.assertEqual(tables.kept(arm, full, none, "gauc"), "50 %")
+        self.assertEqual(tables.kept(arm, full, none, "logloss"), "20 %")
+        self.assertEqual(tables.kept(full, full, none, "logloss"), "100 %")
+        for without_gain in (None, full):
+            self.assertEqual(tables.kept(arm, full, without_gain, "gauc"), "–")
 
 
 class Divergence(CampaignTest):
