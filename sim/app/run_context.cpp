@@ -123,16 +123,25 @@ std::shared_ptr<model::SimWeights const> RunContext::weights(model::VariantParam
     return slot;
 }
 
+std::span<std::vector<ItemId> const> RunContext::fit_histories() {
+    if (!fit_histories_)
+        fit_histories_ = engine::fit_histories(*population, spec.model.max_tokens, spec.seed);
+    if (fit_histories_->empty() && spec.model.stack_layers() > 0) {
+        throw DataError(population->describe(), 0,
+                        "every history is empty; low_rank and vq of model 'hstu' have no tokens "
+                        "to be fitted to");
+    }
+    return *fit_histories_;
+}
+
 std::shared_ptr<decode::Backend const> RunContext::backend(model::VariantParams const& variant,
                                                            kv::StrategyParams const& strategy,
                                                            std::uint64_t seed) {
     device::cpu::BackendOptions options;
-    bool const fitted =
-        strategy.kind == kv::StrategyKind::low_rank || strategy.kind == kv::StrategyKind::vq;
-    std::vector<std::vector<ItemId>> histories;
-    if (fitted && spec.model.stack_layers() > 0)
-        histories = engine::fit_histories(*population, spec.model.max_tokens, spec.seed);
-    options.histories = histories;
+    if (strategy.kind == kv::StrategyKind::low_rank || strategy.kind == kv::StrategyKind::vq ||
+        strategy.mean_keys) {
+        options.histories = fit_histories();
+    }
     return device::cpu::make_backend(weights(variant, seed), strategy, population->catalogue(),
                                      options);
 }

@@ -3,6 +3,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,7 +43,8 @@ struct RunContext {
     /// Weights of a variant and seed, loaded once. DataError when the file is missing or foreign.
     std::shared_ptr<model::SimWeights const> weights(model::VariantParams const& variant,
                                                      std::uint64_t seed);
-    /// A new serving backend. Not cached: per-item tables of several arms need not live at once.
+    /// A new serving backend, fitted to fit_histories() where the strategy fits anything. Not
+    /// cached: per-item tables of several arms need not live at once.
     std::shared_ptr<decode::Backend const> backend(model::VariantParams const& variant,
                                                    kv::StrategyParams const& strategy,
                                                    std::uint64_t seed);
@@ -49,7 +52,12 @@ struct RunContext {
     [[nodiscard]] kv::EntryLayout layout(config::ArmSpec const& arm) const;
 
   private:
+    /// engine::fit_histories() of the spec, drawn once. DataError when HSTU has nothing to learn
+    /// from.
+    std::span<std::vector<ItemId> const> fit_histories();
+
     std::map<std::string, std::shared_ptr<model::SimWeights const>> weights_;
+    std::optional<std::vector<std::vector<ItemId>>> fit_histories_;
 };
 
 /// Spec -> population. Local; a dataset is read from its HDF5 file.

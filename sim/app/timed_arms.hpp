@@ -10,7 +10,8 @@
 namespace ckvsim::app {
 
 /// The spec's arms that measure latency, one a set of kernels (decode::cost_key). Costs depend on
-/// shapes, not on trained values: weights are random, so that nothing has to be trained first.
+/// shapes, not on trained values: weights are random, so that nothing has to be trained first, and
+/// axes and codebooks are fitted without histories.
 std::vector<engine::ServingArm> timed_arms(config::Spec const& spec,
                                            workload::Population const& population);
 

@@ -126,7 +126,8 @@ void describe_strategy(KeyVisitor& v, kv::StrategyParams& strategy) {
                          strategy.search_keys, kSearchKeys);
     bool const low_rank = !known || strategy.kind == StrategyKind::low_rank;
     v.integer({.name = "rank",
-               .meaning = "principal axes kept of the catalogue's rows (hstu: of the rows of "
+               .meaning = "principal axes kept of the catalogue's rows, each weighted by one and "
+                          "how often training histories hold its item (hstu: of the rows of "
                           "training histories' tokens); at most model.attention_dim",
                .unit = "values",
                .applies = low_rank,

@@ -47,7 +47,7 @@ class CpuBackend final : public decode::Backend {
           strategy_(strategy),
           layout_(weights_->shape, weights_->variant, strategy,
                   static_cast<std::uint32_t>(catalogue.features.size())),
-          codes_(weights_, strategy),
+          codes_(weights_, strategy, options.histories),
           maker_(weights_, strategy, made_type(strategy), options.forced, &codes_),
           tables_(*weights_, strategy, maker_),
           writer_(layout_, maker_, strategy.value_type, options.memo_tables),

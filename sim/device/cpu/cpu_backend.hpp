@@ -24,8 +24,10 @@ struct BackendOptions {
     bool memo_tables = true;  ///< allow EncodeMode::memo (per-item tables are made on construction,
                               ///< OpenMP-parallel)
     ForcedIndices const* forced = nullptr;
-    /// low_rank and vq of HSTU: histories that codes are fitted to, oldest item first, read on
-    /// construction alone (fit_stack_codes()); others fit the catalogue's rows and read none.
+    /// low_rank, vq and the control of mean keys: histories that they are fitted to, oldest item
+    /// first, read on construction alone. HSTU takes the rows of their tokens (fit_stack_codes());
+    /// other models the catalogue's rows, weighted by them (row_weights()), all alike where none
+    /// are given. Others read none.
     std::span<std::vector<ItemId> const> histories = {};
 };
 

@@ -14,18 +14,14 @@ namespace {
 /// Rows taken into the covariance together: 8 MB of doubles at a width of 256.
 constexpr std::size_t kBlockRows = 4096;
 
-Eigen::VectorXd mean_of(std::span<float const> rows, std::size_t width) {
-    std::size_t const count = rows.size() / width;
-    Eigen::VectorXd mean = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(width));
-    for (std::size_t r = 0; r < count; ++r) {
-        for (std::size_t i = 0; i < width; ++i)
-            mean[static_cast<Eigen::Index>(i)] += rows[r * width + i];
-    }
-    return count == 0 ? mean : Eigen::VectorXd(mean / static_cast<double>(count));
+/// Of row `r`; without weights one.
+double weight_of(std::span<std::uint32_t const> weights, std::size_t r) {
+    return weights.empty() ? 1.0 : weights[r];
 }
 
-/// Lower triangle of the sum of centred outer products.
-Eigen::MatrixXd scatter_of(std::span<float const> rows, Eigen::VectorXd const& mean) {
+/// Lower triangle of the weighted sum of centred outer products.
+Eigen::MatrixXd scatter_of(std::span<float const> rows, Eigen::VectorXd const& mean,
+                           std::span<std::uint32_t const> weights) {
     Eigen::Index const width = mean.size();
     auto const wide = static_cast<std::size_t>(width);
     Eigen::MatrixXd scatter = Eigen::MatrixXd::Zero(width, width);
@@ -33,13 +29,30 @@ Eigen::MatrixXd scatter_of(std::span<float const> rows, Eigen::VectorXd const& m
         std::size_t const values = std::min(kBlockRows * wide, rows.size() - first);
         Eigen::Map<Eigen::MatrixXf const> const block(rows.data() + first, width,
                                                       static_cast<Eigen::Index>(values / wide));
-        Eigen::MatrixXd const centred = block.cast<double>().colwise() - mean;
+        Eigen::MatrixXd centred = block.cast<double>().colwise() - mean;
+        for (Eigen::Index r = 0; !weights.empty() && r < centred.cols(); ++r)
+            centred.col(r) *= std::sqrt(weights[first / wide + static_cast<std::size_t>(r)]);
         scatter.selfadjointView<Eigen::Lower>().rankUpdate(centred);
     }
     return scatter;
 }
 
 }  // namespace
+
+std::vector<double> mean_row(std::span<float const> rows, std::size_t width,
+                             std::span<std::uint32_t const> weights) {
+    std::size_t const count = rows.size() / width;
+    validate(weights.empty() || weights.size() == count, "device/cpu: every row needs a weight");
+    std::vector<double> mean(width, 0.0);
+    double total = 0.0;
+    for (std::size_t r = 0; r < count; ++r) {
+        double const weight = weight_of(weights, r);
+        total += weight;
+        for (std::size_t i = 0; i < width; ++i) mean[i] += weight * rows[r * width + i];
+    }
+    for (double& value : mean) value = total == 0.0 ? 0.0 : value / total;
+    return mean;
+}
 
 void RowBasis::coefficients(float* rows, std::size_t step, std::size_t count, float* out) const {
     for (std::size_t r = 0; r < count; ++r) {
@@ -64,10 +77,11 @@ std::size_t RowBasis::bytes() const {
 }
 
 RowBasis fit_basis(std::span<float const> rows, std::size_t width, std::size_t rank,
-                   std::size_t heads) {
+                   std::size_t heads, std::span<std::uint32_t const> weights) {
     validate(rank >= 1 && rank <= width, "device/cpu: a basis needs 1 to width axes");
-    Eigen::VectorXd const mean = mean_of(rows, width);
-    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const solver(scatter_of(rows, mean));
+    std::vector<double> const centre = mean_row(rows, width, weights);
+    Eigen::Map<Eigen::VectorXd const> const mean(centre.data(), static_cast<Eigen::Index>(width));
+    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const solver(scatter_of(rows, mean, weights));
     validate(solver.info() == Eigen::Success, "device/cpu: no principal axes found");
     RowBasis basis;
     basis.rank = rank;

@@ -1,9 +1,10 @@
-// Low-rank rows: a row of K or V is mean + B c, with B the principal axes of the rows of the whole
-// catalogue and c the r stored coefficients. Attention never makes the row: scores need B^T q once
-// per query and head (q . mean is the same for all tokens and drops out of the softmax), outputs
-// need mean + B (sum of p c) once, because the weights p add up to one.
+// Low-rank rows: a row of K or V is mean + B c, with B the principal axes of the rows that they
+// were fitted to and c the r stored coefficients. Attention never makes the row: scores need B^T q
+// once per query and head (q . mean is the same for all tokens and drops out of the softmax),
+// outputs need mean + B (sum of p c) once, because the weights p add up to one.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -30,10 +31,16 @@ struct RowBasis {
     [[nodiscard]] std::size_t bytes() const;
 };
 
-/// Fits the basis to `rows` [., width]. The axes are the eigenvectors of the covariance (in double
-/// precision) with the `rank` highest eigenvalues; of each, the first component of the largest
-/// magnitude is positive. With `heads` > 0, made for outputs, too.
+/// Weighted mean of `rows` [., width], summed in double precision in the order of rows; zeros
+/// without a row. A row counts as often as `weights` [rows] say, once where these are empty.
+std::vector<double> mean_row(std::span<float const> rows, std::size_t width,
+                             std::span<std::uint32_t const> weights = {});
+
+/// Fits the basis to `rows` [., width], which count as in mean_row(). The axes are the eigenvectors
+/// of the covariance (in double precision) with the `rank` highest eigenvalues; of each, the first
+/// component of the largest magnitude is positive. With `heads` > 0, made for outputs, too. Throws
+/// InternalError for ranks beyond the width and for weights that are not one a row.
 RowBasis fit_basis(std::span<float const> rows, std::size_t width, std::size_t rank,
-                   std::size_t heads);
+                   std::size_t heads, std::span<std::uint32_t const> weights = {});
 
 }  // namespace ckvsim::device::cpu

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/error.hpp"
 #include "core/rng.hpp"
@@ -13,7 +14,7 @@ namespace {
 
 /// Rows whose codewords are chosen together.
 constexpr std::size_t kBlock = 64;
-/// Rows per codeword that a codebook is fitted to; more of them move the centres little.
+/// Different rows per codeword that a codebook is fitted to; more move the centres little.
 constexpr std::size_t kRowsPerWord = 128;
 constexpr int kRounds = 12;
 /// Ids of the random streams of codebooks, beyond those of samples.
@@ -42,11 +43,20 @@ AlignedVector<float> half_squares_of(std::vector<float> const& centres, std::siz
     return result;
 }
 
-/// One subspace: points [., part] and the centres [words, part] that k-means moves.
+/// Rows that a codebook is fitted to: their numbers and how often each counts.
+struct Sample {
+    std::vector<std::size_t> rows;
+    std::vector<std::uint32_t> weights;
+    std::uint32_t total = 0;
+};
+
+/// One subspace: points [., part] of a sample and the centres [words, part] that k-means moves.
 class Clusters {
   public:
-    Clusters(std::vector<float> points, std::size_t part, std::size_t words)
+    Clusters(std::vector<float> points, Sample const& sample, std::size_t part, std::size_t words)
         : points_(std::move(points)),
+          weights_(sample.weights),
+          total_(sample.total),
           part_(part),
           count_(points_.size() / part),
           words_(words),
@@ -59,10 +69,12 @@ class Clusters {
     }
 
   private:
-    /// k-means++: each further centre is a point drawn in proportion to its squared distance.
+    /// k-means++: the first centre is a point drawn in proportion to its weight, each further one
+    /// in proportion to weight and squared distance.
     void seed(CounterRng& rng) {
         std::vector<float> distances(count_, std::numeric_limits<float>::max());
-        std::size_t next = rng.below(static_cast<std::uint32_t>(count_));
+        std::size_t next = 0;
+        for (auto left = rng.below(total_); left >= weights_[next];) left -= weights_[next++];
         for (std::size_t j = 0; j < words_; ++j) {
             float const* centre = points_.data() + next * part_;
             centres_.insert(centres_.end(), centre, centre + part_);
@@ -74,15 +86,19 @@ class Clusters {
                     sum += difference * difference;
                 }
                 distances[i] = std::min(distances[i], sum);
-                total += distances[i];
+                total += weights_[i] * double{distances[i]};
             }
             double wanted = rng.uniform() * total;
             next = 0;
-            while (next + 1 < count_ && wanted >= distances[next]) wanted -= distances[next++];
+            for (; next + 1 < count_; ++next) {
+                double const own = weights_[next] * double{distances[next]};
+                if (wanted < own) break;
+                wanted -= own;
+            }
         }
     }
-    /// One round: points to their nearest centres, centres to the means of their points. A centre
-    /// without points stays.
+    /// One round: points to their nearest centres, centres to the weighted means of their points. A
+    /// centre without points stays.
     void move() {
         PackedMatrix const matrix(centres_, words_, part_);
         auto const squares = half_squares_of(centres_, part_);
@@ -92,9 +108,9 @@ class Clusters {
         std::vector<double> sums(centres_.size(), 0.0);
         std::vector<std::size_t> sizes(words_, 0);
         for (std::size_t i = 0; i < count_; ++i) {
-            ++sizes[codes_[i]];
+            sizes[codes_[i]] += weights_[i];
             for (std::size_t k = 0; k < part_; ++k)
-                sums[codes_[i] * part_ + k] += points_[i * part_ + k];
+                sums[codes_[i] * part_ + k] += weights_[i] * double{points_[i * part_ + k]};
         }
         for (std::size_t j = 0; j < words_; ++j) {
             for (std::size_t k = 0; sizes[j] > 0 && k < part_; ++k)
@@ -104,6 +120,8 @@ class Clusters {
     }
 
     std::vector<float> points_;
+    std::vector<std::uint32_t> const& weights_;
+    std::uint32_t total_;
     std::size_t part_;
     std::size_t count_;
     std::size_t words_;
@@ -111,15 +129,42 @@ class Clusters {
     std::vector<float> centres_;
 };
 
-/// Evenly spaced rows of one subspace, back to back.
-std::vector<float> sample_of(std::span<float const> rows, std::size_t width, std::size_t subspace,
-                             std::size_t part, std::size_t most) {
-    std::size_t const count = rows.size() / width;
-    std::size_t const taken = std::min(count, most);
+/// All of `count` rows, or `most` of the list that holds each as often as it counts, evenly spaced.
+Sample sample_of(std::size_t count, std::span<std::uint32_t const> weights, std::size_t most) {
+    validate(weights.empty() || weights.size() == count, "device/cpu: every row needs a weight");
+    Sample sample;
+    sample.weights.assign(weights.begin(), weights.end());
+    if (weights.empty()) sample.weights.assign(count, 1);
+    std::uint64_t total = 0;
+    for (std::uint32_t const weight : sample.weights) total += weight;
+    validate(total > 0 && total <= std::numeric_limits<std::uint32_t>::max(),
+             "device/cpu: the weights of rows add up to none or to more than 32 bits hold");
+    sample.total = static_cast<std::uint32_t>(total);
+    sample.rows.resize(count);
+    std::iota(sample.rows.begin(), sample.rows.end(), std::size_t{0});
+    if (count <= most) return sample;
+    Sample thinned;
+    thinned.total = static_cast<std::uint32_t>(std::min<std::uint64_t>(total, most));
+    std::uint64_t end = 0;
+    std::size_t next = 0;
+    for (std::uint64_t i = 0; i < thinned.total; ++i) {
+        for (; end <= i * total / thinned.total; ++next) end += sample.weights[next];
+        if (thinned.rows.empty() || thinned.rows.back() != next - 1) {
+            thinned.rows.push_back(next - 1);
+            thinned.weights.push_back(0);
+        }
+        ++thinned.weights.back();
+    }
+    return thinned;
+}
+
+/// One subspace of a sample of `rows`, back to back.
+std::vector<float> points_of(std::span<float const> rows, std::size_t width, Sample const& sample,
+                             std::size_t subspace, std::size_t part) {
     std::vector<float> points;
-    points.reserve(taken * part);
-    for (std::size_t i = 0; i < taken; ++i) {
-        float const* from = rows.data() + i * count / taken * width + subspace * part;
+    points.reserve(sample.rows.size() * part);
+    for (std::size_t const row : sample.rows) {
+        float const* from = rows.data() + row * width + subspace * part;
         points.insert(points.end(), from, from + part);
     }
     return points;
@@ -203,7 +248,8 @@ std::size_t Codebook::bytes() const {
 }
 
 Codebook fit_codebook(std::span<float const> rows, std::size_t width, std::size_t subspaces,
-                      std::size_t words, std::uint64_t seed, std::uint32_t number) {
+                      std::size_t words, std::uint64_t seed, std::uint32_t number,
+                      std::span<std::uint32_t const> weights) {
     validate(!rows.empty() && subspaces > 0 && width % subspaces == 0 && words >= 1 && words <= 256,
              "device/cpu: a codebook needs rows, subspaces that divide them and 1 to 256 words");
     Codebook book;
@@ -213,11 +259,11 @@ Codebook fit_codebook(std::span<float const> rows, std::size_t width, std::size_
     book.half_squares.resize(subspaces);
     book.rows.resize(subspaces);
     std::size_t const wide = padded(book.part);
+    Sample const sample = sample_of(rows.size() / width, weights, kRowsPerWord * words);
 #pragma omp parallel for schedule(dynamic)
     for (std::int64_t at = 0; at < static_cast<std::int64_t>(subspaces); ++at) {
         auto const s = static_cast<std::size_t>(at);
-        Clusters clusters(sample_of(rows, width, s, book.part, kRowsPerWord * words), book.part,
-                          words);
+        Clusters clusters(points_of(rows, width, sample, s, book.part), sample, book.part, words);
         auto const centres = clusters.fit(CounterRng(
             seed, Purpose::training, kCodebookStreams + number, static_cast<std::uint32_t>(s)));
         book.scores[s] = PackedMatrix(centres, words, book.part);

@@ -35,11 +35,15 @@ struct Codebook {
     [[nodiscard]] std::size_t bytes() const;
 };
 
-/// k-means per subspace on `rows` [., width] (one row or more): k-means++ seeds, a fixed number of
-/// rounds, on at most 128 evenly spaced rows per codeword. The same for any number of threads
-/// (OpenMP-parallel over subspaces). `seed` and `number` key the random numbers.
+/// k-means per subspace on `rows` [., width] (one row or more): k-means++ seeds and a fixed number
+/// of rounds. A row counts as often as `weights` [rows] say, once where these are empty. More than
+/// 128 rows per codeword are thinned out to that: evenly spaced ones of the list that holds each
+/// row as often as it counts. The same for any number of threads (OpenMP-parallel over subspaces).
+/// `seed` and `number` key the random numbers. Throws InternalError for subspaces or numbers of
+/// words that do not fit, and for weights that are not one a row or add up to none or to 2^32.
 Codebook fit_codebook(std::span<float const> rows, std::size_t width, std::size_t subspaces,
-                      std::size_t words, std::uint64_t seed, std::uint32_t number);
+                      std::size_t words, std::uint64_t seed, std::uint32_t number,
+                      std::span<std::uint32_t const> weights = {});
 
 /// Attention of `count` queries over tokens given by their codes: as AttentionCall, with rows of
 /// codes. Steps in floats.

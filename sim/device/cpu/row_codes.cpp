@@ -1,5 +1,7 @@
 #include "device/cpu/row_codes.hpp"
 
+#include <algorithm>
+
 #include "core/error.hpp"
 #include "device/cpu/cells.hpp"
 
@@ -12,16 +14,6 @@ constexpr std::array<Section, 4> kSides = {Section::short_k, Section::short_v, S
                                            Section::long_v};
 constexpr std::array<char const*, 4> kNames = {"short.k", "short.v", "long.k", "long.v"};
 
-/// Sums in double precision, in the order of items.
-std::vector<float> mean_row(std::span<float const> rows, std::size_t width) {
-    std::vector<double> sums(width, 0.0);
-    for (std::size_t i = 0; i < rows.size(); ++i) sums[i % width] += rows[i];
-    std::vector<float> mean(width);
-    double const count = static_cast<double>(rows.size() / width);
-    for (std::size_t i = 0; i < width; ++i) mean[i] = static_cast<float>(sums[i] / count);
-    return mean;
-}
-
 bool fits(kv::StrategyParams const& strategy) {
     return strategy.kind == kv::StrategyKind::low_rank || strategy.kind == kv::StrategyKind::vq ||
            (strategy.kind == kv::StrategyKind::full && strategy.mean_keys);
@@ -29,11 +21,27 @@ bool fits(kv::StrategyParams const& strategy) {
 
 }  // namespace
 
+std::vector<std::uint32_t> row_weights(std::span<std::vector<ItemId> const> histories,
+                                       std::uint32_t items, std::uint32_t max_tokens) {
+    std::vector<std::uint32_t> counts(std::size_t{items} + 1, 1);
+    for (auto const& history : histories) {
+        std::size_t const seen = std::min<std::size_t>(history.size(), max_tokens);
+        for (ItemId const item : std::span(history).last(seen)) {
+            validate(item <= items, "device/cpu: a history holds an item beyond the catalogue");
+            ++counts[item];
+        }
+    }
+    counts.erase(counts.begin());  // of padding
+    return counts;
+}
+
 RowCodes::RowCodes(std::shared_ptr<model::SimWeights const> const& weights,
-                   kv::StrategyParams const& strategy) {
+                   kv::StrategyParams const& strategy,
+                   std::span<std::vector<ItemId> const> histories) {
     if (!fits(strategy)) return;
     model::SimShape const& shape = weights->shape;
     std::size_t const d = shape.attention_dim;
+    auto const counts = row_weights(histories, weights->items, shape.max_tokens);
     CellMaker const plain(weights, {}, kv::ValueType::fp32, nullptr, nullptr);
     std::size_t const sides = shape.has_long_attention() ? kSides.size() : 2;
     for (std::size_t i = 0; i < sides; ++i) {
@@ -44,13 +52,14 @@ RowCodes::RowCodes(std::shared_ptr<model::SimWeights const> const& weights,
         std::span<float const> const rows(reinterpret_cast<float const*>(table.data()) + d,
                                           weights->items * d);
         if (strategy.mean_keys) {
-            sides_[i].mean = mean_row(rows, d);
+            auto const mean = mean_row(rows, d, counts);
+            sides_[i].mean.assign(mean.begin(), mean.end());
         } else if (strategy.kind == kv::StrategyKind::low_rank) {
-            sides_[i].basis = fit_basis(rows, d, strategy.rank, values ? shape.heads : 0);
+            sides_[i].basis = fit_basis(rows, d, strategy.rank, values ? shape.heads : 0, counts);
         } else {
             sides_[i].codebook =
                 fit_codebook(rows, d, strategy.subspaces, kv::codewords(strategy, weights->items),
-                             weights->training_seed, static_cast<std::uint32_t>(i));
+                             weights->training_seed, static_cast<std::uint32_t>(i), counts);
         }
     }
 }
