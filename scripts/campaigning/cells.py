@@ -9,7 +9,7 @@ from . import programs
 from .campaign_file import CampaignError
 
 DONE, STALE, MISSING = "done", "stale", "not run"
-LATER = {"sides": "both"}  # keys of weights that came later, at what was always so: cells finished before stay finished
+LATER = {"sides": "both", "start": "random"}  # keys of weights that came later, at what was always so: cells finished before stay finished
 
 
 class Cell:

@@ -92,6 +92,8 @@ def describe_arm(row):
             words += f", {row['sides'].upper()} alone"
         if row.get("scope") == "released":
             words += ", short branch only"
+        if row.get("start") in ("full", "full_silu"):
+            words += f", started from {row['start']}"
     else:
         words = ", ".join(filter(None, [strategy, kind]))
     if str(row.get("weights", "")).endswith("silu"):

@@ -62,9 +62,12 @@ void set_variants(config::Spec const& spec, TensorFile& out) {
         auto const prefix = "variant." + std::to_string(i) + ".";
         out.set(prefix + "kind", model::to_string(variants[i].variant));
         out.set(prefix + "scope", model::to_string(variants[i].scope));
-        // Files without one-sided variants stay as they were before there was a choice.
+        // Files without one-sided variants and warm starts stay as they were before there was a
+        // choice.
         if (variants[i].sides != model::Sides::both)
             out.set(prefix + "sides", model::to_string(variants[i].sides));
+        if (variants[i].start != model::Start::random)
+            out.set(prefix + "start", model::to_string(variants[i].start));
         out.set(prefix + "d_u", std::int64_t{variants[i].d_u});
         out.set(prefix + "m", std::int64_t{variants[i].m});
         out.set(prefix + "stem", model::weights_stem(variants[i]));

@@ -104,13 +104,20 @@ std::string culprit(kv::StrategyParams const& strategy, model::VariantParams con
     return pools && strategy.kind == kv::StrategyKind::collective ? "index_bytes" : "kind";
 }
 
+/// The key that a refusal of the variant is about.
+std::string unknown_key(model::VariantParams const& weights, model::ModelKind model) {
+    if (weights.variant != model::Variant::collective) return "variant";
+    auto random = weights;
+    random.start = model::Start::random;
+    return model::variant_refusal(random, model) ? "scope" : "start";
+}
+
 void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec const& arm,
                     std::string const& at) {
     auto const unknown = model::variant_refusal(arm.weights, shape.kind);
-    bool const collective = arm.weights.variant == model::Variant::collective;
     checker.require(!unknown,
-                    {at + "/weights/" + (collective ? "scope" : "variant"), at + "/weights/variant",
-                     "/model/kind"},
+                    {at + "/weights/" + unknown_key(arm.weights, shape.kind),
+                     at + "/weights/variant", "/model/kind"},
                     unknown.value_or(""), "");
     if (unknown) return;
     auto const refused = kv::refusal(arm.strategy, arm.weights, shape.kind);

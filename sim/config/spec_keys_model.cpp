@@ -14,6 +14,7 @@ using kv::ValueType;
 using model::ModelKind;
 using model::Scope;
 using model::Sides;
+using model::Start;
 using model::Variant;
 
 constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
@@ -30,6 +31,8 @@ constexpr std::pair<Scope, char const*> kScopes[] = {{Scope::released, "released
                                                      {Scope::all, "all"}};
 constexpr std::pair<Sides, char const*> kSides[] = {
     {Sides::both, "both"}, {Sides::k, "k"}, {Sides::v, "v"}};
+constexpr std::pair<Start, char const*> kStarts[] = {
+    {Start::random, "random"}, {Start::full, "full"}, {Start::full_silu, "full_silu"}};
 constexpr std::pair<StrategyKind, char const*> kStrategies[] = {
     {StrategyKind::recompute, "recompute"},   {StrategyKind::full, "full"},
     {StrategyKind::item_table, "item_table"}, {StrategyKind::collective, "collective"},
@@ -73,6 +76,13 @@ void describe_weights(KeyVisitor& v, model::VariantParams& weights) {
                      .applies = collective,
                      .only_if = condition},
                     weights.sides, kSides);
+    v.choice<Start>({.name = "start",
+                     .meaning = "what training starts from: random values, or full or full_silu, "
+                                "trained first in the same run, with pools fitted to their K and V "
+                                "(not hstu). full_silu has the activations of scope all",
+                     .applies = collective,
+                     .only_if = condition},
+                    weights.start, kStarts);
     v.integer({.name = "d_u",
                .meaning = "user-specific values per token and side; below model.attention_dim",
                .unit = "values",

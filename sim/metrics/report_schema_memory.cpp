@@ -33,6 +33,10 @@ TableSchema arms() {
          {"sides", text, "text", input,
           "what has a pool in the sites of the scope: both, k or v, the other keeping whole rows; "
           "- when not collective"},
+         {"start", text, "text", input,
+          "what training of the pools started from: random values, or the trained weights of full "
+          "or "
+          "full_silu; - when not collective"},
          {"d_u", integer, "values", input,
           "user-specific values per K or V; 0 when not collective"},
          {"m", integer, "rows", input, "rows of each pool; 0 when not collective"},

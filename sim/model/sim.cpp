@@ -118,6 +118,11 @@ std::string to_string(Sides sides) {
     return sides == Sides::k ? "k" : "v";
 }
 
+std::string to_string(Start start) {
+    if (start == Start::random) return "random";
+    return start == Start::full ? "full" : "full_silu";
+}
+
 ModelKind model_kind_from(std::string const& name) {
     for (auto const& [value, text] : kModelNames) {
         if (name == text) return value;
@@ -147,12 +152,23 @@ Sides sides_from(std::string const& name) {
     throw InternalError("model::sides_from: unknown sides '" + name + "' (known: both, k, v)");
 }
 
+Start start_from(std::string const& name) {
+    for (Start const start : {Start::random, Start::full, Start::full_silu}) {
+        if (name == to_string(start)) return start;
+    }
+    throw InternalError("model::start_from: unknown start '" + name +
+                        "' (known: random, full, full_silu)");
+}
+
 std::string weights_stem(VariantParams const& params) {
     if (params.variant != Variant::collective) return to_string(params.variant);
-    // Files of both sides keep the name that they had before there was a choice.
+    // Files of both sides and of random starts keep the name that they had before there was a
+    // choice.
     std::string const side = params.sides == Sides::both ? "" : "_" + to_string(params.sides);
-    return "collective_" + to_string(params.scope) + side + "_du" + std::to_string(params.d_u) +
-           "_m" + std::to_string(params.m);
+    std::string const start =
+        params.start == Start::random ? "" : "_from_" + to_string(params.start);
+    return "collective_" + to_string(params.scope) + side + start + "_du" +
+           std::to_string(params.d_u) + "_m" + std::to_string(params.m);
 }
 
 std::uint64_t catalogue_digest(workload::Catalogue const& catalogue) {
@@ -234,6 +250,12 @@ std::optional<std::string> variant_refusal(VariantParams const& params, ModelKin
         return "scope 'released' means nothing to model 'hstu' (it has no short branch: every "
                "layer "
                "attends to all tokens). use 'all'";
+    }
+    if (collective && params.start != Start::random) {
+        return "start '" + to_string(params.start) +
+               "' means nothing to model 'hstu' (its routers see states of layers, not items that "
+               "a "
+               "pool could be fitted to). use 'random'";
     }
     return std::nullopt;
 }

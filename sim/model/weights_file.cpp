@@ -125,6 +125,7 @@ VariantParams read_variant(Reader const& reader, SimShape const& shape) {
             params.d_u = reader.count("d_u", 0);
             params.m = reader.count("m", 1);
             if (reader.has("sides")) params.sides = sides_from(reader.text("sides"));
+            if (reader.has("start")) params.start = start_from(reader.text("start"));
         }
         check_shape(shape, params);
     } catch (InternalError const& error) {

@@ -54,9 +54,11 @@ void write_attributes(Writer& writer, SimWeights const& weights) {
     writer.text("scope", to_string(weights.variant.scope));
     writer.count("d_u", weights.variant.d_u);
     writer.count("m", weights.variant.m);
-    // Files of both sides stay as they were before there was a choice.
+    // Files of both sides and of random starts stay as they were before there was a choice.
     Sides const sides = weights.variant.sides;
     if (sides != Sides::both) writer.text("sides", to_string(sides));
+    Start const start = weights.variant.start;
+    if (start != Start::random) writer.text("start", to_string(start));
 }
 
 void write_side(Writer& writer, std::string const& site, std::string const& side,

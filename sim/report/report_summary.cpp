@@ -117,12 +117,15 @@ class Summary {
     std::vector<std::string> arm_cells(std::size_t arm, std::size_t name_width) {
         auto const& name = arms_.text(arm, "arm");
         double const share = arms_.real(arm, "pool_share_of_catalogue");
-        // Absent in older reports: both.
+        // Absent in older reports: both, random.
         auto const& sides = arms_.text(arm, "sides");
         bool const one_side = sides == "k" || sides == "v";
+        auto const& start = arms_.text(arm, "start");
+        bool const warm = start == "full" || start == "full_silu";
         std::vector<std::string> cells = {shorten(printable(name), name_width),
                                           printable(arms_.text(arm, "scope")) +
-                                              (one_side ? "/" + sides : std::string()),
+                                              (one_side ? "/" + sides : std::string()) +
+                                              (warm ? "/warm" : ""),
                                           share > 0 ? ratio_text(share) : ""};
         append(cells, memory_cells(arm, name));
         append(cells, executed_cells(name));

@@ -179,6 +179,34 @@ Sides read_sides(Reader const& reader, std::string const& prefix) {
                 "prepared the file");
 }
 
+/// Likewise.
+Start read_start(Reader const& reader, std::string const& prefix) {
+    if (!reader.has(prefix + "start")) return Start::random;
+    std::string const& name = reader.text(prefix + "start");
+    for (Start const start : {Start::random, Start::full, Start::full_silu}) {
+        if (name == to_string(start)) return start;
+    }
+    reader.fail("attribute " + prefix + "start = \"" + name +
+                "\" is not a start (known: random, full, full_silu). Use the trainer of the ckvsim "
+                "that prepared the file");
+}
+
+void check_start(Reader const& reader, std::string const& prefix, VariantSpec const& variant,
+                 Shape const& shape) {
+    if (!variant.starts_warm()) return;
+    std::string const what =
+        "attribute " + prefix + "start = \"" + to_string(variant.start) + "\" means nothing to ";
+    if (variant.kind != Kind::collective) {
+        reader.fail(what + "variant " + to_string(variant.kind) +
+                    ", which has no pools. Prepare with start random");
+    }
+    if (shape.model == Model::hstu) {
+        reader.fail(what +
+                    "model hstu, whose routers see states of layers. Prepare with start "
+                    "random");
+    }
+}
+
 VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape const& shape) {
     VariantSpec variant;
     std::string const& kind = reader.text(prefix + "kind");
@@ -197,6 +225,8 @@ VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape 
     }
     variant.scope = scope == "all" ? Scope::all : Scope::released;
     variant.sides = read_sides(reader, prefix);
+    variant.start = read_start(reader, prefix);
+    check_start(reader, prefix, variant, shape);
     bool const collective = variant.kind == Kind::collective;
     if (collective && shape.model == Model::sdim && variant.scope == Scope::all) {
         reader.fail(
@@ -312,6 +342,11 @@ std::string to_string(Scope scope) { return scope == Scope::released ? "released
 std::string to_string(Sides sides) {
     if (sides == Sides::both) return "both";
     return sides == Sides::k ? "k" : "v";
+}
+
+std::string to_string(Start start) {
+    if (start == Start::random) return "random";
+    return start == Start::full ? "full" : "full_silu";
 }
 
 Samples read_samples(std::string const& path) {

@@ -13,11 +13,13 @@ enum class Model : std::uint8_t { sim, twin, hstu, eta, sdim };
 enum class Kind : std::uint8_t { full, full_silu, collective, mean_pool, no_history };
 enum class Scope : std::uint8_t { released, all };
 enum class Sides : std::uint8_t { both, k, v };
+enum class Start : std::uint8_t { random, full, full_silu };
 
 std::string to_string(Model model);
 std::string to_string(Kind kind);
 std::string to_string(Scope scope);
 std::string to_string(Sides sides);
+std::string to_string(Start start);
 
 /// True for the variants that attend to histories (and search or hash them).
 constexpr bool attends(Kind kind) { return kind != Kind::mean_pool && kind != Kind::no_history; }
@@ -60,15 +62,18 @@ struct Schedule {
 struct VariantSpec {
     Kind kind = Kind::full;
     Scope scope = Scope::released;
-    std::uint32_t d_u = 0;      ///< collective only
-    std::uint32_t m = 0;        ///< collective only
-    std::string stem;           ///< weight file name without seed and suffix
-    Sides sides = Sides::both;  ///< collective only: what has a pool in the sites of the scope
+    std::uint32_t d_u = 0;        ///< collective only
+    std::uint32_t m = 0;          ///< collective only
+    std::string stem;             ///< weight file name without seed and suffix
+    Sides sides = Sides::both;    ///< collective only: what has a pool in the sites of the scope
+    Start start = Start::random;  ///< collective only; see warm_start.hpp
 
     /// True where K ("k") or V ("v") of the sites of the scope has a pool.
     [[nodiscard]] bool pools(std::string_view side) const {
         return kind == Kind::collective && sides != (side == "k" ? Sides::v : Sides::k);
     }
+    /// True where another variant is trained first (warm_start.hpp).
+    [[nodiscard]] bool starts_warm() const { return start != Start::random; }
     [[nodiscard]] bool collective_short() const { return kind == Kind::collective; }
     [[nodiscard]] bool collective_long() const {
         return kind == Kind::collective && scope == Scope::all;

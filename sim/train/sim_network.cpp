@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.hpp"
 #include "core/hash.hpp"
 #include "core/rng.hpp"
 #include "train/autograd_ops.hpp"
@@ -402,6 +403,33 @@ void SimNetwork::restore(std::vector<std::vector<float>> const& values) {
     for (auto const& [name, parameter] : parts_->parameters) put(parameter.value);
     for (auto const& table : parts_->feature_tables) put(table.value);
     put(parts_->context_table.value);
+}
+
+std::map<std::string, std::vector<float>> SimNetwork::values() const {
+    std::map<std::string, std::vector<float>> values;
+    for (auto const& [name, parameter] : parts_->parameters)
+        values[name] = values_of(parameter.value);
+    for (auto const& table : parts_->feature_tables) values[table.name] = values_of(table.value);
+    values[parts_->context_table.name] = values_of(parts_->context_table.value);
+    return values;
+}
+
+void SimNetwork::set_values(std::map<std::string, std::vector<float>> const& values) {
+    auto const put = [&](std::string const& name, at::Tensor const& target) {
+        auto const found = values.find(name);
+        if (found == values.end()) return;
+        if (found->second.size() != static_cast<std::size_t>(target.numel()))
+            throw InternalError("train: values of another shape for " + name);
+        std::copy(found->second.begin(), found->second.end(), target.data_ptr<float>());
+    };
+    for (auto const& [name, parameter] : parts_->parameters) put(name, parameter.value);
+    for (auto const& table : parts_->feature_tables) put(table.name, table.value);
+    put(parts_->context_table.name, parts_->context_table.value);
+}
+
+std::vector<float> SimNetwork::item_embeddings() const {
+    at::NoGradGuard const no_grad;
+    return values_of(parts_->item_embeddings());
 }
 
 void SimNetwork::save_state(ByteSink& sink) const { save(sink, *parts_); }

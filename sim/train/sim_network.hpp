@@ -56,6 +56,14 @@ class SimNetwork {
     [[nodiscard]] std::vector<std::vector<float>> snapshot() const;
     void restore(std::vector<std::vector<float>> const& values);
 
+    /// The same by tensor name, those of the weight file and of the search's head.
+    [[nodiscard]] std::map<std::string, std::vector<float>> values() const;
+    /// Takes over those that the network has too; the optimiser stays as it is. Throws
+    /// InternalError where sizes differ.
+    void set_values(std::map<std::string, std::vector<float>> const& values);
+    /// What the routers see of items 0 .. V, [V+1, d_e]; not of HSTU.
+    [[nodiscard]] std::vector<float> item_embeddings() const;
+
     /// Parameters, optimiser and step counter, to go on after a kill. load_state() throws DataError
     /// for the state of other shapes and leaves the network unusable then.
     void save_state(ByteSink& sink) const;

@@ -18,6 +18,16 @@ struct TrainingRun {
     std::string path;
 };
 
+/// Of the variant that a warm start trains first; zeros without one.
+struct StartResult {
+    std::uint32_t epochs = 0;
+    std::uint32_t best_epoch = 0;  ///< whose weights the run started from
+    double tune_auc = 0;           ///< of these
+    std::uint64_t steps = 0;       ///< of all its epochs
+    std::uint64_t samples = 0;     ///< training samples seen, all its epochs
+    std::uint64_t weights = 0;     ///< digest_of() the network at its best epoch
+};
+
 struct RunResult {
     bool skipped = false;          ///< an up-to-date file was there
     std::uint32_t epochs = 0;      ///< trained, the best one or not
@@ -25,9 +35,10 @@ struct RunResult {
     double tune_auc = 0;           ///< of the stored weights
     double tune_logloss = 0;
     double train_loss = 0;      ///< mean cross-entropy of the stored weights' epoch
-    std::uint64_t samples = 0;  ///< training samples seen, all epochs
+    std::uint64_t samples = 0;  ///< training samples seen, all epochs, those of a warm start too
     bool resumed = false;       ///< went on from a state
     double seconds = 0;         ///< wall clock of this process, not part of the file
+    StartResult start;
 };
 
 struct RunOptions {
@@ -42,8 +53,9 @@ struct RunOptions {
 /// Called after every step; counts batches of this run. May be called from several threads.
 using StepCallback = std::function<void(std::uint64_t done, std::uint64_t at_most)>;
 
-/// Steps of a run that is not stopped early.
+/// Steps of a training that is not stopped early, and of a variant's run, which may have two.
 std::uint64_t steps_of(Samples const& samples);
+std::uint64_t steps_of(Samples const& samples, VariantSpec const& variant);
 
 /// Trains one variant with one seed on the calling thread and writes its file atomically, or skips
 /// it. A run that was killed goes on from its last state (state_file.hpp) to the same bytes.

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/communicator.hpp"
@@ -115,10 +116,11 @@ std::vector<train::TrainingRun> choose_runs(train::Samples const& samples, Optio
 /// otherwise.
 class Progress {
   public:
-    Progress(std::size_t runs, std::uint64_t steps_per_run, bool quiet)
-        : done_(runs, 0),
-          ended_(runs, false),
-          steps_per_run_(steps_per_run),
+    /// `steps`: of every run, at most.
+    Progress(std::vector<std::uint64_t> steps, bool quiet)
+        : done_(steps.size(), 0),
+          ended_(steps.size(), false),
+          steps_(std::move(steps)),
           quiet_(quiet),
           terminal_(::isatty(STDERR_FILENO) == 1) {}
 
@@ -151,7 +153,7 @@ class Progress {
         std::uint64_t left = 0;
         for (std::size_t i = 0; i < done_.size(); ++i) {
             ended += ended_[i] ? 1 : 0;
-            left += ended_[i] ? 0 : steps_per_run_ - done_[i];
+            left += ended_[i] ? 0 : steps_[i] - done_[i];
         }
         double const rate = static_cast<double>(worked_) / elapsed_s;
         std::fprintf(stderr, "%straining: %zu of %zu runs, %.3g steps/s, at most %.0f s left%s",
@@ -162,7 +164,7 @@ class Progress {
     std::mutex mutex_;
     std::vector<std::uint64_t> done_;
     std::vector<bool> ended_;
-    std::uint64_t steps_per_run_;
+    std::vector<std::uint64_t> steps_;
     std::uint64_t worked_ = 0;
     bool quiet_;
     bool terminal_;
@@ -194,10 +196,14 @@ void print_result(train::TrainingRun const& run, train::RunResult const& result)
                                      : std::to_string(static_cast<std::uint64_t>(
                                            static_cast<double>(result.samples) / result.seconds)) +
                                            "/s";
-        std::printf("%-30s seed %-6llu tune AUC %.4f  epoch %u of %u  %6.2f s %9s  %s\n",
+        std::string const start = run.variant.starts_warm()
+                                      ? " from " + std::to_string(result.start.best_epoch) +
+                                            " of " + std::to_string(result.start.epochs)
+                                      : "";
+        std::printf("%-30s seed %-6llu tune AUC %.4f  epoch %u of %u%s  %6.2f s %9s  %s\n",
                     run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),
-                    result.tune_auc, result.best_epoch, result.epochs, result.seconds, rate.c_str(),
-                    run.path.c_str());
+                    result.tune_auc, result.best_epoch, result.epochs, start.c_str(),
+                    result.seconds, rate.c_str(), run.path.c_str());
     }
     std::fflush(stdout);
 }
@@ -248,7 +254,9 @@ int run(Options options, train::Team& team) {
     });
     if (team.is_root()) warn_about_slow_blas();
     auto const begin = std::chrono::steady_clock::now();
-    Progress progress(runs.size(), train::steps_of(samples), options.quiet || !team.is_root());
+    std::vector<std::uint64_t> steps;
+    for (auto const& one : runs) steps.push_back(train::steps_of(samples, one.variant));
+    Progress progress(std::move(steps), options.quiet || !team.is_root());
     std::size_t trained = 0;
     train::train_runs(
         samples, options.samples, runs, std::max(1U, options.threads / options.threads_per_run),

@@ -78,15 +78,28 @@ void add_memory(Report& report, std::vector<Arm> const& arms, double scale, bool
         bool const pooled = arm.m > 0;
         constexpr std::int64_t kNone = 0;  // neither low_rank nor vq
         auto const index_bytes = std::int64_t{pooled ? (arm.value_type == "fp16" ? 2 : 4) : 0};
-        report.table("arms").add_row(
-            {arm.name,        "SIM",      arm.weights,
-             arm.strategy,    arm.keying, arm.value_type,
-             index_bytes,     "stored",   kNone,
-             kNone,           kNone,      "all",
-             pooled ? "both" : "-",       arm.d_u,
-             arm.m,           static_cast<double>(arm.m) / 24000.0,
-             "encoded",       kNone,      std::int64_t{arm.exact},
-             std::int64_t{1}, ""});
+        report.table("arms").add_row({arm.name,
+                                      "SIM",
+                                      arm.weights,
+                                      arm.strategy,
+                                      arm.keying,
+                                      arm.value_type,
+                                      index_bytes,
+                                      "stored",
+                                      kNone,
+                                      kNone,
+                                      kNone,
+                                      "all",
+                                      pooled ? "both" : "-",
+                                      pooled ? "random" : "-",
+                                      arm.d_u,
+                                      arm.m,
+                                      static_cast<double>(arm.m) / 24000.0,
+                                      "encoded",
+                                      kNone,
+                                      std::int64_t{arm.exact},
+                                      std::int64_t{1},
+                                      ""});
         double const payload = arm.bytes_per_token * kTokens * static_cast<double>(kUsers) * scale;
         report.table("memory").add_row(
             {arm.name, kUsers, kTokens, static_cast<std::int64_t>(payload),

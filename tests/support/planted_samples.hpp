@@ -66,6 +66,7 @@ class PlantedSamples {
         std::int64_t d_u = 0;
         std::int64_t m = 0;
         std::string sides = {};  ///< "" = no attribute
+        std::string start = {};  ///< likewise
     };
     void set_variants(std::vector<Variant> const& variants) {
         file_.set("variants", static_cast<std::int64_t>(variants.size()));
@@ -79,6 +80,10 @@ class PlantedSamples {
             if (!variants[i].sides.empty()) {
                 file_.set(prefix + "sides", variants[i].sides);
                 stem += "_" + variants[i].sides;
+            }
+            if (!variants[i].start.empty()) {
+                file_.set(prefix + "start", variants[i].start);
+                stem += "_from_" + variants[i].start;
             }
             file_.set(prefix + "stem", stem);
         }

@@ -157,6 +157,49 @@ TEST(Spec, PoolsOfOneSideAreWeightsOfTheirOwn) {
     }
 }
 
+TEST(Spec, WarmStartsAreWeightsOfTheirOwn) {
+    EXPECT_EQ(base().arms[1].weights.start, model::Start::random);
+    auto const warm = base({"/arms/1/weights/start=full_silu"});
+    EXPECT_EQ(warm.arms[1].weights.start, model::Start::full_silu);
+    EXPECT_EQ(weights_path(warm, warm.arms[1].weights, 3),
+              "results/local/weights/base/collective_all_from_full_silu_du1_m20_seed3.ckvt");
+    auto const trained = stems(warm);
+    for (char const* const stem :
+         {"collective_all_from_full_silu_du1_m20", "collective_all_from_full_silu_du1_m1"})
+        EXPECT_EQ(std::count(trained.begin(), trained.end(), stem), 1)
+            << stem << ": controls of the arm have its start";
+    EXPECT_EQ(parse_spec(dump_spec(warm), "dump").arms[1].weights, warm.arms[1].weights);
+    auto const both = base({"/arms/1/weights/start=full", "/arms/1/weights/sides=k"});
+    EXPECT_EQ(model::weights_stem(both.arms[1].weights), "collective_all_k_from_full_du1_m20");
+    for (char const* const model : {"twin", "eta"}) {
+        auto const text = test::with(test::base_spec(), "\"heads\": 2, \"top_k\": 8",
+                                     std::string("\"heads\": 2, \"kind\": \"") + model + "\"");
+        EXPECT_EQ(
+            parse_spec(text, "test.json", {"/arms/1/weights/start=full"}).arms[1].weights.start,
+            model::Start::full);
+    }
+}
+
+// Of two reasons the one that another start does not remove is told.
+TEST(Spec, HstuRefusesAWarmStartAndNamesTheModel) {
+    auto const text = test::with(test::base_spec(), "\"heads\": 2, \"top_k\": 8",
+                                 "\"heads\": 2, \"kind\": \"hstu\"");
+    auto const refused = [&](std::vector<std::string> const& overrides) {
+        try {
+            parse_spec(text, "test.json", overrides);
+        } catch (ConfigError const& error) {
+            return std::string(error.what());
+        }
+        return std::string();
+    };
+    EXPECT_EQ(refused({}), "");
+    auto const warm = refused({"/arms/1/weights/start=full"});
+    EXPECT_NE(warm.find("/arms/1/weights/start: "), std::string::npos) << warm;
+    EXPECT_NE(warm.find("start 'full' means nothing to model 'hstu'"), std::string::npos) << warm;
+    auto const released = refused({"/arms/1/weights/start=full", "/arms/1/weights/scope=released"});
+    EXPECT_NE(released.find("/arms/1/weights/scope: "), std::string::npos) << released;
+}
+
 TEST(Spec, EmptyPathsAreFilledFromTheName) {
     auto const spec = base();
     EXPECT_EQ(spec.weights_dir, "results/local/weights/base");
@@ -172,6 +215,9 @@ TEST(Spec, EveryEnumValueSurvives) {
         "/arms/1/weights/sides=both",
         "/arms/1/weights/sides=k",
         "/arms/1/weights/sides=v",
+        "/arms/1/weights/start=random",
+        "/arms/1/weights/start=full",
+        "/arms/1/weights/start=full_silu",
         "/arms/1/strategy/keying=item",
         "/arms/1/strategy/keying=user_token",
         "/arms/1/strategy/value_type=fp16",

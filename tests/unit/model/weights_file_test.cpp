@@ -147,6 +147,36 @@ TEST(WeightsFile, OneSidedHoldsThePoolOfThatSideAndTheMapOfTheOther) {
     EXPECT_NE(refusal_of(other).find("unknown sides 'q' (known: both, k, v)"), std::string::npos);
 }
 
+TEST(WeightsFile, NamesTheStartOfTrainingUnlessItIsRandom) {
+    VariantParams variant{Variant::collective, Scope::all, 2, 7, Sides::both, Start::full_silu};
+    auto const of = [&] {
+        return weights_file_from(random_sim_weights(shape(), variant, catalogue(), 4, 1),
+                                 catalogue());
+    };
+    auto file = of();
+    EXPECT_EQ(file.text("start"), "full_silu");
+    EXPECT_EQ(sim_weights_from(file, catalogue(), "weights.ckvt").variant, variant);
+    file.set("start", std::string("warm"));
+    EXPECT_NE(refusal_of(file).find("unknown start 'warm' (known: random, full, full_silu)"),
+              std::string::npos);
+    variant.start = Start::random;
+    auto const random = of();
+    EXPECT_FALSE(random.attributes.contains("start")) << "as before there was a choice";
+    EXPECT_EQ(sim_weights_from(random, catalogue(), "weights.ckvt").variant, variant);
+}
+
+TEST(WeightsFile, HstuHasNoWarmStart) {
+    VariantParams pools{Variant::collective, Scope::all, 1, 7, Sides::both, Start::full};
+    for (auto const kind : {ModelKind::sim, ModelKind::twin, ModelKind::eta})
+        EXPECT_FALSE(variant_refusal(pools, kind));
+    ASSERT_TRUE(variant_refusal(pools, ModelKind::hstu));
+    EXPECT_NE(variant_refusal(pools, ModelKind::hstu)->find("start 'full'"), std::string::npos);
+    pools.start = Start::random;
+    EXPECT_FALSE(variant_refusal(pools, ModelKind::hstu));
+    pools = {Variant::collective, Scope::released, 1, 7, Sides::both, Start::full};
+    EXPECT_FALSE(variant_refusal(pools, ModelKind::sdim));
+}
+
 TEST(WeightsFile, OnlySimHasASearchOfItsOwn) {
     SimShape twin = shape();
     twin.kind = ModelKind::twin;

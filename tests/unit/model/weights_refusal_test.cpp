@@ -337,6 +337,11 @@ TEST(SimNames, RoundTripAndStems) {
     auto values = of(Variant::collective, Scope::released, 1);
     values.sides = Sides::v;
     EXPECT_EQ(weights_stem(values), "collective_released_v_du1_m8");
+    for (auto const s : {Start::random, Start::full, Start::full_silu})
+        EXPECT_EQ(start_from(to_string(s)), s);
+    EXPECT_THROW(start_from("warm"), InternalError);
+    values.start = Start::full;
+    EXPECT_EQ(weights_stem(values), "collective_released_v_from_full_du1_m8");
     values.variant = Variant::full;
     EXPECT_EQ(weights_stem(values), "full");
 }

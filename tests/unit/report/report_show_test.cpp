@@ -181,6 +181,19 @@ TEST(ComparisonTable, ScopeNamesTheSideOfPoolsOnOneSideAlone) {
     }
 }
 
+TEST(ComparisonTable, ScopeSaysWhichPoolsStartedWarm) {
+    Report report;
+    add_arm(report, "coll_full", {{"start", "full"}});
+    add_arm(report, "coll_silu", {{"sides", "v"}, {"start", "full_silu"}});
+    add_arm(report, "coll_random", {{"start", "random"}});
+    add_arm(report, "plain", {{"start", "-"}});
+    auto const text = comparison_table(report);
+    EXPECT_THAT(line_with(text, "coll_full"), HasSubstr("all/warm"));
+    EXPECT_THAT(line_with(text, "coll_silu"), HasSubstr("all/v/warm"));
+    for (char const* const arm : {"coll_random", "plain"})
+        EXPECT_THAT(line_with(text, arm), Not(HasSubstr("all/"))) << arm;
+}
+
 TEST(ComparisonTable, StarsExecutedTimesThatAreNotComparable) {
     Report report;
     add_arm(report, "full_fp32");
@@ -199,7 +212,10 @@ TEST(ComparisonTable, FitsInto160ColumnsWithLongNamesAndNumbers) {
     auto report = two_arms();
     std::string const name = "collective_released_du2_m10000_index_uint16_fp16_per_user_token_v2";
     add_arm(report, name,
-            {{"scope", "released"}, {"sides", "k"}, {"pool_share_of_catalogue", 0.1234}});
+            {{"scope", "released"},
+             {"sides", "k"},
+             {"start", "full"},
+             {"pool_share_of_catalogue", 0.1234}});
     add_row(report, "memory",
             {{"arm", name},
              {"users", 1},

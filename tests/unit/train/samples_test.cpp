@@ -49,6 +49,24 @@ TEST(Samples, NameTheSidesOfPoolsUnlessBothHaveThem) {
     EXPECT_FALSE(variants[3].pools("k") || variants[3].pools("v"));
 }
 
+TEST(Samples, NameTheStartOfPoolsUnlessItIsRandom) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.set_variants({{"collective", "all", 1, 32},
+                          {"collective", "all", 1, 32, "", "full"},
+                          {"collective", "released", 1, 32, "v", "full_silu"},
+                          {"collective", "all", 1, 32, "", "random"}});
+    planted.file().write(folder.path("a.ckvt"));
+    auto const variants = read_samples(folder.path("a.ckvt")).variants;
+    ASSERT_EQ(variants.size(), 4U);
+    EXPECT_EQ(variants[0].start, Start::random);
+    EXPECT_EQ(variants[1].start, Start::full);
+    EXPECT_EQ(variants[2].start, Start::full_silu);
+    EXPECT_EQ(variants[2].sides, Sides::v);
+    EXPECT_TRUE(variants[1].starts_warm() && variants[2].starts_warm());
+    EXPECT_FALSE(variants[0].starts_warm() || variants[3].starts_warm());
+}
+
 TEST(Samples, NameTheirModelUnlessItIsSim) {
     test::TemporaryFolder const folder;
     test::PlantedSamples planted;
@@ -124,9 +142,22 @@ INSTANTIATE_TEST_SUITE_P(
                    "tensor tune.label is missing"},
         BrokenCase{"model", [](TensorFile& f) { f.set("model", std::string("din")); },
                    "\"din\" is not a model (known: sim, twin, eta, sdim, hstu)"},
-        BrokenCase{"sides",
-                   [](TensorFile& f) { f.set("variant.0.sides", std::string("q")); },
+        BrokenCase{"sides", [](TensorFile& f) { f.set("variant.0.sides", std::string("q")); },
                    "variant.0.sides = \"q\" names no sides (known: both, k, v)"},
+        BrokenCase{"start", [](TensorFile& f) { f.set("variant.0.start", std::string("warm")); },
+                   "variant.0.start = \"warm\" is not a start (known: random, full, full_silu)"},
+        BrokenCase{"start_of_full",
+                   [](TensorFile& f) { f.set("variant.0.start", std::string("full")); },
+                   "variant.0.start = \"full\" means nothing to variant full, which has no pools"},
+        BrokenCase{"start_of_hstu",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("hstu"));
+                       f.set("layers", std::int64_t{2});
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.m", std::int64_t{8});
+                       f.set("variant.0.start", std::string("full_silu"));
+                   },
+                   "variant.0.start = \"full_silu\" means nothing to model hstu"},
         BrokenCase{"hash_bits",
                    [](TensorFile& f) {
                        f.set("model", std::string("eta"));
