@@ -1,8 +1,9 @@
 // The trainer's step for CollectiveKV beside the textbook's, which computes the logits of every
 // token of every sample (tests/support/textbook_network.hpp): same model, weights, batches, threads
 // and optimiser. Both arms run in turn on the same batch, ratios are taken within a round. A cell
-// (dataset, m, batch) is a process of its own, so that its peak memory is its own. Before a cell is
-// timed, both arms' losses and gradients are compared.
+// (dataset, m, batch) is a process of its own, so that its peak memory is its own; so is, before it,
+// the textbook in every size of micro-batches, whose peak decides whether that size counts. Before a
+// cell is timed, both arms' losses and gradients are compared.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>
@@ -48,6 +50,8 @@ constexpr char const* kFooter =
     "--limit-s, whole micro-batches of the batch are measured and the row says how many samples;\n"
     "the ratio takes that time times tokens of the batch / tokens of those samples, and is\n"
     "marked ~.\n"
+    "A micro-batch counts when the textbook's own process, which trains nothing but it, has a peak\n"
+    "(VmHWM, nothing subtracted) within --memory-gib. The row is that of the fastest that counts.\n"
     "\n"
     "Examples:\n"
     "  bench_training --json training.json\n"
@@ -100,11 +104,13 @@ void declare(CLI::App& app, Options& options) {
     app.add_option("--limit-s", cell.limit_s, "Longest step of the textbook, see below")
         ->capture_default_str();
     app.add_option("--memory-gib", cell.memory_gib,
-                   "Logits and softmaxes that a micro-batch of the textbook holds at once")
+                   "Peak of the textbook's own process, measured")
         ->capture_default_str()
         ->check(CLI::Range(0.001, 1e6));
-    app.add_option("--micro-batch", cell.micro_batch,
-                   "Of the textbook, in samples (default: the largest that fits --memory-gib)");
+    app.add_option("--micro-batches", cell.micro_batches,
+                   "Of the textbook, in samples; 0: the largest that fits --memory-gib")
+        ->delimiter(',')
+        ->capture_default_str();
     app.add_option("--json", options.json_path, "Write all rows, rounds included, to this file");
     app.footer(kFooter);
 }
@@ -164,11 +170,25 @@ std::string number(double value, int digits = 0) {
     return text.data();
 }
 
-constexpr std::array<char const*, 15> kHead = {
-    "dataset",        "model",                 "m",           "batch",
-    "tokens",         "unique items",          "bound",       "ours ms",
-    "textbook ms",    "of samples",            "micro-batch", "textbook / ours",
-    "share of bound", "share of routed bound", "our peak MiB"};
+constexpr std::array<char const*, 17> kHead = {
+    "dataset",        "model",                 "m",            "batch",
+    "tokens",         "unique items",          "bound",        "ours ms",
+    "textbook ms",    "of samples",            "micro-batch",  "textbook / ours",
+    "share of bound", "share of routed bound", "our peak MiB", "textbook peak MiB",
+    "other micro-batches"};
+
+/// The textbook's other sizes of micro-batches: ratio, or peak of one that does not fit.
+std::string others_of(json const& row) {
+    std::string text;
+    for (auto const& entry : row["textbook"]) {
+        if (entry["micro_batch"] == row["micro_batch"]) continue;
+        text += (text.empty() ? "" : ", ") + std::to_string(entry["micro_batch"].get<int>());
+        text += entry["fits"].get<bool>()
+                    ? ": " + number(entry["ratio"]["median"], 2)
+                    : ": does not fit, " + number(entry["textbook_peak_mib"]) + " MiB";
+    }
+    return text.empty() ? "none" : text;
+}
 
 void print_line(std::vector<std::string> const& cells) {
     for (auto const& cell : cells) std::printf("| %s ", cell.c_str());
@@ -193,8 +213,36 @@ void print_row(json const& row) {
                   spread(row["ours_ms"], 0), spread(row["textbook_ms"], 0),
                   part ? measured : "all", std::to_string(row["micro_batch"].get<int>()),
                   (part ? "~" : "") + spread(row["ratio"], 2), spread(row["share"], 2),
-                  spread(row["routed_share"], 2), number(row["peak_mib"])});
+                  spread(row["routed_share"], 2), number(row["peak_mib"]),
+                  number(row["textbook_peak_mib"]), others_of(row)});
     print_line(cells);
+}
+
+/// Runs `work` as the trainer's program does, which sets the allocator: for both arms.
+json in_trainers_child(std::function<json()> const& work) {
+    return in_child([&] {
+        train::tune_allocator();
+        return work();
+    });
+}
+
+/// The textbook's peaks, each from a process of its own, then the cell. A failure is the row's.
+json row_of(Cell const& cell) {
+    json failure;
+    auto const peak_of = [&](std::uint32_t micro_batch) {
+        auto const peak =
+            in_trainers_child([&] { return bench::textbook_peak(cell, micro_batch); });
+        if (peak.contains("error")) failure = peak;
+        // Where the samples are too few there is no peak: the cell itself says so.
+        auto const size = std::clamp(micro_batch, 1U, cell.batch);
+        return test::MicroBatchPeak{peak.value("micro_batch", size), peak.value("peak_mib", 0.0),
+                                    peak.value("fits", !peak.contains("error"))};
+    };
+    auto const peaks = test::micro_batch_peaks(cell.micro_batches, cell.batch, peak_of);
+    auto row = failure;
+    if (row.is_null()) row = in_trainers_child([&] { return bench::measure(cell, peaks); });
+    if (!row.contains("m")) row.update({{"m", cell.m}, {"batch", cell.batch}});
+    return row;
 }
 
 std::vector<Cell> cells_of(Options const& options) {
@@ -218,8 +266,9 @@ std::vector<Cell> cells_of(Options const& options) {
 }
 
 int run(Options const& options) {
-    json document = {{"format", "ckvsim-training-1"}, {"rows", json::array()}};
+    json document = {{"format", "ckvsim-training-2"}, {"rows", json::array()}};
     auto const& one = options.cell;
+    document["provenance"] = in_child([] { return bench::provenance(); });
     document["context"] = in_child([&] { return bench::context_of(one.threads); });
     auto& context = document["context"];
     if (context["blas_gflops_one_thread"] < train::kSlowGemm_gflops) {
@@ -234,17 +283,15 @@ int run(Options const& options) {
     context["zipf"] = {{"items", one.zipf.items},
                        {"exponent", one.zipf.exponent},
                        {"tokens", one.zipf.tokens}};
-    for (auto const& [key, value] : context.items())
-        std::printf("- %s: %s\n", key.c_str(), value.dump().c_str());
+    for (auto const* part : {"provenance", "context"})
+        for (auto const& [key, value] : document[part].items())
+            std::printf("- %s: %s\n", key.c_str(), value.dump().c_str());
     std::printf("\n");
     print_line({kHead.begin(), kHead.end()});
     print_line(std::vector<std::string>(kHead.size(), "---"));
     int status = 0;
     for (auto const& cell : cells_of(options)) {
-        auto row = in_child([&] {
-            train::tune_allocator();  // for both arms: it is the trainer's program that sets it
-            return bench::measure(cell);
-        });
+        auto row = row_of(cell);
         if (row.contains("error")) {
             std::fprintf(stderr, "bench_training: %s, m = %u, batch = %u: %s\n",
                          cell.samples.empty() ? "zipf" : cell.samples.c_str(), cell.m, cell.batch,

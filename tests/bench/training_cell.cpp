@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "app/machine.hpp"
 #include "core/error.hpp"
 #include "textbook_network.hpp"
 #include "train/batch.hpp"
@@ -23,6 +24,8 @@ namespace {
 using namespace train;
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
+using test::kLargest;
+using test::MicroBatchPeak;
 using test::TextbookNetwork;
 
 constexpr std::uint64_t kSeed = 1;
@@ -32,6 +35,9 @@ constexpr std::size_t kFewestRounds = 3;
 /// Steps of ours in a round: as many as fill this, a few at most.
 constexpr double kOurShare_s = 0.5;
 constexpr double kMostSteps = 5;
+/// Of the textbook before its peak is read: what the first leaves free is in pieces, the second
+/// takes more.
+constexpr std::size_t kPeakSteps = 2;
 
 double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -59,6 +65,14 @@ struct Work {
           routed_tokens(tokens + static_cast<double>(batch.whole.short_tokens)),
           routed_unique(unique + static_cast<double>(batch.short_items)) {}
 };
+
+std::uint32_t history_length(Samples const& samples, std::uint32_t row) {
+    return std::min(samples.train.history_end[row], samples.shape.max_tokens);
+}
+
+VariantSpec variant_of(Cell const& cell) {
+    return {Kind::collective, Scope::all, cell.d_u, cell.m, "bench"};
+}
 
 /// Batches of the first epoch, over and over.
 class Batches {
@@ -98,39 +112,31 @@ class Ours {
     Batch batch_;
 };
 
-/// The textbook, on the whole batch or on as much of it as the limit allows.
+/// Micro-batches of equal size, none larger than `most`: the last one would be small.
+std::size_t equal_parts(std::size_t batch, std::size_t most) {
+    std::size_t const count = (batch + most - 1) / most;
+    return (batch + count - 1) / count;
+}
+
+/// The textbook in one size of micro-batches, on the whole batch or on as much of it as the limit
+/// allows.
 class Theirs {
   public:
-    Theirs(Samples const& samples, VariantSpec const& variant,
-           std::vector<std::vector<float>> const& weights)
-        : samples_(samples), network_(samples, variant) {
-        network_.restore(weights);
+    Theirs(Samples const& samples, TextbookNetwork& network, std::size_t micro_batch)
+        : samples_(samples), network_(network), micro_batch_(micro_batch) {}
+
+    /// Trains on one micro-batch.
+    TextbookNetwork::Step one(std::span<std::uint32_t const> rows) {
+        return network_.train_step(samples_.train, rows.first(micro_batch_), micro_batch_);
     }
 
-    /// Chooses the micro-batch and, after a step on one of them, the part of the batch.
-    void plan(Cell const& cell, Work const& work, std::span<std::uint32_t const> rows,
-              VariantSpec const& variant) {
-        micro_batch_ = cell.micro_batch;
-        double const batch = cell.batch;
-        if (micro_batch_ == 0) {
-            double const sample = TextbookNetwork::peak_bytes(
-                variant, work.tokens / batch, (work.routed_tokens - work.tokens) / batch);
-            auto const fits = std::floor(cell.memory_gib * 0x1p30 / sample);
-            micro_batch_ = static_cast<std::size_t>(std::clamp(fits, 1.0, batch));
-        }
-        // Of equal size: the last one would be small.
-        std::size_t const count = (rows.size() + micro_batch_ - 1) / micro_batch_;
-        if (cell.micro_batch == 0) micro_batch_ = (rows.size() + count - 1) / count;
-        auto const one = rows.first(std::min(rows.size(), micro_batch_));
-        auto step = network_.train_step(samples_.train, one, micro_batch_);
-        // The first one pays for the pages.
-        if (step.passes_s < cell.limit_s)
-            step = network_.train_step(samples_.train, one, micro_batch_);
-        double const affordable = (cell.limit_s - step.update_s) / step.passes_s;
+    /// Chooses the part of the batch, `step` being one micro-batch's.
+    void plan(double limit_s, TextbookNetwork::Step const& step, std::size_t batch) {
+        auto const count = (batch + micro_batch_ - 1) / micro_batch_;
+        double const affordable = (limit_s - step.update_s) / step.passes_s;
         bool const all = affordable >= static_cast<double>(count);
-        measured_ = all ? rows.size()
-                        : std::min(rows.size(), micro_batch_ * static_cast<std::size_t>(
-                                                                   std::max(1.0, affordable)));
+        auto const part = micro_batch_ * static_cast<std::size_t>(std::max(1.0, affordable));
+        measured_ = all ? batch : std::min(batch, part);
     }
 
     struct Time {
@@ -152,18 +158,34 @@ class Theirs {
     [[nodiscard]] double routed(std::span<std::uint32_t const> rows) const {
         double tokens = 0;
         for (auto const row : rows) {
-            auto const end = samples_.train.history_end[row];
-            auto const length = std::min(end, samples_.shape.max_tokens);
+            auto const length = history_length(samples_, row);
             tokens += length + std::min(length, samples_.shape.short_tokens);
         }
         return std::max(tokens, 1.0);
     }
 
     Samples const& samples_;
-    TextbookNetwork network_;
+    TextbookNetwork& network_;
     std::size_t micro_batch_ = 1;
     std::size_t measured_ = 0;
 };
+
+/// The largest micro-batch of which `peak_bytes` expects that it fits.
+std::size_t expected_to_fit(Cell const& cell, Samples const& samples, VariantSpec const& variant,
+                            std::span<std::uint32_t const> rows) {
+    double tokens = 0;
+    double short_tokens = 0;
+    for (auto const row : rows) {
+        auto const length = history_length(samples, row);
+        tokens += length;
+        short_tokens += std::min(length, samples.shape.short_tokens);
+    }
+    auto const batch = static_cast<double>(rows.size());
+    double const sample =
+        TextbookNetwork::peak_bytes(variant, tokens / batch, short_tokens / batch);
+    auto const fits = std::clamp(std::floor(cell.memory_gib * 0x1p30 / sample), 1.0, batch);
+    return equal_parts(rows.size(), static_cast<std::size_t>(fits));
+}
 
 /// Losses and gradients of both arms on a small batch, one micro-batch, dropout off (their masks
 /// come from different generators).
@@ -200,43 +222,56 @@ Samples samples_of(Cell const& cell) {
     return samples;
 }
 
+/// Of one size of micro-batches.
+struct TextbookRounds {
+    std::vector<double> ms, whole_ms, ratio, share, routed_share;
+};
+
 struct Rounds {
-    std::vector<double> ours_ms, textbook_ms, whole_ms, ratio, bound, share, routed_share;
+    explicit Rounds(std::size_t micro_batches) : textbook(micro_batches) {}
+    std::vector<double> ours_ms, bound;
+    std::vector<TextbookRounds> textbook;
     double tokens = 0, unique = 0, routed_bound = 0;
-    void add(double ours_s, Theirs::Time const& theirs, Work const& work) {
-        ours_ms.push_back(1e3 * ours_s);
-        textbook_ms.push_back(1e3 * theirs.measured_s);
-        whole_ms.push_back(1e3 * theirs.whole_s);
-        ratio.push_back(theirs.whole_s / ours_s);
-        bound.push_back(work.tokens / work.unique);
-        share.push_back(ratio.back() / bound.back());
+    void add(double ours_s, std::vector<Theirs::Time> const& theirs, Work const& work) {
         double const routed = work.routed_tokens / work.routed_unique;
-        routed_share.push_back(ratio.back() / routed);
-        auto const n = static_cast<double>(ratio.size());
+        ours_ms.push_back(1e3 * ours_s);
+        bound.push_back(work.tokens / work.unique);
+        for (std::size_t i = 0; i < theirs.size(); ++i) {
+            auto& out = textbook[i];
+            out.ms.push_back(1e3 * theirs[i].measured_s);
+            out.whole_ms.push_back(1e3 * theirs[i].whole_s);
+            out.ratio.push_back(theirs[i].whole_s / ours_s);
+            out.share.push_back(out.ratio.back() / bound.back());
+            out.routed_share.push_back(out.ratio.back() / routed);
+        }
+        auto const n = static_cast<double>(bound.size());
         tokens += (work.tokens - tokens) / n;
         unique += (work.unique - unique) / n;
         routed_bound += (routed - routed_bound) / n;
     }
 };
 
-Rounds alternate(Cell const& cell, Batches const& batches, Ours& ours, Theirs& theirs,
+Rounds alternate(Cell const& cell, Batches const& batches, Ours& ours, std::vector<Theirs>& theirs,
                  double our_step_s) {
     auto const steps = static_cast<int>(std::clamp(kOurShare_s / our_step_s, 1.0, kMostSteps));
-    Rounds out;
+    Rounds out(theirs.size());
     auto const begin = Clock::now();
     for (std::size_t r = 0; r < cell.rounds; ++r) {
         if (r >= kFewestRounds && seconds_since(begin) > cell.cell_s) break;
         auto const rows = batches.rows(r + 2);
         double our_s = 0;
-        Theirs::Time their_time;
+        std::vector<Theirs::Time> times(theirs.size());
         auto const run_ours = [&] {
             for (int i = 0; i < steps; ++i) our_s += ours.step(rows) / steps;
         };
         // Who comes second finds the batch in the caches.
         if (r % 2 == 0) run_ours();
-        their_time = theirs.step(rows);
+        for (std::size_t i = 0; i < theirs.size(); ++i) {
+            auto const at = (i + r / 2) % theirs.size();
+            times[at] = theirs[at].step(rows);
+        }
         if (r % 2 == 1) run_ours();
-        out.add(our_s, their_time, ours.work());
+        out.add(our_s, times, ours.work());
     }
     return out;
 }
@@ -249,7 +284,54 @@ json row_of(Cell const& cell, Samples const& samples) {
             {"d_u", cell.d_u},
             {"d_e", samples.shape.d_e()},
             {"attention_dim", samples.shape.attention_dim},
-            {"threads", cell.threads}};
+            {"threads", cell.threads},
+            {"textbook_memory_mib", 1024 * cell.memory_gib}};
+}
+
+json skipped(Samples const& samples) {
+    return {{"skipped", "the file has " + std::to_string(samples.train.size()) + " samples"}};
+}
+
+json with_rounds(std::vector<double> const& values) {
+    auto out = spread_of(values);
+    out["rounds"] = values;
+    return out;
+}
+
+/// One entry of the row's "textbook" for every micro-batch, whether it was timed or not.
+json textbook_entries(std::vector<MicroBatchPeak> const& peaks, std::vector<Theirs> const& theirs,
+                      Rounds const& rounds) {
+    auto entries = json::array();
+    std::size_t timed = 0;
+    for (auto const& peak : peaks) {
+        json entry = {{"micro_batch", peak.micro_batch},
+                      {"textbook_peak_mib", peak.peak_mib},
+                      {"fits", peak.fits}};
+        if (peak.fits) {
+            auto const& values = rounds.textbook[timed];
+            entry["measured_samples"] = theirs[timed++].measured_samples();
+            entry["textbook_ms"] = with_rounds(values.ms);
+            entry["textbook_whole_ms"] = with_rounds(values.whole_ms);
+            entry["ratio"] = with_rounds(values.ratio);
+            entry["share"] = with_rounds(values.share);
+            entry["routed_share"] = with_rounds(values.routed_share);
+        }
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
+
+/// The row's own figures are those of the textbook's fastest micro-batch.
+void add_fastest(json& row) {
+    json const* fastest = nullptr;
+    for (auto const& entry : row["textbook"]) {
+        if (!entry["fits"].get<bool>()) continue;
+        if (fastest == nullptr || entry["ratio"]["median"] < (*fastest)["ratio"]["median"])
+            fastest = &entry;
+    }
+    json const copy = *fastest;
+    row.update(copy);
+    row.erase("fits");
 }
 
 }  // namespace
@@ -275,15 +357,51 @@ json context_of(std::uint32_t threads) {
             {"threads", threads}};
 }
 
-json measure(Cell const& cell) {
+json provenance() {
+    auto facts = app::machine_provenance();
+    json out;
+    for (auto const* key : {"version", "commit", "dirty", "build_type", "compiler", "cpu",
+                            "cores_online", "cores_in_affinity_mask", "memory_bytes", "date_utc"})
+        out[key] = facts.at(key);
+    return out;
+}
+
+json textbook_peak(Cell const& cell, std::uint32_t micro_batch) {
+    set_operation_threads(cell.threads);
+    auto const samples = samples_of(cell);
+    if (samples.train.size() < cell.batch) return skipped(samples);
+    auto const variant = variant_of(cell);
+    Batches const batches(samples, cell.batch);
+    std::size_t const size =
+        micro_batch == kLargest ? expected_to_fit(cell, samples, variant, batches.rows(0))
+                                : std::min(micro_batch, cell.batch);
+    // Weights stay zero: no size depends on them, and the trainer's would need its memory.
+    TextbookNetwork network(samples, variant);
+    Theirs theirs(samples, network, size);
+    double const most = 1024 * cell.memory_gib;
+    auto const step = theirs.one(batches.rows(0));
+    theirs.plan(cell.limit_s, step, cell.batch);
+    for (std::size_t i = 1; i <= kPeakSteps && peak_mib() <= most; ++i)
+        theirs.step(batches.rows(i));
+    double const peak = peak_mib();
+    return {{"micro_batch", size}, {"peak_mib", peak}, {"fits", peak <= most}};
+}
+
+json measure(Cell const& cell, std::vector<MicroBatchPeak> const& peaks) {
     set_operation_threads(cell.threads);
     auto const samples = samples_of(cell);
     auto row = row_of(cell, samples);
     if (samples.train.size() < cell.batch) {
-        row["skipped"] = "the file has " + std::to_string(samples.train.size()) + " samples";
+        row.update(skipped(samples));
         return row;
     }
-    VariantSpec const variant{Kind::collective, Scope::all, cell.d_u, cell.m, "bench"};
+    if (std::none_of(peaks.begin(), peaks.end(), [](auto const& peak) { return peak.fits; })) {
+        row["textbook"] = textbook_entries(peaks, {}, Rounds(0));
+        row["error"] = "no micro-batch of the textbook fits " + json(cell.memory_gib).dump() +
+                       " GiB: see its measured peaks";
+        return row;
+    }
+    auto const variant = variant_of(cell);
     Batches const batches(samples, cell.batch);
     Ours ours(samples, variant);
     ours.step(batches.rows(0));
@@ -297,25 +415,26 @@ json measure(Cell const& cell) {
                        row["check"]["relative"].dump() + " of its size";
         return row;
     }
-    Theirs theirs(samples, variant, weights);
-    theirs.plan(cell, ours.work(), batches.rows(1), variant);
+    TextbookNetwork network(samples, variant);
+    network.restore(weights);
+    std::vector<Theirs> theirs;
+    for (auto const& peak : peaks) {
+        if (!peak.fits) continue;
+        theirs.emplace_back(samples, network, peak.micro_batch);
+        auto step = theirs.back().one(batches.rows(1));
+        // The first one pays for the pages.
+        if (step.passes_s < cell.limit_s) step = theirs.back().one(batches.rows(1));
+        theirs.back().plan(cell.limit_s, step, cell.batch);
+    }
     auto const rounds = alternate(cell, batches, ours, theirs, our_step_s);
-    row["micro_batch"] = theirs.micro_batch();
-    row["measured_samples"] = theirs.measured_samples();
     row["tokens"] = rounds.tokens;
     row["unique"] = rounds.unique;
     row["routed_bound"] = rounds.routed_bound;
-    row["rounds"] = rounds.ratio.size();
-    for (auto const& [key, values] : {std::pair{"ours_ms", &rounds.ours_ms},
-                                      {"textbook_ms", &rounds.textbook_ms},
-                                      {"textbook_whole_ms", &rounds.whole_ms},
-                                      {"ratio", &rounds.ratio},
-                                      {"bound", &rounds.bound},
-                                      {"share", &rounds.share},
-                                      {"routed_share", &rounds.routed_share}}) {
-        row[key] = spread_of(*values);
-        row[key]["rounds"] = *values;
-    }
+    row["rounds"] = rounds.bound.size();
+    row["ours_ms"] = with_rounds(rounds.ours_ms);
+    row["bound"] = with_rounds(rounds.bound);
+    row["textbook"] = textbook_entries(peaks, theirs, rounds);
+    add_fastest(row);
     row["peak_both_mib"] = peak_mib();
     return row;
 }

@@ -55,7 +55,8 @@ class TextbookNetwork {
 
     /// Bytes of tokens x m that a micro-batch of `tokens` whole histories' tokens and
     /// `short_tokens` in short windows holds at once: the softmaxes of the four routers, kept for
-    /// the backward pass, and two more of the long branch's size while one is at work.
+    /// the backward pass, and two more of the long branch's size while one is at work. A process
+    /// takes more: other tensors, and in the trainer's allocator what lies free between them.
     static double peak_bytes(train::VariantSpec const& variant, double tokens, double short_tokens);
 
   private:

@@ -1,13 +1,17 @@
 // The trainer's step against the textbook's (tests/support/textbook_network.hpp), which shares no
 // kernel with it: batches of rows per token, logits of every token, automatic differentiation.
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <tuple>
 
 #include "core/error.hpp"
 #include "network_fixtures.hpp"
+#include "textbook_memory.hpp"
 #include "textbook_network.hpp"
 
 namespace ckvsim::train {
@@ -118,6 +122,95 @@ TEST(TextbookStep, SamplesWithoutAnyHistoryTrain) {
     auto const losses = textbook.gradients(samples.train, first_rows(8), 8, gradients);
     EXPECT_GT(losses.click, 0);
     EXPECT_EQ(losses.peak, 0);
+}
+
+/// Counts what libtorch's tensors hold, beside the allocator that it replaces while it lives.
+class CountingAllocator : public c10::Allocator {
+  public:
+    CountingAllocator() : below_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, 1); }
+    ~CountingAllocator() override { c10::SetCPUAllocator(below_, 1); }
+    CountingAllocator(CountingAllocator const&) = delete;
+    CountingAllocator& operator=(CountingAllocator const&) = delete;
+    c10::DataPtr allocate(std::size_t bytes) const override {
+        held_ += bytes;
+        peak_ = std::max(peak_, held_.load());
+        auto* const block = new Block{below_->allocate(bytes), bytes};
+        return {block->memory.get(), block, &CountingAllocator::free_block, c10::Device(c10::kCPU)};
+    }
+    [[nodiscard]] std::size_t held() const { return held_; }
+    [[nodiscard]] std::size_t peak() const { return peak_; }
+
+  private:
+    struct Block {
+        c10::DataPtr memory;
+        std::size_t bytes;
+    };
+    static void free_block(void* context) {
+        auto* const block = static_cast<Block*>(context);
+        held_ -= block->bytes;
+        delete block;
+    }
+    c10::Allocator* below_;
+    static inline std::atomic<std::size_t> held_ = 0;
+    mutable std::size_t peak_ = 0;
+};
+
+// What bench_training begins its search with: a peak below the real one, so that no size that fits
+// is passed over, and not far below.
+TEST(TextbookStep, PeakBytesAreThoseOfTheTokensTimesPoolTensors) {
+    auto const samples = without_dropout(Model::sim);
+    auto const variant = variant_of(Kind::collective, Scope::all, 1, 4096);
+    auto const rows = first_rows(64);
+    double tokens = 0;
+    double short_tokens = 0;
+    for (auto const row : rows) {
+        auto const length = std::min(samples.train.history_end[row], samples.shape.max_tokens);
+        tokens += length;
+        short_tokens += std::min(length, samples.shape.short_tokens);
+    }
+    CountingAllocator const allocator;
+    TextbookNetwork textbook(samples, variant);
+    auto const before = allocator.held();
+    textbook.train_step(samples.train, rows, rows.size());
+    auto const expected = TextbookNetwork::peak_bytes(variant, tokens, short_tokens);
+    auto const measured = static_cast<double>(allocator.peak() - before);
+    EXPECT_GE(measured, expected);
+    EXPECT_LE(measured, 1.2 * expected);
+}
+
+TEST(MicroBatchPeaks, TheLargestIsHalvedUntilItFits) {
+    std::vector<std::uint32_t> asked;
+    auto const peaks = test::micro_batch_peaks({16, test::kLargest}, 2048, [&](std::uint32_t size) {
+        asked.push_back(size);
+        std::uint32_t const first = size == test::kLargest ? 1000 : size;
+        return test::MicroBatchPeak{first, 2.0 * first, first <= 300};
+    });
+    EXPECT_EQ(asked, (std::vector<std::uint32_t>{16, test::kLargest, 500, 250}));
+    ASSERT_EQ(peaks.size(), 4U);
+    EXPECT_FALSE(peaks[2].fits);
+    EXPECT_EQ(peaks[3].micro_batch, 250U);
+    EXPECT_EQ(peaks[3].peak_mib, 500.0);
+    EXPECT_TRUE(peaks[3].fits);
+}
+
+TEST(MicroBatchPeaks, EverySizeIsMeasuredOnceAndNoneAboveTheBatch) {
+    std::vector<std::uint32_t> asked;
+    auto const peak_of = [&](std::uint32_t size) {
+        asked.push_back(size);
+        return test::MicroBatchPeak{size == test::kLargest ? 64 : size, 1.0, true};
+    };
+    EXPECT_EQ(test::micro_batch_peaks({16, 128, 64, test::kLargest}, 64, peak_of).size(), 2U);
+    EXPECT_EQ(asked, (std::vector<std::uint32_t>{16, 64, test::kLargest}));
+}
+
+TEST(MicroBatchPeaks, WhereNothingFitsTheSearchEndsAtOneSample) {
+    // 3 is known when the search passes it.
+    auto const peaks = test::micro_batch_peaks({3, test::kLargest}, 64, [](std::uint32_t size) {
+        return test::MicroBatchPeak{size == test::kLargest ? 5 : size, 9.0, false};
+    });
+    std::vector<std::uint32_t> sizes;
+    for (auto const& peak : peaks) sizes.push_back(peak.micro_batch);
+    EXPECT_EQ(sizes, (std::vector<std::uint32_t>{3, 5, 2, 1}));
 }
 
 TEST(TextbookStep, OtherModelsAndVariantsAreRefused) {
