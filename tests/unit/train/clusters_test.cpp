@@ -148,6 +148,22 @@ TEST(Clusters, CentresAreDirectionsOfTheirPointsSums) {
     }
 }
 
+// Of 24,000 clouds of few points with very unequal weights in a plane, one in which a centre loses
+// all its points on the way: it gets others.
+TEST(Clusters, ACentreThatLosesItsPointsGetsOthers) {
+    CounterRng rng(1009, Purpose::test, 1);
+    Cloud cloud;
+    for (int i = 0; i < 12; ++i) {
+        double const length = std::exp(2 * rng.normal());
+        std::vector<float> point(2);
+        for (float& value : point) value = static_cast<float>(length * rng.normal());
+        cloud.add(point, std::exp(2 * rng.normal()));
+    }
+    auto const centres = cluster_directions(cloud.points(), 3, 100, rng_of(1009));
+    auto const chosen = largest_products(cloud.points(), centres);
+    EXPECT_EQ(std::set<std::uint32_t>(chosen.begin(), chosen.end()).size(), 3U);
+}
+
 // Rounds only ever gain.
 TEST(Clusters, EveryRoundGains) {
     auto const cloud = random_cloud(200, 6, 9);
