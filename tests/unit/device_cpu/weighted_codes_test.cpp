@@ -158,7 +158,8 @@ TEST(RowWeights, AreOneAndOneMoreForEveryTokenThatIsSeen) {
 
 /// Few items make most of the tokens.
 std::vector<std::vector<ItemId>> popular_histories() {
-    std::vector<std::vector<ItemId>> histories;
+    // Longer than what the models read: its oldest events do not count.
+    std::vector<std::vector<ItemId>> histories = {test::random_history(200, kItems, 90)};
     for (std::uint64_t h = 0; h < 20; ++h) {
         histories.push_back(test::random_history(10, kItems, h));
         auto const favourites = test::random_history(25, 6, 50 + h);
