@@ -9,8 +9,8 @@
 namespace ckvsim::kv {
 
 /// Why the latency of a strategy that serves the model must not be measured or predicted; nullopt =
-/// it may be. `low_rank` and `vq` of HSTU: entries and scores are exact, but whole rows are put
-/// together for them, which a server would not do.
+/// it may be. `low_rank` and `vq` of HSTU: entries and scores are those of the strategy, but
+/// whole rows are put together for them, which a server would not do.
 std::optional<std::string> latency_refusal(StrategyParams const& params, model::ModelKind model);
 
 }  // namespace ckvsim::kv

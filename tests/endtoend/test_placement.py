@@ -30,11 +30,6 @@ INT8 = [pools("int8_" + sides, sides, value_type="int8") for sides in ("k", "v")
 class Placement(OwnModel):
     model = settings(arms=json.dumps([*arms_of(), *BY_ITEM, *INT8]))
 
-    def rows(self, report, table):
-        """Cells of every line by (first cell, second cell)."""
-        lines = [line.split() for line in self.shown(report, table).splitlines() if line.strip()]
-        return {tuple(line[:2]): line for line in lines if len(line) > 1}
-
     def test_a_whole_run_serves_them(self):
         outcome = self.must_run("whole.h5")
         self.assertIn("scores", hashes(outcome))
