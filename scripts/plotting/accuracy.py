@@ -33,17 +33,19 @@ def rows(reports):
 
 
 def power_warnings(reports, all_rows):
-    """Sentences that forbid reading a ranking out of a figure."""
-    warnings = []
+    """Sentences that forbid reading a ranking out of a figure, each once, after the reports that it is said of."""
+    said = {}
     for report in reports:
-        where = f"{report.label}: " if len(reports) > 1 else ""
         mine = [r for r in all_rows if r.report is report]
+        sentences = [note for note in report.notes if note.startswith("No power")]
         if any(r.verdict == "no_power" for r in mine):
-            warnings.append(
-                f"{where}No power: full KV is not better than no history beyond the interval; "
-                "these data cannot rank the arms.")
-        warnings += [where + note for note in report.notes if note.startswith("No power")]
-    return list(dict.fromkeys(warnings))
+            sentences.insert(0, "No power: full KV is not better than no history beyond the interval; "
+                                "these data cannot rank the arms.")
+        for sentence in sentences:
+            said.setdefault(sentence, []).append(report.label)
+    if len(reports) == 1:
+        return list(said)
+    return [f"{', '.join(dict.fromkeys(labels))}: {sentence}" for sentence, labels in said.items()]
 
 
 def margin(reports):

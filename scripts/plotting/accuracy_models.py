@@ -63,7 +63,7 @@ def draw(reports, arms):
     controls = list(dict.fromkeys(r.arm for r in found if r.is_control and r.arm != "control.no_history"))
     shown = names + controls
     lines = -(-len(reports) // _COLUMNS)
-    columns = min(len(reports), _COLUMNS)
+    columns = -(-len(reports) // lines)
     page = layout.Page(
         2.6 + 2.3 * max(columns, 3), lines * (0.7 + 0.27 * len(shown)), TITLE,
         "100 % = full KV, 0 = no history; bars: 95 % interval over seeds and users; filled = the interval decides, "
