@@ -53,6 +53,7 @@ std::vector<std::vector<float>> kept_rows(std::shared_ptr<model::SimWeights cons
         auto const tokens =
             backend->encode(history, capacity, decode::EncodeMode::compute, entry.data(), *scratch);
         rows.emplace_back(std::size_t{tokens} * weights->shape.attention_dim);
+        if (tokens == 0) continue;
         std::memcpy(rows.back().data(), entry.data() + backend->layout().offset(section, capacity),
                     rows.back().size() * sizeof(float));
     }
