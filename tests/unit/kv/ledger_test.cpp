@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "kv/strategy.hpp"
+#include "ledger_fixtures.hpp"
 
 namespace ckvsim::kv {
 namespace {
@@ -14,27 +15,9 @@ using model::ModelKind;
 using model::Scope;
 using model::Variant;
 using model::VariantParams;
+using test::ledger::catalogue;
+using test::ledger::shape;
 using testing::HasSubstr;
-
-/// V = 99, two features with 100 and 11 rows.
-workload::Catalogue catalogue() {
-    workload::Catalogue c;
-    c.items = 99;
-    c.feature_names = {"item", "category"};
-    c.feature_vocabularies = {100, 11};
-    c.features.assign(2, std::vector<std::uint32_t>(100, 0));
-    return c;
-}
-
-model::SimShape shape() {
-    model::SimShape s;
-    s.feature_dim = 8;  // d_e = 16
-    s.attention_dim = 32;
-    s.search_dim = 4;
-    s.context_dim = 3;
-    s.tower = {20, 10};
-    return s;
-}
 
 VariantParams collective(Scope scope, std::uint32_t d_u = 2, std::uint32_t m = 50) {
     VariantParams v;

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "kv/strategy.hpp"
+#include "ledger_fixtures.hpp"
 
 namespace ckvsim::kv {
 namespace {
@@ -14,6 +15,8 @@ using model::Scope;
 using model::Sides;
 using model::Variant;
 using model::VariantParams;
+using test::ledger::catalogue;
+using test::ledger::shape;
 
 constexpr std::size_t kLong = 1000;  ///< n
 constexpr std::size_t kShort = 49;
@@ -86,8 +89,8 @@ TEST(OneSidedLayout, PoolsKeepRowsOfTheOtherSide) {
 
 // Double entry: K alone and V alone together hold what both and neither hold together.
 TEST(OneSidedLayout, PoolsAddUpToBothAndNeither) {
-    for (auto const kind : {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::sdim,
-                            ModelKind::hstu}) {
+    for (auto const kind :
+         {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::sdim, ModelKind::hstu}) {
         auto of_model = wide_shape();
         of_model.kind = kind;
         if (kind == ModelKind::sdim) of_model.hash_bits = 3;
@@ -119,26 +122,6 @@ TEST(OneSidedLayout, CodesOfItemsLeaveIdsAlone) {
     by_item.keying = Keying::item;
     for (auto const sides : {Sides::k, Sides::v})
         EXPECT_EQ(payload(pools(sides, Scope::all), by_item, kLong), 4 * kLong);
-}
-
-/// V = 99, two features with 100 and 11 rows.
-workload::Catalogue catalogue() {
-    workload::Catalogue c;
-    c.items = 99;
-    c.feature_names = {"item", "category"};
-    c.feature_vocabularies = {100, 11};
-    c.features.assign(2, std::vector<std::uint32_t>(100, 0));
-    return c;
-}
-
-model::SimShape shape() {
-    model::SimShape s;
-    s.feature_dim = 8;  // d_e = 16
-    s.attention_dim = 32;
-    s.search_dim = 4;
-    s.context_dim = 3;
-    s.tower = {20, 10};
-    return s;
 }
 
 std::map<std::string, std::size_t> shared(VariantParams const& v, StrategyParams const& s,
@@ -177,8 +160,8 @@ TEST(OneSidedShared, HasPoolAndRouterOfThatSideAlone) {
 
 // Double entry: K alone and V alone together need what both and neither need together.
 TEST(OneSidedShared, PoolsAddUpToBothAndNeither) {
-    for (auto const model : {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::sdim,
-                             ModelKind::hstu}) {
+    for (auto const model :
+         {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::sdim, ModelKind::hstu}) {
         for (auto const keying : {Keying::user_token, Keying::item}) {
             if (model == ModelKind::hstu && keying == Keying::item) continue;
             auto strategy = of(StrategyKind::collective, ValueType::fp16);
@@ -200,8 +183,8 @@ TEST(OneSidedRatios, CountTheRowsOfTheOther) {
     model::SimShape s = shape();
     s.attention_dim = 256;
     for (auto const sides : {Sides::k, Sides::v}) {
-        auto const of_side = ratios(s, pools(sides, Scope::all),
-                                    of(StrategyKind::collective), catalogue(), 1, 1000, 1e6);
+        auto const of_side = ratios(s, pools(sides, Scope::all), of(StrategyKind::collective),
+                                    catalogue(), 1, 1000, 1e6);
         // Of 512 values a token: an index and d_u = 2 values of one side, all of the other.
         EXPECT_EQ(of_side.paper, (1 + 2 + 256) / 512.0);
         double const full = 49 * 2 * 1024 + 1000 * 16 + 1000 * 2 * 1024;
