@@ -12,20 +12,14 @@
 #include "model/sim.hpp"
 #include "planted_samples.hpp"
 #include "reference_model.hpp"
+#include "samples_catalogue.hpp"
 #include "temporary_folder.hpp"
 #include "train/sim_network.hpp"
 
 namespace ckvsim::train {
 namespace {
 
-workload::Catalogue catalogue_of(Samples const& samples) {
-    workload::Catalogue catalogue;
-    catalogue.items = samples.items;
-    catalogue.feature_names = {"item", "category"};
-    catalogue.feature_vocabularies = samples.feature_vocabularies;
-    catalogue.features = samples.item_features;
-    return catalogue;
-}
+using test::catalogue_of;
 
 class Trainer : public testing::Test {
   protected:

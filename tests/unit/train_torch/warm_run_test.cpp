@@ -13,6 +13,7 @@
 #include "model/sim.hpp"
 #include "planted_samples.hpp"
 #include "reference_model.hpp"
+#include "samples_catalogue.hpp"
 #include "team_threads.hpp"
 #include "temporary_folder.hpp"
 #include "train/trainer.hpp"
@@ -21,6 +22,8 @@
 
 namespace ckvsim::train {
 namespace {
+
+using test::catalogue_of;
 
 struct Killed {};
 
@@ -39,14 +42,6 @@ class WarmRun : public testing::Test {
         auto read = read_samples(origin_);
         read.catalogue_digest = to_hex(model::catalogue_digest(catalogue_of(read)));
         return read;
-    }
-    static workload::Catalogue catalogue_of(Samples const& samples) {
-        workload::Catalogue catalogue;
-        catalogue.items = samples.items;
-        catalogue.feature_names = {"item", "category"};
-        catalogue.feature_vocabularies = samples.feature_vocabularies;
-        catalogue.features = samples.item_features;
-        return catalogue;
     }
     static TrainingRun run_of(Samples const& samples, std::size_t variant, std::uint64_t seed = 1) {
         return {samples.variants[variant], seed,
