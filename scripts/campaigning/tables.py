@@ -4,7 +4,7 @@ import math
 from plotting import text
 from plotting.report import load_report
 
-VERDICTS = {"reference": "reference", "equivalent": "equivalent", "worse": "worse", "undecided": "undecided",
+VERDICTS = {"reference": "reference", "better": "better", "equivalent": "equivalent", "worse": "worse", "undecided": "undecided",
             "no_power": "no power"}
 
 

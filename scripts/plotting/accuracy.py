@@ -37,7 +37,7 @@ def power_warnings(reports, all_rows):
     said = {}
     for report in reports:
         mine = [r for r in all_rows if r.report is report]
-        sentences = [note for note in report.notes if note.startswith("No power")]
+        sentences = [note for note in report.notes if note.startswith(("No power", "Synthetic histories"))]
         if any(r.verdict == "no_power" for r in mine):
             sentences.insert(0, "No power: full KV is not better than no history beyond the interval; "
                                 "these data cannot rank the arms.")

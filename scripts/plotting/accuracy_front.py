@@ -13,7 +13,7 @@ SHOWS = "history lift kept with 95 % interval against bytes per interaction"
 
 # Intervals that leave this range (and the points') are cut and marked with an arrow.
 _LOWEST, _HIGHEST = -1.0, 2.5
-_LEGEND = "Filled = equivalent or reference; hollow = undecided or no power; crossed = worse."
+_LEGEND = "Filled = better, equivalent or reference; hollow = undecided or no power; crossed = worse."
 
 
 def _limits(points, always):
@@ -34,7 +34,7 @@ def _mark(axes, x, row, look):
     axes.errorbar([x], [value], yerr=error_bars(value, low, high), color=look.color,
                   linewidth=1.5, capsize=3,
                   linestyle="none")[2][0].set_linestyle(style.report_line(row.index))
-    filled = row.is_control or row.verdict in ("equivalent", "reference")
+    filled = row.is_control or row.verdict in ("better", "equivalent", "reference")
     axes.plot([x], [value], marker=look.marker, markersize=9, linestyle="none", zorder=4,
               color=look.color, markerfacecolor=look.color if filled else "white",
               markeredgewidth=1.6)

@@ -29,7 +29,7 @@ def _draw_row(axes, y, row, look):
                   color=style.GREY)
         return
     ends = [_edge(end) if np.isfinite(end) else np.nan for end in (low, high)]
-    sure = row.verdict in ("reference", "equivalent", "worse")
+    sure = row.verdict in ("reference", "better", "equivalent", "worse")
     axes.errorbar([100 * _edge(value)], [y], xerr=100 * np.array(error_bars(_edge(value), *ends)), color=look.color,
                   marker=look.marker, markersize=6.5, capsize=2.5, linewidth=1.4, linestyle="none",
                   markerfacecolor=look.color if sure else "white")

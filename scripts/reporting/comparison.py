@@ -14,6 +14,7 @@ Column = namedtuple("Column", "key title table column where shown low high")
 
 VERDICTS = {
     "reference": "identical",
+    "better": "better",
     "equivalent": "as good",
     "worse": "worse",
     "undecided": "undecided",

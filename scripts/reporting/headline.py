@@ -11,7 +11,8 @@ from .facts import finite, number
 
 # Targets of the simulated twin against the executed run (shares).
 _TARGETS = {"mean_ns": 0.03, "p99_ns": 0.05}
-_LEVELS = ["equivalent", "reference", "undecided", "worse", "no_power", ""]
+# "better" is no reason to take more bytes: both are within the allowed loss.
+_LEVELS = {"better": 0, "equivalent": 0, "reference": 1, "undecided": 2, "worse": 3, "no_power": 4}
 
 
 def _sentence(words, *provenance, tone="plain"):
@@ -73,8 +74,7 @@ def best_collective(known):
     own = [a for a in arms if known.row("arms", a).get("keying") != "item"] or arms
 
     def rank(arm):
-        verdict = known.row("accuracy", arm).get("verdict", "")
-        return _LEVELS.index(verdict) if verdict in _LEVELS else len(_LEVELS)
+        return _LEVELS.get(known.row("accuracy", arm).get("verdict"), len(_LEVELS))
 
     return next(iter(sorted(_by_share(known, own), key=rank)), None)
 
@@ -93,13 +93,14 @@ def _collective(known, arm):
     if accuracy.get("verdict") == "no_power":
         return [_sentence(f"{name} needs {at}. Whether it keeps accuracy these data cannot tell.",
                           "derived", "measured", tone="caution")]
-    ending = {"equivalent": "within the allowed loss",
+    ending = {"better": "more than full KV itself",
+              "equivalent": "within the allowed loss",
               "worse": "a measurable loss",
               "undecided": "too few data to call it equal or worse"}.get(
                   accuracy.get("verdict"), "")
     words = f"{name} keeps {_lift_words(accuracy)} of what histories are worth at {at}"
     return [_sentence(f"{words}: {ending}." if ending else f"{words}.", "measured", "derived",
-                      tone="good" if accuracy.get("verdict") == "equivalent" else "plain")]
+                      tone="good" if accuracy.get("verdict") in ("better", "equivalent") else "plain")]
 
 
 def smallest_exact(known):

@@ -1,6 +1,7 @@
 #include "app/accuracy_notes.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace ckvsim::app {
 
@@ -19,6 +20,8 @@ class Notes {
         keys();
         parts();
         seeds();
+        replicates();
+        lengths();
         return std::move(notes_);
     }
 
@@ -106,6 +109,31 @@ class Notes {
                          "intervals and verdicts of arms with weights of their own hold little or "
                          "nothing of how much trainings differ. Take " +
                          std::to_string(kSeedsForVerdicts) + " or more before you rank them.");
+    }
+
+    /// Names the arms (not controls: nobody acts on their verdicts).
+    void replicates() {
+        std::string names;
+        for (auto const& one : compared_) {
+            if (!one.result.verdict_may_flip || one.name.starts_with("control.")) continue;
+            names += (names.empty() ? "" : ", ") + one.name;
+        }
+        if (names.empty()) return;
+        notes_.push_back(
+            "Verdicts that other random numbers of the bootstrap could change: " + names +
+            ". The end of the interval that decides lies as near to the margin as " +
+            std::to_string(spec_.accuracy.bootstrap_replicates) +
+            " replicates can place it; take more (bootstrap_replicates).");
+    }
+
+    void lengths() {
+        auto const& workload = spec_.workload;
+        double const median = workload.synthetic.history_median;
+        if (workload.kind != config::WorkloadKind::synthetic || median < kLongHistory) return;
+        notes_.push_back("Synthetic histories, " + std::to_string(std::llround(median)) +
+                         " events in the median: no click dataset that this program was tried on "
+                         "has them so long (sim/docs/datasets.md), so nothing here was checked "
+                         "against real ones.");
     }
 
     config::Spec const& spec_;

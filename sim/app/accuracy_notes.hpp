@@ -23,6 +23,10 @@ struct Compared {
 /// method are of the size of the spread between trainings).
 inline constexpr std::size_t kSeedsForVerdicts = 5;
 
+/// Synthetic histories with so many events in the median say that no real ones are behind them. The
+/// longest median of click data tried is 93 events (EB-NeRD's sample).
+inline constexpr double kLongHistory = 500;
+
 /// Notes of the report, in a fixed order. `compared` is in the order of the table: the reference,
 /// no history, the rest. Local, pure.
 std::vector<std::string> accuracy_notes(config::Spec const& spec,

@@ -51,18 +51,21 @@ struct Interval {
 };
 
 /// Of an arm against the full-KV reference, at the stated margin:
-/// reference = the reference itself, or scores bit-equal to it; equivalent = the lift interval lies
-/// above 1 - margin; worse = below it; undecided = it straddles; no_power = the data cannot tell
-/// full KV from no history.
-enum class Verdict : std::uint8_t { reference, equivalent, worse, undecided, no_power };
+/// reference = the reference itself, or scores bit-equal to it; better = the lift interval lies
+/// above 1 + margin; equivalent = above 1 - margin; worse = below it; undecided = it straddles;
+/// no_power = the data cannot tell full KV from no history.
+enum class Verdict : std::uint8_t { reference, better, equivalent, worse, undecided, no_power };
 std::string to_string(Verdict verdict);
 
 struct LiftResult {
     Interval auc, gauc, logloss;
-    Interval lift_kept;       ///< (arm - none) / (full - none) in AUC; percentile 95 % interval
-    Interval auc_difference;  ///< arm - full, paired
+    Interval lift_kept;        ///< (arm - none) / (full - none) in AUC; percentile 95 % interval
+    Interval auc_difference;   ///< arm - full, paired
     Interval gauc_difference;  ///< likewise; NaN where no user has both labels
     Verdict verdict = Verdict::undecided;
+    /// Whether the end of the interval that decides is no farther from the margin than the
+    /// bootstrap's own random error: other random numbers could give another verdict.
+    bool verdict_may_flip = false;
     double detectable_margin =
         0;  ///< half-width of the lift interval: the smallest margin the data could decide
 };

@@ -43,9 +43,33 @@ Interval metric_interval(ArmSamples const& arm, PointMetric point, ReplicateMetr
 
 Verdict judge(Interval const& lift, double margin) {
     if (!std::isfinite(lift.low) || !std::isfinite(lift.high)) return Verdict::undecided;
+    if (lift.low > 1.0 + margin) return Verdict::better;
     if (lift.low >= 1.0 - margin) return Verdict::equivalent;
     if (lift.high < 1.0 - margin) return Verdict::worse;
     return Verdict::undecided;
+}
+
+/// Whether other random numbers of the bootstrap could move the interval's end at quantile `tail`
+/// across `threshold`: it lies between the order statistics that hold that quantile with 95 %
+/// (binomial ranks in their normal approximation: Conover, Practical Nonparametric
+/// Statistics, 3.2).
+bool end_may_cross(std::vector<double> const& sorted, double tail, double threshold) {
+    auto const count = static_cast<double>(sorted.size());
+    double const rank = count * tail;
+    double const spread = 1.96 * std::sqrt(rank * (1.0 - tail));
+    auto const at = [&](double position) {
+        return sorted[static_cast<std::size_t>(std::clamp(position, 0.0, count - 1.0))];
+    };
+    return at(std::floor(rank - spread)) <= threshold && threshold <= at(std::ceil(rank + spread));
+}
+
+/// Whether the verdict hangs on the random numbers of the bootstrap.
+bool may_flip(std::vector<double> lift, double margin) {
+    std::erase_if(lift, [](double x) { return !std::isfinite(x); });
+    if (lift.empty()) return false;
+    std::sort(lift.begin(), lift.end());
+    return end_may_cross(lift, kTail, 1.0 - margin) || end_may_cross(lift, kTail, 1.0 + margin) ||
+           end_may_cross(lift, 1.0 - kTail, 1.0 - margin);
 }
 
 }  // namespace
@@ -54,6 +78,8 @@ std::string to_string(Verdict verdict) {
     switch (verdict) {
         case Verdict::reference:
             return "reference";
+        case Verdict::better:
+            return "better";
         case Verdict::equivalent:
             return "equivalent";
         case Verdict::worse:
@@ -98,7 +124,7 @@ LiftResult compare(ArmSamples const& arm, ArmSamples const& full, ArmSamples con
     double const lift_of_full = full_auc - none_auc;
     result.auc_difference = percentile_interval(result.auc.value - full_auc, std::move(difference));
     result.lift_kept = percentile_interval(
-        lift_of_full == 0.0 ? kNaN : (result.auc.value - none_auc) / lift_of_full, std::move(lift));
+        lift_of_full == 0.0 ? kNaN : (result.auc.value - none_auc) / lift_of_full, lift);
     result.detectable_margin = 0.5 * (result.lift_kept.high - result.lift_kept.low);
 
     Interval const history = percentile_interval(lift_of_full, std::move(power));
@@ -108,6 +134,7 @@ LiftResult compare(ArmSamples const& arm, ArmSamples const& full, ArmSamples con
         result.verdict = Verdict::no_power;
     } else {
         result.verdict = judge(result.lift_kept, margin);
+        result.verdict_may_flip = may_flip(std::move(lift), margin);
     }
     return result;
 }

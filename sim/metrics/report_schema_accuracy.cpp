@@ -42,9 +42,9 @@ TableSchema accuracy() {
         columns[i].diff_tolerance = kNoisy;  // near zero: a relative tolerance means nothing
     }
     columns.push_back({"verdict", text, "text", derived,
-                       "reference | equivalent | worse | undecided | no_power, by the lift "
-                       "interval and the spec's "
-                       "margin; reference also when scores are bit-equal to the reference's"});
+                       "reference | better | equivalent | worse | undecided | no_power, by "
+                       "the lift interval and the spec's margin (better: above 1 + margin); "
+                       "reference also when scores are bit-equal to the reference's"});
     columns.push_back(
         {"detectable_margin", real, "1", derived,
          "half-width of the lift interval: the smallest loss of lift these data could decide",

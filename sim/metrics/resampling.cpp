@@ -12,7 +12,6 @@ namespace ckvsim::metrics {
 
 namespace {
 
-constexpr double kTail = 0.025;  // percentile interval of 95 %
 
 /// Linear interpolation between order statistics (Hyndman and Fan, type 7) of sorted values.
 double percentile(std::vector<double> const& sorted, double q) {

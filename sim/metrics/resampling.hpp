@@ -9,6 +9,9 @@
 
 namespace ckvsim::metrics {
 
+/// Share of the replicates beyond either end of an interval of 95 %.
+inline constexpr double kTail = 0.025;
+
 using PointMetric = double AccuracyPoint::*;
 using ReplicateMetric = std::vector<double> ReplicateMetrics::*;
 

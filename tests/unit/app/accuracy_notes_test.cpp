@@ -107,5 +107,35 @@ TEST(AccuracyNotes, SayThatFewSeedsDecideNothing) {
     EXPECT_TRUE(notes_on(spec_of(5), rows).empty());
 }
 
+TEST(AccuracyNotes, SayThatLongHistoriesAreSyntheticAlone) {
+    std::vector<std::tuple<std::string, double, double>> const rows = {
+        {"full", 0.8, 0.7}, {"control.no_history", 0.6, 0.5}};
+    auto spec = spec_of(5);
+    spec.workload.kind = config::WorkloadKind::synthetic;
+    spec.workload.synthetic.history_median = kLongHistory;
+    EXPECT_TRUE(says(notes_on(spec, rows), "Synthetic histories, 500 events in the median"));
+    spec.workload.synthetic.history_median = kLongHistory - 1;
+    EXPECT_TRUE(notes_on(spec, rows).empty());
+    spec.workload.synthetic.history_median = kLongHistory;
+    spec.workload.kind = config::WorkloadKind::dataset;
+    EXPECT_TRUE(notes_on(spec, rows).empty());
+}
+
+TEST(AccuracyNotes, NameVerdictsThatHangOnRandomNumbers) {
+    // Replicates of the arm straddle what the margin allows: 0.97 of 0.8 - 0.6.
+    metrics::ArmSamples const full = samples_of(0.8, 0.7), none = samples_of(0.6, 0.5);
+    metrics::ArmSamples arm = samples_of(0.794, 0.69);
+    arm.replicates.front().auc = {0.793, 0.794, 0.795};
+    auto const result = metrics::compare(arm, full, none, 0.03, 1);
+    std::vector<Compared> const compared = {
+        {"full", metrics::compare(full, full, none, 0.03, 1), &full},
+        {"control.no_history", metrics::compare(none, full, none, 0.03, 1), &none},
+        {"coll", result, &arm},
+        {"control.mean_keys", result, &arm}};
+    auto const notes = accuracy_notes(spec_of(5), compared);
+    EXPECT_TRUE(says(notes, "random numbers of the bootstrap could change: coll. "))
+        << notes.size();
+}
+
 }  // namespace
 }  // namespace ckvsim::app

@@ -209,11 +209,42 @@ TEST(Compare, VerdictsFollowTheLiftInterval) {
     EXPECT_LT(lost.lift_kept.high, 0.97);
     EXPECT_LT(lost.auc_difference.high, 0.0);
 
+    // The same two with their parts changed: what full KV is to the noisier scores.
+    auto const gained = compare(full, far, none, 0.03, 4);
+    EXPECT_EQ(gained.verdict, Verdict::better);
+    EXPECT_GT(gained.lift_kept.low, 1.03);
+    // A gain within the margin is no verdict of its own.
+    EXPECT_EQ(compare(full, far, none, gained.lift_kept.high - 1.0, 4).verdict,
+              Verdict::equivalent);
+
     // The margin exactly at the point estimate cannot be decided.
     EXPECT_EQ(compare(far, full, none, 1.0 - lost.lift_kept.value, 4).verdict, Verdict::undecided);
     // A reference no better than no history: nothing can be ranked.
     EXPECT_EQ(compare(close, none, arm_of({rescored(2, 1.0)}, 4, 200), 0.03, 4).verdict,
               Verdict::no_power);
+}
+
+TEST(Compare, SaysWhichVerdictsOtherRandomNumbersCouldChange) {
+    auto const full = arm_of({rescored(1, 0.0)}, 4, 1000);
+    auto const far = arm_of({rescored(1, 0.6)}, 4, 1000);
+    auto const none = arm_of({rescored(1, 1.0)}, 4, 1000);
+    auto const ends = compare(far, full, none, 0.03, 4).lift_kept;
+    auto const may_flip = [&](double kept) {
+        return compare(far, full, none, 1.0 - kept, 4).verdict_may_flip;
+    };
+    double const width = ends.high - ends.low;
+    // At either end of the interval a hair decides; in its middle and far outside nothing does.
+    EXPECT_TRUE(may_flip(ends.low));
+    EXPECT_TRUE(may_flip(ends.high));
+    EXPECT_FALSE(may_flip(ends.value));
+    EXPECT_FALSE(may_flip(ends.high + width));
+    EXPECT_FALSE(may_flip(ends.low - width));
+    // The end of a verdict "better".
+    auto const gain = compare(full, far, none, 0.03, 4).lift_kept;
+    EXPECT_TRUE(compare(full, far, none, gain.low - 1.0, 4).verdict_may_flip);
+    EXPECT_FALSE(compare(full, far, none, 0.03, 4).verdict_may_flip);
+    EXPECT_FALSE(compare(full, full, none, 0.03, 4).verdict_may_flip)
+        << "the reference hangs on nothing";
 }
 
 // Scores that know who clicks often, and nothing of what he clicks.
