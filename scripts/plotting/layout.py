@@ -79,6 +79,11 @@ def _wrap(line, characters):
     return textwrap.wrap(line, characters, subsequent_indent="    ", break_long_words=True)
 
 
+def _several(count, unit):
+    """'1 rank', '2 ranks'; the count as the report has it."""
+    return f"{text.clean(count)} {unit}{'' if str(count) == '1' else 's'}"
+
+
 def provenance(report, several):
     """Spec, code state, machine and hash of one report, in one line."""
     facts = report.provenance
@@ -88,8 +93,7 @@ def provenance(report, several):
         f"spec {text.clean(report.spec_name, 60)}",
         f"commit {text.clean(facts.get('commit', 'unknown'), 200)[:12]} ({state})",
         f"CPU {text.clean(facts.get('cpu', 'unknown'), 60)}",
-        f"{text.clean(facts.get('ranks', '?'))} ranks × "
-        f"{text.clean(facts.get('threads_per_rank', '?'))} threads",
+        f"{_several(facts.get('ranks', '?'), 'rank')} × {_several(facts.get('threads_per_rank', '?'), 'thread')}",
         text.clean(facts.get("date_utc", "date unknown")),
         f"logical hash {text.clean(report.logical_hash or 'unknown')}",
     ]

@@ -107,7 +107,7 @@ class Content(PlotTest):
             text = self.text(name, "base")
             self.assertRegex(text, "measured|derived", name)
             for words in ("spec fixture", "commit 000000000000 (clean)", "Made-up CPU",
-                          "2 ranks × 1 threads", "2020-01-01T00:00:00Z",
+                          "2 ranks × 1 thread", "2020-01-01T00:00:00Z",
                           "logical hash 0123456789abcdef"):
                 # A long line may be wrapped: compare without line ends.
                 self.assertIn(words, " ".join(text.split()), name)
