@@ -9,7 +9,9 @@ from . import programs
 from .campaign_file import CampaignError
 
 DONE, STALE, MISSING = "done", "stale", "not run"
-LATER = {"sides": "both", "start": "random"}  # keys of weights that came later, at what was always so: cells finished before stay finished
+# Keys that came later, at what was always so, of weights and of training: cells finished before stay finished.
+LATER = {"sides": "both", "start": "random", "teacher": "none"}
+LATER_TRAINING = {"distil_weight": 0.5, "distil_temperature": 1}
 
 
 class Cell:
@@ -37,6 +39,7 @@ class Cell:
         spec = {key: value for key, value in self.resolved.items() if key != "files"}
         spec["arms"] = [{**arm, "weights": {key: value for key, value in arm["weights"].items() if LATER.get(key) != value}}
                         for arm in spec["arms"]]
+        spec["training"] = {key: value for key, value in spec["training"].items() if LATER_TRAINING.get(key) != value}
         dataset = spec["workload"].get("dataset_path") if spec["workload"]["kind"] != "synthetic" else None
         return {"spec": spec, "dataset": digest(dataset), "trials": self.campaign["trials"], "trial_set": self.campaign["trial_set"]}
 

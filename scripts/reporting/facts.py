@@ -94,6 +94,8 @@ def describe_arm(row):
             words += ", short branch only"
         if row.get("start") in ("full", "full_silu"):
             words += f", started from {row['start']}"
+        if row.get("teacher") in ("full", "full_silu"):
+            words += f", distilled from {row['teacher']}"
     else:
         words = ", ".join(filter(None, [strategy, kind]))
     if str(row.get("weights", "")).endswith("silu"):

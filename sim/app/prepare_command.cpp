@@ -1,4 +1,5 @@
 // `ckvsim prepare`: the trainer's sample file.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -55,6 +56,15 @@ void set_training(config::TrainingSpec const& training, TensorFile& out) {
     out.set("seeds", join(training.seeds));
 }
 
+/// Files without a teacher stay as they were before there could be one.
+void set_distillation(config::Spec const& spec, TensorFile& out) {
+    auto const variants = config::variants_to_train(spec);
+    auto const taught = [](auto const& of) { return of.teacher != model::Teacher::none; };
+    if (std::none_of(variants.begin(), variants.end(), taught)) return;
+    out.set_real("distil_weight", spec.training.distil_weight);
+    out.set_real("distil_temperature", spec.training.distil_temperature);
+}
+
 void set_variants(config::Spec const& spec, TensorFile& out) {
     auto const variants = config::variants_to_train(spec);
     out.set("variants", static_cast<std::int64_t>(variants.size()));
@@ -62,12 +72,14 @@ void set_variants(config::Spec const& spec, TensorFile& out) {
         auto const prefix = "variant." + std::to_string(i) + ".";
         out.set(prefix + "kind", model::to_string(variants[i].variant));
         out.set(prefix + "scope", model::to_string(variants[i].scope));
-        // Files without one-sided variants and warm starts stay as they were before there was a
-        // choice.
+        // Files without one-sided variants, warm starts and teachers stay as they were before there
+        // was a choice.
         if (variants[i].sides != model::Sides::both)
             out.set(prefix + "sides", model::to_string(variants[i].sides));
         if (variants[i].start != model::Start::random)
             out.set(prefix + "start", model::to_string(variants[i].start));
+        if (variants[i].teacher != model::Teacher::none)
+            out.set(prefix + "teacher", model::to_string(variants[i].teacher));
         out.set(prefix + "d_u", std::int64_t{variants[i].d_u});
         out.set(prefix + "m", std::int64_t{variants[i].m});
         out.set(prefix + "stem", model::weights_stem(variants[i]));
@@ -107,6 +119,7 @@ int prepare_command(SpecOptions const& options, std::string const& output) {
     out.set("samples_digest",
             to_hex(out.digest()));  // data and shapes, not the list of variants or the schedule
     set_training(spec.training, out);
+    set_distillation(spec, out);
     set_variants(spec, out);
     auto const path = output.empty() ? "results/local/" + spec.name + ".samples.ckvt" : output;
     out.write(path);

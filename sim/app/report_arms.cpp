@@ -60,6 +60,7 @@ void report_arms(RunContext& context) {
             .set("scope", collective ? model::to_string(arm.weights.scope) : std::string("all"))
             .set("sides", collective ? model::to_string(arm.weights.sides) : std::string("-"))
             .set("start", collective ? model::to_string(arm.weights.start) : std::string("-"))
+            .set("teacher", collective ? model::to_string(arm.weights.teacher) : std::string("-"))
             .set("d_u", collective ? arm.weights.d_u : 0)
             .set("m", collective ? arm.weights.m : 0)
             .set("pool_share_of_catalogue", collective ? arm.weights.m / catalogue : 0.0)

@@ -39,6 +39,8 @@ struct TrainingSpec {
     double dropout = 0.1;
     double peak_weight = 0.01;  ///< CollectiveKV losses, FACTS 0b
     double balance_weight = 1.0;
+    double distil_weight = 0.5;                ///< of arms with a teacher (train::StepLosses)
+    double distil_temperature = 1.0;           ///< likewise
     std::uint64_t max_train_samples = 200000;  ///< subsample by hash, 0 = all
     std::uint64_t max_tune_samples = 20000;
     std::uint32_t reference_samples = 64;  ///< forward passes stored for the serving check

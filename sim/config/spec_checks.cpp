@@ -107,9 +107,11 @@ std::string culprit(kv::StrategyParams const& strategy, model::VariantParams con
 /// The key that a refusal of the variant is about.
 std::string unknown_key(model::VariantParams const& weights, model::ModelKind model) {
     if (weights.variant != model::Variant::collective) return "variant";
-    auto random = weights;
-    random.start = model::Start::random;
-    return model::variant_refusal(random, model) ? "scope" : "start";
+    auto plain = weights;
+    plain.teacher = model::Teacher::none;
+    if (!model::variant_refusal(plain, model)) return "teacher";
+    plain.start = model::Start::random;
+    return model::variant_refusal(plain, model) ? "scope" : "start";
 }
 
 void check_strategy(Checker& checker, model::SimShape const& shape, ArmSpec const& arm,

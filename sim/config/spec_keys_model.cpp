@@ -15,6 +15,7 @@ using model::ModelKind;
 using model::Scope;
 using model::Sides;
 using model::Start;
+using model::Teacher;
 using model::Variant;
 
 constexpr std::pair<ModelKind, char const*> kModels[] = {{ModelKind::sim, "sim"},
@@ -33,6 +34,8 @@ constexpr std::pair<Sides, char const*> kSides[] = {
     {Sides::both, "both"}, {Sides::k, "k"}, {Sides::v, "v"}};
 constexpr std::pair<Start, char const*> kStarts[] = {
     {Start::random, "random"}, {Start::full, "full"}, {Start::full_silu, "full_silu"}};
+constexpr std::pair<Teacher, char const*> kTeachers[] = {
+    {Teacher::none, "none"}, {Teacher::full, "full"}, {Teacher::full_silu, "full_silu"}};
 constexpr std::pair<StrategyKind, char const*> kStrategies[] = {
     {StrategyKind::recompute, "recompute"},   {StrategyKind::full, "full"},
     {StrategyKind::item_table, "item_table"}, {StrategyKind::collective, "collective"},
@@ -83,6 +86,15 @@ void describe_weights(KeyVisitor& v, model::VariantParams& weights) {
                      .applies = collective,
                      .only_if = condition},
                     weights.start, kStarts);
+    v.choice<Teacher>(
+        {.name = "teacher",
+         .meaning = "whose scores training repeats besides the labels (distillation): nobody's, or "
+                    "those of full or full_silu (hstu: full), trained first in the same run, once "
+                    "where start names it too; training.distil_weight and "
+                    "training.distil_temperature belong to it",
+         .applies = collective,
+         .only_if = condition},
+        weights.teacher, kTeachers);
     v.integer({.name = "d_u",
                .meaning = "user-specific values per token and side; below model.attention_dim",
                .unit = "values",
@@ -299,6 +311,14 @@ void describe_training(KeyVisitor& v, TrainingSpec& t) {
            t.peak_weight, {.low = 0, .high = 1000});
     v.real({.name = "balance_weight", .meaning = "CollectiveKV: weight of the balance loss"},
            t.balance_weight, {.low = 0, .high = 1000});
+    v.real({.name = "distil_weight",
+            .meaning = "arms with a teacher: weight w of its scores in the click loss, (1 - w) x "
+                       "cross-entropy with the label + w x that with the teacher's probability"},
+           t.distil_weight, {.low = 0, .high = 1});
+    v.real({.name = "distil_temperature",
+            .meaning = "arms with a teacher: what logits of both are divided by where they are "
+                       "compared; the term is multiplied by its square"},
+           t.distil_temperature, {.low = 0, .high = 100, .above_low = true});
     v.integer({.name = "max_train_samples",
                .meaning = "hashed subsample of the training impressions; 0 = all",
                .unit = "samples"},

@@ -37,6 +37,9 @@ TableSchema arms() {
           "what training of the pools started from: random values, or the trained weights of full "
           "or "
           "full_silu; - when not collective"},
+         {"teacher", text, "text", input,
+          "whose scores the pools were trained to repeat besides the labels (distillation): none, "
+          "full or full_silu; - when not collective"},
          {"d_u", integer, "values", input,
           "user-specific values per K or V; 0 when not collective"},
          {"m", integer, "rows", input, "rows of each pool; 0 when not collective"},

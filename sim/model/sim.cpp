@@ -123,6 +123,11 @@ std::string to_string(Start start) {
     return start == Start::full ? "full" : "full_silu";
 }
 
+std::string to_string(Teacher teacher) {
+    if (teacher == Teacher::none) return "none";
+    return teacher == Teacher::full ? "full" : "full_silu";
+}
+
 ModelKind model_kind_from(std::string const& name) {
     for (auto const& [value, text] : kModelNames) {
         if (name == text) return value;
@@ -160,14 +165,24 @@ Start start_from(std::string const& name) {
                         "' (known: random, full, full_silu)");
 }
 
+Teacher teacher_from(std::string const& name) {
+    for (Teacher const teacher : {Teacher::none, Teacher::full, Teacher::full_silu}) {
+        if (name == to_string(teacher)) return teacher;
+    }
+    throw InternalError("model::teacher_from: unknown teacher '" + name +
+                        "' (known: none, full, full_silu)");
+}
+
 std::string weights_stem(VariantParams const& params) {
     if (params.variant != Variant::collective) return to_string(params.variant);
-    // Files of both sides and of random starts keep the name that they had before there was a
-    // choice.
+    // Files of both sides, of random starts and without a teacher keep the name that they had
+    // before there was a choice.
     std::string const side = params.sides == Sides::both ? "" : "_" + to_string(params.sides);
     std::string const start =
         params.start == Start::random ? "" : "_from_" + to_string(params.start);
-    return "collective_" + to_string(params.scope) + side + start + "_du" +
+    std::string const teacher =
+        params.teacher == Teacher::none ? "" : "_distil_" + to_string(params.teacher);
+    return "collective_" + to_string(params.scope) + side + start + teacher + "_du" +
            std::to_string(params.d_u) + "_m" + std::to_string(params.m);
 }
 
@@ -256,6 +271,11 @@ std::optional<std::string> variant_refusal(VariantParams const& params, ModelKin
                "' means nothing to model 'hstu' (its routers see states of layers, not items that "
                "a "
                "pool could be fitted to). use 'random'";
+    }
+    if (collective && params.teacher == Teacher::full_silu) {
+        return "teacher 'full_silu' is 'full' for model 'hstu' (its layers apply SiLU to q, k and "
+               "v "
+               "anyway). use 'full'";
     }
     return std::nullopt;
 }

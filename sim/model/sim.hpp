@@ -79,8 +79,9 @@
 //   variant, scope, seed, feature_dim, attention_dim, heads, short_tokens (not HSTU), top_k (SIM,
 //   TWIN and ETA), search_dim (SIM only), hash_bits (ETA: of a signature; SDIM: of one hash),
 //   hashes (SDIM only), layers (HSTU only), max_tokens, context_dim, d_u, m, sides ("k" or "v";
-//   absent = both), start ("full" or "full_silu"; absent = random), tower (comma-separated hidden
-//   widths), catalogue_digest (hex), and free training facts with the prefix "train.".
+//   absent = both), start ("full" or "full_silu"; absent = random), teacher ("full" or
+//   "full_silu"; absent = none), tower (comma-separated hidden widths), catalogue_digest (hex), and
+//   free training facts with the prefix "train.".
 // Reference block (verifies serving against the libtorch forward pass in eval mode):
 //   ref.offsets [R+1] u64 and ref.tokens u32 (CSR, already cut to max_tokens, oldest first),
 //   ref.candidate [R] u32, ref.context [R] u32, ref.logit [R] f32; SIM, TWIN and ETA: ref.topk [R,
@@ -110,18 +111,23 @@ enum class Sides : std::uint8_t { both, k, v };
 /// `full_silu` with pools fitted to their K and V (a warm start, sim/train/README.md). Serving is
 /// the same.
 enum class Start : std::uint8_t { random, full, full_silu };
+/// Whose scores CollectiveKV is trained to repeat besides the labels (distillation,
+/// sim/train/README.md): nobody's, or those of trained `full` or `full_silu`. Serving is the same.
+enum class Teacher : std::uint8_t { none, full, full_silu };
 
 std::string to_string(ModelKind kind);
 std::string to_string(Variant variant);
 std::string to_string(Scope scope);
 std::string to_string(Sides sides);
 std::string to_string(Start start);
+std::string to_string(Teacher teacher);
 /// These throw InternalError on an unknown name.
 ModelKind model_kind_from(std::string const& name);
 Variant variant_from(std::string const& name);
 Scope scope_from(std::string const& name);
 Sides sides_from(std::string const& name);
 Start start_from(std::string const& name);
+Teacher teacher_from(std::string const& name);
 
 /// Most self-attention layers of a stack: an entry has sections for so many.
 inline constexpr std::uint32_t kMaxLayers = 4;
@@ -192,11 +198,12 @@ struct SimShape {
 /// How one set of weights is trained; several strategies may share it.
 struct VariantParams {
     Variant variant = Variant::full;
-    Scope scope = Scope::released;  ///< collective only
-    std::uint32_t d_u = 1;          ///< collective only
-    std::uint32_t m = 1000;         ///< collective only: pool rows
-    Sides sides = Sides::both;      ///< collective only
-    Start start = Start::random;    ///< collective only
+    Scope scope = Scope::released;    ///< collective only
+    std::uint32_t d_u = 1;            ///< collective only
+    std::uint32_t m = 1000;           ///< collective only: pool rows
+    Sides sides = Sides::both;        ///< collective only
+    Start start = Start::random;      ///< collective only
+    Teacher teacher = Teacher::none;  ///< collective only
 
     /// True where K (0) or V (1) has a pool in the sites of the scope.
     [[nodiscard]] bool pools(std::size_t side) const {
@@ -205,12 +212,13 @@ struct VariantParams {
     bool operator==(VariantParams const&) const = default;
 };
 
-/// Why a model has no such variant; nullopt = it has. Example: HSTU with scope `released` or a warm
-/// start, SDIM with scope `all`.
+/// Why a model has no such variant; nullopt = it has. Example: HSTU with scope `released`, a warm
+/// start or the teacher `full_silu`, SDIM with scope `all`.
 std::optional<std::string> variant_refusal(VariantParams const& params, ModelKind model);
 
 /// File stem that identifies a variant, for example "full", "collective_all_du1_m512" or, of one
-/// side, "collective_all_k_du1_m512", with a warm start "collective_all_from_full_du1_m512".
+/// side, "collective_all_k_du1_m512", with a warm start "collective_all_from_full_du1_m512", with a
+/// teacher "collective_all_distil_full_du1_m512".
 std::string weights_stem(VariantParams const& params);
 
 /// One attention site's projections. Sides with a pool keep it and a router instead of wk / wv.

@@ -126,6 +126,7 @@ VariantParams read_variant(Reader const& reader, SimShape const& shape) {
             params.m = reader.count("m", 1);
             if (reader.has("sides")) params.sides = sides_from(reader.text("sides"));
             if (reader.has("start")) params.start = start_from(reader.text("start"));
+            if (reader.has("teacher")) params.teacher = teacher_from(reader.text("teacher"));
         }
         check_shape(shape, params);
     } catch (InternalError const& error) {

@@ -54,11 +54,14 @@ void write_attributes(Writer& writer, SimWeights const& weights) {
     writer.text("scope", to_string(weights.variant.scope));
     writer.count("d_u", weights.variant.d_u);
     writer.count("m", weights.variant.m);
-    // Files of both sides and of random starts stay as they were before there was a choice.
+    // Files of both sides, of random starts and without a teacher stay as they were before there
+    // was a choice.
     Sides const sides = weights.variant.sides;
     if (sides != Sides::both) writer.text("sides", to_string(sides));
     Start const start = weights.variant.start;
     if (start != Start::random) writer.text("start", to_string(start));
+    Teacher const teacher = weights.variant.teacher;
+    if (teacher != Teacher::none) writer.text("teacher", to_string(teacher));
 }
 
 void write_side(Writer& writer, std::string const& site, std::string const& side,

@@ -117,15 +117,17 @@ class Summary {
     std::vector<std::string> arm_cells(std::size_t arm, std::size_t name_width) {
         auto const& name = arms_.text(arm, "arm");
         double const share = arms_.real(arm, "pool_share_of_catalogue");
-        // Absent in older reports: both, random.
+        // Absent in older reports: both, random, none.
         auto const& sides = arms_.text(arm, "sides");
         bool const one_side = sides == "k" || sides == "v";
         auto const& start = arms_.text(arm, "start");
         bool const warm = start == "full" || start == "full_silu";
+        auto const& teacher = arms_.text(arm, "teacher");
+        bool const distilled = teacher == "full" || teacher == "full_silu";
         std::vector<std::string> cells = {shorten(printable(name), name_width),
                                           printable(arms_.text(arm, "scope")) +
                                               (one_side ? "/" + sides : std::string()) +
-                                              (warm ? "/warm" : ""),
+                                              (warm ? "/warm" : "") + (distilled ? "/distil" : ""),
                                           share > 0 ? ratio_text(share) : ""};
         append(cells, memory_cells(arm, name));
         append(cells, executed_cells(name));

@@ -115,6 +115,7 @@ void BatchBuilder::build_part(Split const& split, std::span<std::uint32_t const>
     add_tokens(split, rows, out);
     out.candidates.clear();
     out.labels.clear();
+    out.teacher.clear();
     for (auto const sample : rows) {
         out.candidates.push_back(row_of(split.item[sample], out));
         out.labels.push_back(split.label[sample]);

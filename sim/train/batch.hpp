@@ -41,6 +41,7 @@ struct Batch {
     std::vector<float> long_counts;        ///< [long_items] occurrences in long_tokens
     std::vector<std::int64_t> candidates;  ///< [B] row of the candidate
     std::vector<float> labels;             ///< [B]
+    std::vector<float> teacher;            ///< [B] its logits; empty where the caller sets none
     std::vector<TableRows> features;       ///< [F]
     TableRows context;
     WholeBatch whole;

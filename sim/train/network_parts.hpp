@@ -81,6 +81,9 @@ struct SimNetwork::Parts {
     at::Tensor stack(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor mean(at::Tensor const& embeddings, Ragged const& tokens) const;
     at::Tensor tower(at::Tensor x, Batch const& batch, Pass const& pass) const;
+    /// The click term with a teacher, from that without (StepLosses::distil); sets the former.
+    at::Tensor taught(Batch const& batch, at::Tensor const& logits, at::Tensor const& click,
+                      StepLosses& losses) const;
     /// This rank's part of the objective; `losses` and `finite` are the whole batch's.
     at::Tensor objective(Batch const& batch, Pass& pass, StepLosses& losses, bool& finite) const;
     void sum_gradients();

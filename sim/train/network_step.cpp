@@ -6,25 +6,49 @@
 #include <array>
 #include <cmath>
 
+#include "core/error.hpp"
 #include "train/network_parts.hpp"
 #include "train/tensor_values.hpp"
 
 namespace ckvsim::train {
 
+namespace {
+
+/// Sum over these samples of the cross-entropy with targets in 0 .. 1, over the number of samples
+/// of the whole batch.
+at::Tensor cross_entropy(at::Tensor const& logits, at::Tensor const& targets, std::size_t whole) {
+    if (static_cast<std::size_t>(logits.numel()) == whole)
+        return at::binary_cross_entropy_with_logits(logits, targets);
+    return at::binary_cross_entropy_with_logits(logits, targets, {}, {}, at::Reduction::Sum) /
+           static_cast<double>(whole);
+}
+
+}  // namespace
+
+at::Tensor SimNetwork::Parts::taught(Batch const& batch, at::Tensor const& logits,
+                                     at::Tensor const& click, StepLosses& losses) const {
+    validate(batch.teacher.size() == batch.size(),
+             "train: a batch without its teacher's logits, or with those of another");
+    double const temperature = schedule.distil_temperature;
+    auto const targets = at::sigmoid(view_of(batch.teacher) / temperature);
+    auto const distil = temperature * temperature *
+                        cross_entropy(logits / temperature, targets, batch.whole.samples);
+    losses.distil = distil.item<double>();
+    // Not 0 times a gradient: with a weight of 0 the weights are those without a teacher, bit for
+    // bit.
+    double const weight = schedule.distil_weight;
+    return weight == 0.0 ? click : (1.0 - weight) * click + weight * distil;
+}
+
 at::Tensor SimNetwork::Parts::objective(Batch const& batch, Pass& pass, StepLosses& losses,
                                         bool& finite) const {
     auto const labels = view_of(batch.labels);
-    bool const whole = batch.size() == batch.whole.samples;
-    auto const cross_entropy = [&](at::Tensor const& logits) {
-        if (whole) return at::binary_cross_entropy_with_logits(logits, labels);
-        return at::binary_cross_entropy_with_logits(logits, labels, {}, {}, at::Reduction::Sum) /
-               static_cast<double>(batch.whole.samples);
-    };
     run(batch, pass);
-    auto total = cross_entropy(pass.logits);
+    auto total = cross_entropy(pass.logits, labels, batch.whole.samples);
     losses.click = total.item<double>();
+    if (variant.has_teacher()) total = taught(batch, pass.logits, total, losses);
     if (pass.search_logits.defined()) {
-        auto const search_loss = cross_entropy(pass.search_logits);
+        auto const search_loss = cross_entropy(pass.search_logits, labels, batch.whole.samples);
         losses.search = search_loss.item<double>();
         total = total + search_loss;
     }
@@ -34,11 +58,13 @@ at::Tensor SimNetwork::Parts::objective(Batch const& batch, Pass& pass, StepLoss
         total = total + schedule.peak_weight * pass.peak + schedule.balance_weight * pass.balance;
     }
     // The balance is the whole batch's already.
-    std::array<double, 4> sums = {losses.click, losses.search, losses.peak, total.item<double>()};
+    std::array<double, 5> sums = {losses.click, losses.search, losses.peak, total.item<double>(),
+                                  losses.distil};
     team->sum(sums);
     losses.click = sums[0];
     losses.search = sums[1];
     losses.peak = sums[2];
+    losses.distil = sums[4];
     finite = std::isfinite(sums[3]);
     return total;
 }

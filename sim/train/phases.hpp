@@ -1,9 +1,11 @@
-// A run from its first step to its weight file: one training, or two where the variant starts warm.
+// A run from its first step to its weight file: one training, or more where the variant starts warm
+// or has a teacher.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/archive.hpp"
 #include "core/tensor_file.hpp"
@@ -15,9 +17,14 @@
 
 namespace ckvsim::train {
 
-/// On one rank. With a warm start the variant start_of() is trained first, as a run of its own with
-/// the same seed would; its network goes when the pools' network has started from it, and with it
-/// the moments: the second training begins as any other, at step 1 of epoch 1. References must
+/// The variant whose scores `variant` learns; names the start, too, where it is both.
+VariantSpec teacher_of(VariantSpec const& variant);
+
+/// On one rank. What is trained first is trained as a run of its own with the same seed would be:
+/// the teacher_of() a variant with a teacher, then the start_of() one with a warm start, once where
+/// both are one variant. A network goes when the next has what it needs of it, and with it the
+/// moments: of a teacher that is its scores of the training samples (4 bytes a sample), of a start
+/// the weights. The last training begins as any other, at step 1 of epoch 1. References must
 /// outlive it.
 class Phases {
   public:
@@ -26,7 +33,7 @@ class Phases {
     /// From wherever the state is to the end. Rank 0 keeps states in `state`. Collective.
     RunResult fit(StateFile& state, StepCallback const& on_step);
 
-    /// State between two steps: with a warm start, which training it is of, too.
+    /// State between two steps: which training it is of, too, and the teacher's scores.
     void save_state(ByteSink& sink);
     void load_state(ByteSource& source);
     [[nodiscard]] std::uint64_t state_layout();
@@ -35,24 +42,31 @@ class Phases {
     void store(RunResult const& result, TensorFile& out);
 
   private:
-    /// What of a warm start was done.
+    /// Of a training that goes before the last.
     struct Progress {
-        std::uint64_t ended = 0;  ///< 1: the run is the pools' now
-        StartResult result;
+        std::uint64_t ended = 0;  ///< 1: it has
+        FirstResult result;
     };
 
+    [[nodiscard]] bool teaches() const { return run_.variant.has_teacher() && teacher_.ended == 0; }
+    [[nodiscard]] bool is_started_from() const;
+    [[nodiscard]] VariantSpec current() const;
     [[nodiscard]] std::unique_ptr<Training> begin(VariantSpec const& variant) const;
-    void start_from_first();
+    [[nodiscard]] std::uint64_t before(std::uint64_t FirstResult::*amount) const;
+    void go_on_from(FirstResult const& ended);
 
     Samples const& samples_;
     std::string const& origin_;
     TrainingRun const& run_;
     Team& team_;
     Progress start_;
+    Progress teacher_;
+    std::vector<float> scores_;  ///< the teacher's logits, one for every training sample
     std::unique_ptr<Training> training_;
 };
 
-/// What store() wrote of a warm start, but its digest. Throws InternalError where it is missing.
-void read_start(TensorFile const& file, StartResult& result);
+/// What store() wrote of the training before that is called `first` ("start" or "teacher"), but its
+/// digest. Throws InternalError where it is missing.
+FirstResult read_first(TensorFile const& file, std::string const& first);
 
 }  // namespace ckvsim::train

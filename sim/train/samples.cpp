@@ -207,6 +207,39 @@ void check_start(Reader const& reader, std::string const& prefix, VariantSpec co
     }
 }
 
+/// Likewise.
+Teacher read_teacher(Reader const& reader, std::string const& prefix) {
+    if (!reader.has(prefix + "teacher")) return Teacher::none;
+    std::string const& name = reader.text(prefix + "teacher");
+    for (Teacher const teacher : {Teacher::none, Teacher::full, Teacher::full_silu}) {
+        if (name == to_string(teacher)) return teacher;
+    }
+    reader.fail("attribute " + prefix + "teacher = \"" + name +
+                "\" is not a teacher (known: none, full, full_silu). Use the trainer of the ckvsim "
+                "that prepared the file");
+}
+
+void check_teacher(Reader const& reader, std::string const& prefix, VariantSpec const& variant,
+                   Shape const& shape) {
+    if (!variant.has_teacher()) return;
+    std::string const what = "attribute " + prefix + "teacher = \"" + to_string(variant.teacher) +
+                             "\" means nothing to ";
+    if (variant.kind != Kind::collective) {
+        reader.fail(what + "variant " + to_string(variant.kind) +
+                    ", which has no pools. Prepare with teacher none");
+    }
+    if (shape.model == Model::hstu && variant.teacher == Teacher::full_silu)
+        reader.fail(what + "model hstu, which applies SiLU anyway. Prepare with teacher full");
+}
+
+/// Weight and temperature of the teachers' scores; files without a teacher have neither.
+void read_distillation(Reader const& reader, Samples& samples) {
+    auto const taught = [](VariantSpec const& variant) { return variant.has_teacher(); };
+    if (std::none_of(samples.variants.begin(), samples.variants.end(), taught)) return;
+    samples.schedule.distil_weight = reader.real("distil_weight", 0, 1);
+    samples.schedule.distil_temperature = reader.real("distil_temperature", 1e-12, 1e3);
+}
+
 VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape const& shape) {
     VariantSpec variant;
     std::string const& kind = reader.text(prefix + "kind");
@@ -227,6 +260,8 @@ VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape 
     variant.sides = read_sides(reader, prefix);
     variant.start = read_start(reader, prefix);
     check_start(reader, prefix, variant, shape);
+    variant.teacher = read_teacher(reader, prefix);
+    check_teacher(reader, prefix, variant, shape);
     bool const collective = variant.kind == Kind::collective;
     if (collective && shape.model == Model::sdim && variant.scope == Scope::all) {
         reader.fail(
@@ -349,6 +384,11 @@ std::string to_string(Start start) {
     return start == Start::full ? "full" : "full_silu";
 }
 
+std::string to_string(Teacher teacher) {
+    if (teacher == Teacher::none) return "none";
+    return teacher == Teacher::full ? "full" : "full_silu";
+}
+
 Samples read_samples(std::string const& path) {
     TensorFile const file = TensorFile::read(path);
     Reader const reader(file, path);
@@ -370,6 +410,7 @@ Samples read_samples(std::string const& path) {
             samples.variants.push_back(
                 read_variant(reader, "variant." + std::to_string(i) + ".", samples.shape));
         }
+        read_distillation(reader, samples);
         read_catalogue(reader, samples);
         read_timelines(reader, samples);
         samples.train = read_split(reader, "train", samples);

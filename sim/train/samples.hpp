@@ -14,12 +14,14 @@ enum class Kind : std::uint8_t { full, full_silu, collective, mean_pool, no_hist
 enum class Scope : std::uint8_t { released, all };
 enum class Sides : std::uint8_t { both, k, v };
 enum class Start : std::uint8_t { random, full, full_silu };
+enum class Teacher : std::uint8_t { none, full, full_silu };
 
 std::string to_string(Model model);
 std::string to_string(Kind kind);
 std::string to_string(Scope scope);
 std::string to_string(Sides sides);
 std::string to_string(Start start);
+std::string to_string(Teacher teacher);
 
 /// True for the variants that attend to histories (and search or hash them).
 constexpr bool attends(Kind kind) { return kind != Kind::mean_pool && kind != Kind::no_history; }
@@ -47,7 +49,7 @@ struct Shape {
     }
 };
 
-/// The same for every variant: arms differ in nothing but their K and V.
+/// The same for every variant: arms differ in nothing but their K and V, and in who teaches them.
 struct Schedule {
     std::uint32_t epochs = 0;  ///< at most; early stop on the tune AUC
     std::uint32_t batch = 0;
@@ -56,6 +58,8 @@ struct Schedule {
     double dropout = 0;
     double peak_weight = 0;
     double balance_weight = 0;
+    double distil_weight = 0;       ///< of StepLosses::distil; variants with a teacher only
+    double distil_temperature = 1;  ///< likewise
     bool straight_through = false;
 };
 
@@ -67,6 +71,7 @@ struct VariantSpec {
     std::string stem;             ///< weight file name without seed and suffix
     Sides sides = Sides::both;    ///< collective only: what has a pool in the sites of the scope
     Start start = Start::random;  ///< collective only; see warm_start.hpp
+    Teacher teacher = Teacher::none;  ///< collective only; see phases.hpp
 
     /// True where K ("k") or V ("v") of the sites of the scope has a pool.
     [[nodiscard]] bool pools(std::string_view side) const {
@@ -74,6 +79,17 @@ struct VariantSpec {
     }
     /// True where another variant is trained first (warm_start.hpp).
     [[nodiscard]] bool starts_warm() const { return start != Start::random; }
+    /// True where another variant's scores are learnt, too (phases.hpp).
+    [[nodiscard]] bool has_teacher() const { return teacher != Teacher::none; }
+    /// True where the variant that is started from is the one that teaches: it is trained once.
+    [[nodiscard]] bool starts_from_teacher() const {
+        return (start == Start::full && teacher == Teacher::full) ||
+               (start == Start::full_silu && teacher == Teacher::full_silu);
+    }
+    /// Trainings of a run, its own the last.
+    [[nodiscard]] std::uint32_t trainings() const {
+        return 1U + (starts_warm() ? 1U : 0U) + (has_teacher() && !starts_from_teacher() ? 1U : 0U);
+    }
     [[nodiscard]] bool collective_short() const { return kind == Kind::collective; }
     [[nodiscard]] bool collective_long() const {
         return kind == Kind::collective && scope == Scope::all;

@@ -17,9 +17,18 @@
 namespace ckvsim::train {
 
 /// Terms of the objective on one batch, before weighting; the objective is
-/// click + search + peak_weight * peak + balance_weight * balance.
+/// click + search + peak_weight * peak + balance_weight * balance, with a teacher
+/// (1 - distil_weight) * click + distil_weight * distil in place of click.
 struct StepLosses {
-    double click = 0;    ///< mean binary cross-entropy
+    double click = 0;  ///< mean binary cross-entropy with the labels
+    /// With a teacher, 0 without: T^2 times the mean over samples of the binary cross-entropy
+    /// -(p log q + (1 - p) log(1 - q)), p = sigmoid(teacher's logit / T), q = sigmoid(logit / T),
+    /// T = distil_temperature; no gradient goes to p. This is the soft target of Hinton, Vinyals
+    /// and Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2, for two classes
+    /// with the logits (z, 0); T^2 keeps the size of its gradient, (q - p) * T. It differs from
+    /// T^2 * KL(p || q) by the entropy of p, which training cannot change. With T = 1 the click
+    /// term is the cross-entropy with the one target (1 - w) * label + w * p.
+    double distil = 0;
     double search = 0;   ///< SIM: the same for the head that trains the search (README.md)
     double peak = 0;     ///< summed over collective K and V
     double balance = 0;  ///< likewise
@@ -40,7 +49,8 @@ class SimNetwork {
     SimNetwork(SimNetwork const&) = delete;
     SimNetwork& operator=(SimNetwork const&) = delete;
 
-    /// One Adam step. Losses that are not finite are returned without an update. Collective.
+    /// One Adam step. Losses that are not finite are returned without an update. A variant with a
+    /// teacher needs its logits in the batch (InternalError). Collective.
     StepLosses train_step(Batch const& batch);
 
     /// Logits in evaluation mode, [B]. `top_k`, if given, gets the searched tokens' positions in

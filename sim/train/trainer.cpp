@@ -24,6 +24,7 @@ constexpr char const* kFormat = "ckvsim-sim-1";
 constexpr std::int64_t kTrainerVersion = 2;
 constexpr char const* kRanks = "train.ranks";
 constexpr char const* kStart = "start";
+constexpr char const* kTeacher = "teacher";
 
 std::string join(std::vector<std::uint32_t> const& values) {
     std::string text;
@@ -48,8 +49,9 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set("m", std::int64_t{run.variant.m});
     // Files of both sides stay as they were before there was a choice.
     if (run.variant.sides != Sides::both) file.set("sides", to_string(run.variant.sides));
-    // Likewise those of random starts.
+    // Likewise those of random starts and without a teacher.
     if (run.variant.starts_warm()) file.set(kStart, to_string(run.variant.start));
+    if (run.variant.has_teacher()) file.set(kTeacher, to_string(run.variant.teacher));
     file.set("seed", std::to_string(run.seed));
     file.set("feature_dim", std::int64_t{shape.feature_dim});
     file.set("attention_dim", std::int64_t{shape.attention_dim});
@@ -78,6 +80,10 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set_real("train.peak_weight", schedule.peak_weight);
     file.set_real("train.balance_weight", schedule.balance_weight);
     file.set("train.straight_through", std::int64_t{schedule.straight_through ? 1 : 0});
+    if (run.variant.has_teacher()) {
+        file.set_real("train.distil_weight", schedule.distil_weight);
+        file.set_real("train.distil_temperature", schedule.distil_temperature);
+    }
     file.set("train.threads", std::int64_t{options.threads_per_run});
     // Files of one process stay as they were before there could be more.
     if (ranks > 1) file.set(kRanks, std::int64_t{ranks});
@@ -92,7 +98,7 @@ bool up_to_date(std::string const& path, TensorFile const& identity, RunResult& 
             auto const found = file.attributes.find(key);
             if (found == file.attributes.end() || found->second != value) return false;
         }
-        for (char const* const key : {kRanks, kStart}) {
+        for (char const* const key : {kRanks, kStart, kTeacher}) {
             if (file.attributes.contains(key) != identity.attributes.contains(key)) return false;
         }
         result.epochs = static_cast<std::uint32_t>(file.integer("train.epochs"));
@@ -100,7 +106,8 @@ bool up_to_date(std::string const& path, TensorFile const& identity, RunResult& 
         result.tune_auc = file.real("train.tune_auc");
         result.tune_logloss = file.real("train.tune_logloss");
         result.train_loss = file.real("train.loss");
-        if (file.attributes.contains(kStart)) read_start(file, result.start);
+        if (file.attributes.contains(kStart)) result.start = read_first(file, kStart);
+        if (file.attributes.contains(kTeacher)) result.teacher = read_first(file, kTeacher);
         result.skipped = true;
         return true;
     } catch (Error const&) {
@@ -187,7 +194,7 @@ std::uint64_t steps_of(Samples const& samples) {
 }
 
 std::uint64_t steps_of(Samples const& samples, VariantSpec const& variant) {
-    return (variant.starts_warm() ? 2 : 1) * steps_of(samples);
+    return variant.trainings() * steps_of(samples);
 }
 
 RunResult train_run(Samples const& samples, std::string const& origin, TrainingRun const& run,

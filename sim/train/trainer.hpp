@@ -18,10 +18,11 @@ struct TrainingRun {
     std::string path;
 };
 
-/// Of the variant that a warm start trains first; zeros without one.
-struct StartResult {
+/// Of a variant that is trained before the pools: what a warm start starts from, or a teacher.
+/// Zeros without one.
+struct FirstResult {
     std::uint32_t epochs = 0;
-    std::uint32_t best_epoch = 0;  ///< whose weights the run started from
+    std::uint32_t best_epoch = 0;  ///< whose weights the run started from, or learnt the scores of
     double tune_auc = 0;           ///< of these
     std::uint64_t steps = 0;       ///< of all its epochs
     std::uint64_t samples = 0;     ///< training samples seen, all its epochs
@@ -35,10 +36,11 @@ struct RunResult {
     double tune_auc = 0;           ///< of the stored weights
     double tune_logloss = 0;
     double train_loss = 0;      ///< mean cross-entropy of the stored weights' epoch
-    std::uint64_t samples = 0;  ///< training samples seen, all epochs, those of a warm start too
+    std::uint64_t samples = 0;  ///< training samples seen, all epochs of all trainings
     bool resumed = false;       ///< went on from a state
     double seconds = 0;         ///< wall clock of this process, not part of the file
-    StartResult start;
+    FirstResult start;
+    FirstResult teacher;  ///< equal to `start` where one training was both
 };
 
 struct RunOptions {
@@ -53,7 +55,7 @@ struct RunOptions {
 /// Called after every step; counts batches of this run. May be called from several threads.
 using StepCallback = std::function<void(std::uint64_t done, std::uint64_t at_most)>;
 
-/// Steps of a training that is not stopped early, and of a variant's run, which may have two.
+/// Steps of a training that is not stopped early, and of a variant's run, which may have several.
 std::uint64_t steps_of(Samples const& samples);
 std::uint64_t steps_of(Samples const& samples, VariantSpec const& variant);
 

@@ -54,7 +54,7 @@ RunResult Training::fit(std::function<void()> const& after_step) {
     for (; done_.epoch <= samples_.schedule.epochs; next_epoch()) {
         double const loss = run_epoch(after_step);
         require_equal_weights("after epoch " + std::to_string(done_.epoch));
-        auto const logits = predict_all(samples_.tune);
+        auto const logits = scores(samples_.tune);
         double const tune_auc = auc(logits, samples_.tune.label);
         result.epochs = done_.epoch;
         result.samples += samples_.train.size();
@@ -105,13 +105,21 @@ void Training::next_epoch() {
     done_.loss_sum = 0;
 }
 
+/// This rank's part of the batch of these training samples, with the teacher's logits of the same.
+void Training::build_step(std::span<std::uint32_t const> rows) {
+    auto const part = team_.slice_of(rows.size());
+    builder_.build_part(samples_.train, rows, part, batch_);
+    if (teacher_.empty()) return;
+    for (auto const sample : rows.subspan(part.begin, part.size))
+        batch_.teacher.push_back(teacher_[sample]);
+}
+
 double Training::run_epoch(std::function<void()> const& after_step) {
     auto const order = epoch_order(samples_.train.size(), seed_, done_.epoch);
     std::size_t const begin = done_.samples;
     for_each_batch(order.size() - begin, samples_.schedule.batch,
                    [&](std::size_t i, std::size_t n) {
-                       builder_.build_part(samples_.train, std::span(order).subspan(begin + i, n),
-                                           team_.slice_of(n), batch_);
+                       build_step(std::span(order).subspan(begin + i, n));
                        auto const losses = network_.train_step(batch_);
                        ++done_.steps;
                        require_finite(losses);
@@ -133,7 +141,8 @@ void Training::require_equal_weights(std::string const& when) {
 }
 
 void Training::require_finite(StepLosses const& losses) const {
-    if (std::isfinite(losses.click + losses.search + losses.peak + losses.balance)) return;
+    if (std::isfinite(losses.click + losses.distil + losses.search + losses.peak + losses.balance))
+        return;
     throw DataError(origin_, 0,
                     name() + " diverged: the loss of step " + std::to_string(done_.steps) +
                         " is not finite. Lower training.learning_rate in the spec and prepare "
@@ -158,8 +167,7 @@ std::vector<float> Training::predict_own(Split const& split) {
     return logits;
 }
 
-/// Of the split in its order, on every rank.
-std::vector<float> Training::predict_all(Split const& split) {
+std::vector<float> Training::scores(Split const& split) {
     auto const own = predict_own(split);
     std::vector<float> logits(split.size());
     auto* place = reinterpret_cast<std::byte*>(logits.data());
@@ -167,8 +175,9 @@ std::vector<float> Training::predict_all(Split const& split) {
         place = std::copy(part.begin(), part.end(), place);
     if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
         throw DataError(origin_, 0,
-                        name() + " diverged: a score of the tune split is not finite after step " +
-                            std::to_string(done_.steps) +
+                        name() + " diverged: a score of the " +
+                            (&split == &samples_.tune ? "tune" : "train") +
+                            " split is not finite after step " + std::to_string(done_.steps) +
                             ". Lower training.learning_rate in the spec and prepare again");
     }
     return logits;

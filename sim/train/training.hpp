@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,14 @@ class Training {
     /// weights then. Collective. `after_step` is called after every step, when the state can be
     /// saved. Throws DataError when a loss or a score is not finite.
     RunResult fit(std::function<void()> const& after_step);
+
+    /// Logits that the network is to learn besides the labels (StepLosses::distil), one for every
+    /// training sample in the split's order; for a variant with a teacher, before fit(). They must
+    /// outlive the training.
+    void learn_from(std::span<float const> teacher) { teacher_ = teacher; }
+    /// Logits in evaluation mode, of the split in its order, on every rank: the same for any number
+    /// of ranks. Collective. Throws DataError when one is not finite.
+    std::vector<float> scores(Split const& split);
 
     /// Of all epochs, those before a resumption too.
     [[nodiscard]] std::uint64_t steps() const { return done_.steps; }
@@ -62,7 +71,7 @@ class Training {
     double run_epoch(std::function<void()> const& after_step);
     void require_finite(StepLosses const& losses) const;
     std::vector<float> predict_own(Split const& split);
-    std::vector<float> predict_all(Split const& split);
+    void build_step(std::span<std::uint32_t const> rows);
     void store_reference(TensorFile& out);
     [[nodiscard]] std::string name() const;
 
@@ -75,6 +84,7 @@ class Training {
     SimNetwork network_;
     Batch batch_;
     Done done_;
+    std::span<float const> teacher_;
     std::vector<std::vector<float>> best_;  ///< weights of result.best_epoch
 };
 

@@ -196,13 +196,15 @@ void print_result(train::TrainingRun const& run, train::RunResult const& result)
                                      : std::to_string(static_cast<std::uint64_t>(
                                            static_cast<double>(result.samples) / result.seconds)) +
                                            "/s";
-        std::string const start = run.variant.starts_warm()
-                                      ? " from " + std::to_string(result.start.best_epoch) +
-                                            " of " + std::to_string(result.start.epochs)
-                                      : "";
+        auto const epoch = [](train::FirstResult const& first) {
+            return std::to_string(first.best_epoch) + " of " + std::to_string(first.epochs);
+        };
+        std::string firsts;
+        if (run.variant.starts_warm()) firsts += " from " + epoch(result.start);
+        if (run.variant.has_teacher()) firsts += " taught by " + epoch(result.teacher);
         std::printf("%-30s seed %-6llu tune AUC %.4f  epoch %u of %u%s  %6.2f s %9s  %s\n",
                     run.variant.stem.c_str(), static_cast<unsigned long long>(run.seed),
-                    result.tune_auc, result.best_epoch, result.epochs, start.c_str(),
+                    result.tune_auc, result.best_epoch, result.epochs, firsts.c_str(),
                     result.seconds, rate.c_str(), run.path.c_str());
     }
     std::fflush(stdout);

@@ -67,7 +67,8 @@ class Runs(CampaignTest):
         self.assertIn("depend on the tokens before", shown)
         record = json.loads((self.folder / "out/two.json").read_text())
         self.assertNotIn('"sides"', json.dumps(record["wanted"]), "cells from before there was the key stay finished")
-        self.assertNotIn('"start"', json.dumps(record["wanted"]), "likewise")
+        for key in ("start", "teacher", "distil_weight", "distil_temperature"):
+            self.assertNotIn(f'"{key}"', json.dumps(record["wanted"]), "likewise")
         for stem, choice in record["chosen"].items():
             aucs = [trial["tune_auc"] for trial in choice["trials"]]
             self.assertEqual(len(aucs), 2, stem)

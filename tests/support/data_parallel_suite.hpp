@@ -42,6 +42,10 @@ inline std::vector<DataParallelCase> data_parallel_cases() {
         cases.push_back({model, {Kind::collective, widest, 0, 7, "collective_d0"}});
     }
     cases.push_back({Model::sim, {Kind::collective, Scope::released, 2, 5, "collective_released"}});
+    for (auto const model : {Model::sim, Model::hstu}) {
+        cases.push_back({model, {Kind::collective, Scope::all, 1, 16, "collective_distil"}});
+        cases.back().variant.teacher = train::Teacher::full;
+    }
     cases.push_back({Model::sim, {Kind::mean_pool, Scope::released, 0, 0, "mean_pool"}});
     cases.push_back({Model::sim, {Kind::no_history, Scope::released, 0, 0, "no_history"}});
     return cases;
@@ -51,17 +55,24 @@ inline std::string name_of(DataParallelCase const& of) {
     return train::to_string(of.model) + "_" + of.variant.stem;
 }
 
-inline train::Samples samples_for(train::Model model) {
+/// With a weight and a temperature for a variant with a teacher.
+inline train::Samples samples_for(train::Model model, train::VariantSpec const& variant = {}) {
     TemporaryFolder const folder;
     PlantedSamples planted;
     planted.set_model(train::to_string(model));
     planted.file().write(folder.path("a.ckvt"));
-    return train::read_samples(folder.path("a.ckvt"));
+    auto samples = train::read_samples(folder.path("a.ckvt"));
+    if (variant.has_teacher()) {
+        samples.schedule.distil_weight = 0.6;
+        samples.schedule.distil_temperature = 2.0;
+    }
+    return samples;
 }
 
 inline double total_of(train::StepLosses const& losses, train::Schedule const& schedule) {
-    return losses.click + losses.search + schedule.peak_weight * losses.peak +
-           schedule.balance_weight * losses.balance;
+    double const taught = schedule.distil_weight;  // 0 in the planted samples, who have no teacher
+    return (1 - taught) * losses.click + taught * losses.distil + losses.search +
+           schedule.peak_weight * losses.peak + schedule.balance_weight * losses.balance;
 }
 
 /// Terms of the objective to 1e-6 of the objective.
@@ -70,6 +81,7 @@ inline void expect_same_losses(train::StepLosses const& part, train::StepLosses 
     double const scale = 1e-6 * std::max(1.0, std::abs(total_of(whole, schedule)));
     EXPECT_NEAR(total_of(part, schedule), total_of(whole, schedule), scale) << where;
     EXPECT_NEAR(part.click, whole.click, scale) << where;
+    EXPECT_NEAR(part.distil, whole.distil, scale * std::max(1.0, whole.distil)) << where;
     EXPECT_NEAR(part.search, whole.search, scale) << where;
     EXPECT_NEAR(part.peak, whole.peak, scale * std::max(1.0, whole.peak)) << where;
     EXPECT_NEAR(part.balance, whole.balance, scale) << where;
@@ -80,10 +92,11 @@ class SideBySide {
   public:
     SideBySide(train::Team& team, DataParallelCase const& of)
         : team_(team),
-          samples_(samples_for(of.model)),
+          samples_(samples_for(of.model, of.variant)),
           builder_(samples_),
           alone_(samples_, of.variant, 1),
           shared_(samples_, of.variant, 1, team),
+          has_teacher_(of.variant.has_teacher()),
           name_(name_of(of)) {}
 
     /// Equal weights: objective and gradients of batches of which some ranks have no token, or no
@@ -100,9 +113,9 @@ class SideBySide {
                 name_ + ", " + std::to_string(size) + " samples from " + std::to_string(first);
             std::map<std::string, std::vector<float>> whole;
             std::map<std::string, std::vector<float>> parts;
-            builder_.build(samples_.train, rows, batch_);
+            build(rows, {0, size});
             auto const expected = alone_.gradients(batch_, whole);
-            builder_.build_part(samples_.train, rows, team_.slice_of(size), batch_);
+            build(rows, team_.slice_of(size));
             auto const losses = shared_.gradients(batch_, parts);
             expect_same_losses(losses, expected, samples_.schedule, where);
             ASSERT_EQ(parts.size(), whole.size()) << where;
@@ -154,15 +167,23 @@ class SideBySide {
         return digest;
     }
 
+    /// With a made-up teacher, where the variant has one.
+    void build(std::span<std::uint32_t const> rows, train::Slice const& part) {
+        builder_.build_part(samples_.train, rows, part, batch_);
+        if (!has_teacher_) return;
+        for (auto const sample : rows.subspan(part.begin, part.size))
+            batch_.teacher.push_back(4.0F * std::sin(static_cast<float>(sample)));
+    }
+
     template <class Action>
     void take_steps(std::size_t steps, Action const& action) {
         auto const order = train::epoch_order(samples_.train.size(), 1, 1);
         for (std::size_t step = 0; step < steps; ++step, ++taken_) {
             std::size_t const at = taken_ * 64 % (order.size() / 64 * 64);
             auto const rows = std::span(order).subspan(at, 64);
-            builder_.build(samples_.train, rows, batch_);
+            build(rows, {0, rows.size()});
             auto const expected = alone_.train_step(batch_);
-            builder_.build_part(samples_.train, rows, team_.slice_of(64), batch_);
+            build(rows, team_.slice_of(64));
             action(expected, shared_.train_step(batch_), step);
         }
     }
@@ -182,6 +203,7 @@ class SideBySide {
     train::SimNetwork alone_;
     train::SimNetwork shared_;
     train::Batch batch_;
+    bool has_teacher_;
     std::string name_;
     std::size_t taken_ = 0;
 };

@@ -92,6 +92,7 @@ void add_memory(Report& report, std::vector<Arm> const& arms, double scale, bool
                                       "all",
                                       pooled ? "both" : "-",
                                       pooled ? "random" : "-",
+                                      pooled ? "none" : "-",
                                       arm.d_u,
                                       arm.m,
                                       static_cast<double>(arm.m) / 24000.0,

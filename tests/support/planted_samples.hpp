@@ -65,8 +65,9 @@ class PlantedSamples {
         std::string scope;
         std::int64_t d_u = 0;
         std::int64_t m = 0;
-        std::string sides = {};  ///< "" = no attribute
-        std::string start = {};  ///< likewise
+        std::string sides = {};    ///< "" = no attribute
+        std::string start = {};    ///< likewise
+        std::string teacher = {};  ///< likewise
     };
     void set_variants(std::vector<Variant> const& variants) {
         file_.set("variants", static_cast<std::int64_t>(variants.size()));
@@ -84,6 +85,12 @@ class PlantedSamples {
             if (!variants[i].start.empty()) {
                 file_.set(prefix + "start", variants[i].start);
                 stem += "_from_" + variants[i].start;
+            }
+            if (!variants[i].teacher.empty()) {
+                file_.set(prefix + "teacher", variants[i].teacher);
+                stem += "_distil_" + variants[i].teacher;
+                file_.set_real("distil_weight", 0.5);
+                file_.set_real("distil_temperature", 2.0);
             }
             file_.set(prefix + "stem", stem);
         }

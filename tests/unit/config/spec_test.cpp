@@ -200,6 +200,53 @@ TEST(Spec, HstuRefusesAWarmStartAndNamesTheModel) {
     EXPECT_NE(released.find("/arms/1/weights/scope: "), std::string::npos) << released;
 }
 
+TEST(Spec, TaughtPoolsAreWeightsOfTheirOwn) {
+    auto const plain = base();
+    EXPECT_EQ(plain.arms[1].weights.teacher, model::Teacher::none);
+    EXPECT_EQ(plain.training.distil_weight, 0.5);
+    EXPECT_EQ(plain.training.distil_temperature, 1.0);
+    auto const taught = base({"/arms/1/weights/teacher=full", "/training/distil_weight=0.25",
+                              "/training/distil_temperature=3"});
+    EXPECT_EQ(taught.arms[1].weights.teacher, model::Teacher::full);
+    EXPECT_EQ(taught.training.distil_weight, 0.25);
+    EXPECT_EQ(taught.training.distil_temperature, 3.0);
+    auto const trained = stems(taught);
+    for (char const* const stem :
+         {"collective_all_distil_full_du1_m20", "collective_all_distil_full_du1_m1"})
+        EXPECT_EQ(std::count(trained.begin(), trained.end(), stem), 1)
+            << stem << ": controls of the arm have its teacher";
+    auto const again = parse_spec(dump_spec(taught), "dump");
+    EXPECT_EQ(again.arms[1].weights, taught.arms[1].weights);
+    EXPECT_EQ(again.training, taught.training);
+    auto const both = base({"/arms/1/weights/start=full", "/arms/1/weights/teacher=full_silu"});
+    EXPECT_EQ(weights_path(both, both.arms[1].weights, 3),
+              "results/local/weights/base/"
+              "collective_all_from_full_distil_full_silu_du1_m20_seed3.ckvt");
+}
+
+TEST(Spec, HstuHasOneTeacherAlone) {
+    auto const text = test::with(test::base_spec(), "\"heads\": 2, \"top_k\": 8",
+                                 "\"heads\": 2, \"kind\": \"hstu\"");
+    auto const refused = [&](std::vector<std::string> const& overrides) {
+        try {
+            parse_spec(text, "test.json", overrides);
+        } catch (ConfigError const& error) {
+            return std::string(error.what());
+        }
+        return std::string();
+    };
+    EXPECT_EQ(refused({"/arms/1/weights/teacher=full"}), "");
+    auto const silu = refused({"/arms/1/weights/teacher=full_silu"});
+    EXPECT_NE(silu.find("/arms/1/weights/teacher: "), std::string::npos) << silu;
+    EXPECT_NE(silu.find("teacher 'full_silu' is 'full' for model 'hstu'"), std::string::npos)
+        << silu;
+    auto const warm = refused({"/arms/1/weights/teacher=full_silu", "/arms/1/weights/start=full"});
+    EXPECT_NE(warm.find("/arms/1/weights/start: "), std::string::npos) << warm;
+    auto const released =
+        refused({"/arms/1/weights/teacher=full_silu", "/arms/1/weights/scope=released"});
+    EXPECT_NE(released.find("/arms/1/weights/scope: "), std::string::npos) << released;
+}
+
 TEST(Spec, EmptyPathsAreFilledFromTheName) {
     auto const spec = base();
     EXPECT_EQ(spec.weights_dir, "results/local/weights/base");
@@ -218,6 +265,9 @@ TEST(Spec, EveryEnumValueSurvives) {
         "/arms/1/weights/start=random",
         "/arms/1/weights/start=full",
         "/arms/1/weights/start=full_silu",
+        "/arms/1/weights/teacher=none",
+        "/arms/1/weights/teacher=full",
+        "/arms/1/weights/teacher=full_silu",
         "/arms/1/strategy/keying=item",
         "/arms/1/strategy/keying=user_token",
         "/arms/1/strategy/value_type=fp16",

@@ -165,6 +165,37 @@ TEST(WeightsFile, NamesTheStartOfTrainingUnlessItIsRandom) {
     EXPECT_EQ(sim_weights_from(random, catalogue(), "weights.ckvt").variant, variant);
 }
 
+TEST(WeightsFile, NamesTheTeacherUnlessThereIsNone) {
+    VariantParams variant{Variant::collective, Scope::all,   2, 7, Sides::both,
+                          Start::full,         Teacher::full};
+    auto const of = [&] {
+        return weights_file_from(random_sim_weights(shape(), variant, catalogue(), 4, 1),
+                                 catalogue());
+    };
+    auto file = of();
+    EXPECT_EQ(file.text("teacher"), "full");
+    EXPECT_EQ(sim_weights_from(file, catalogue(), "weights.ckvt").variant, variant);
+    file.set("teacher", std::string("me"));
+    EXPECT_NE(refusal_of(file).find("unknown teacher 'me' (known: none, full, full_silu)"),
+              std::string::npos);
+    variant.teacher = Teacher::none;
+    auto const plain = of();
+    EXPECT_FALSE(plain.attributes.contains("teacher")) << "as before there was a choice";
+    EXPECT_EQ(sim_weights_from(plain, catalogue(), "weights.ckvt").variant, variant);
+}
+
+TEST(WeightsFile, TeacherOfHstuIsFullAlone) {
+    VariantParams pools{Variant::collective, Scope::all,   1, 7, Sides::both,
+                        Start::random,       Teacher::full};
+    for (auto const kind : {ModelKind::sim, ModelKind::twin, ModelKind::eta, ModelKind::hstu})
+        EXPECT_FALSE(variant_refusal(pools, kind));
+    pools.teacher = Teacher::full_silu;
+    EXPECT_FALSE(variant_refusal(pools, ModelKind::twin));
+    ASSERT_TRUE(variant_refusal(pools, ModelKind::hstu));
+    EXPECT_NE(variant_refusal(pools, ModelKind::hstu)->find("teacher 'full_silu'"),
+              std::string::npos);
+}
+
 TEST(WeightsFile, HstuHasNoWarmStart) {
     VariantParams pools{Variant::collective, Scope::all, 1, 7, Sides::both, Start::full};
     for (auto const kind : {ModelKind::sim, ModelKind::twin, ModelKind::eta})

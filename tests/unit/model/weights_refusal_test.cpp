@@ -342,6 +342,11 @@ TEST(SimNames, RoundTripAndStems) {
     EXPECT_THROW(start_from("warm"), InternalError);
     values.start = Start::full;
     EXPECT_EQ(weights_stem(values), "collective_released_v_from_full_du1_m8");
+    for (auto const t : {Teacher::none, Teacher::full, Teacher::full_silu})
+        EXPECT_EQ(teacher_from(to_string(t)), t);
+    EXPECT_THROW(teacher_from("collective"), InternalError);
+    values.teacher = Teacher::full_silu;
+    EXPECT_EQ(weights_stem(values), "collective_released_v_from_full_distil_full_silu_du1_m8");
     values.variant = Variant::full;
     EXPECT_EQ(weights_stem(values), "full");
 }

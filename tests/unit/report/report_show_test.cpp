@@ -194,6 +194,19 @@ TEST(ComparisonTable, ScopeSaysWhichPoolsStartedWarm) {
         EXPECT_THAT(line_with(text, arm), Not(HasSubstr("all/"))) << arm;
 }
 
+TEST(ComparisonTable, ScopeSaysWhichPoolsHadATeacher) {
+    Report report;
+    add_arm(report, "coll_taught", {{"teacher", "full"}});
+    add_arm(report, "coll_both", {{"sides", "v"}, {"start", "full"}, {"teacher", "full_silu"}});
+    add_arm(report, "coll_plain", {{"teacher", "none"}});
+    add_arm(report, "plain", {{"teacher", "-"}});
+    auto const text = comparison_table(report);
+    EXPECT_THAT(line_with(text, "coll_taught"), HasSubstr("all/distil"));
+    EXPECT_THAT(line_with(text, "coll_both"), HasSubstr("all/v/warm/distil"));
+    for (char const* const arm : {"coll_plain", "plain"})
+        EXPECT_THAT(line_with(text, arm), Not(HasSubstr("all/"))) << arm;
+}
+
 TEST(ComparisonTable, StarsExecutedTimesThatAreNotComparable) {
     Report report;
     add_arm(report, "full_fp32");
@@ -215,6 +228,7 @@ TEST(ComparisonTable, FitsInto160ColumnsWithLongNamesAndNumbers) {
             {{"scope", "released"},
              {"sides", "k"},
              {"start", "full"},
+             {"teacher", "full"},
              {"pool_share_of_catalogue", 0.1234}});
     add_row(report, "memory",
             {{"arm", name},

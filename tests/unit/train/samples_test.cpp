@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <functional>
 
@@ -65,6 +66,28 @@ TEST(Samples, NameTheStartOfPoolsUnlessItIsRandom) {
     EXPECT_EQ(variants[2].sides, Sides::v);
     EXPECT_TRUE(variants[1].starts_warm() && variants[2].starts_warm());
     EXPECT_FALSE(variants[0].starts_warm() || variants[3].starts_warm());
+}
+
+TEST(Samples, NameTheTeacherOfPoolsUnlessThereIsNone) {
+    test::TemporaryFolder const folder;
+    test::PlantedSamples planted;
+    planted.set_variants({{"collective", "all", 1, 32},
+                          {"collective", "all", 1, 32, "", "", "full"},
+                          {"collective", "released", 1, 32, "v", "full", "full_silu"},
+                          {"collective", "all", 1, 32, "", "full_silu", "full_silu"}});
+    planted.file().write(folder.path("a.ckvt"));
+    auto const samples = read_samples(folder.path("a.ckvt"));
+    auto const& variants = samples.variants;
+    ASSERT_EQ(variants.size(), 4U);
+    EXPECT_FALSE(variants[0].has_teacher());
+    EXPECT_EQ(variants[1].teacher, Teacher::full);
+    EXPECT_EQ(variants[2].teacher, Teacher::full_silu);
+    EXPECT_FALSE(variants[1].starts_from_teacher() || variants[2].starts_from_teacher());
+    EXPECT_TRUE(variants[3].starts_from_teacher());
+    for (std::size_t i = 0; i < variants.size(); ++i)
+        EXPECT_EQ(variants[i].trainings(), (std::array{1U, 2U, 3U, 2U}[i])) << i;
+    EXPECT_EQ(samples.schedule.distil_weight, 0.5);
+    EXPECT_EQ(samples.schedule.distil_temperature, 2.0);
 }
 
 TEST(Samples, NameTheirModelUnlessItIsSim) {
@@ -158,6 +181,46 @@ INSTANTIATE_TEST_SUITE_P(
                        f.set("variant.0.start", std::string("full_silu"));
                    },
                    "variant.0.start = \"full_silu\" means nothing to model hstu"},
+        BrokenCase{"teacher", [](TensorFile& f) { f.set("variant.0.teacher", std::string("me")); },
+                   "variant.0.teacher = \"me\" is not a teacher (known: none, full, full_silu)"},
+        BrokenCase{
+            "teacher_of_full",
+            [](TensorFile& f) { f.set("variant.0.teacher", std::string("full")); },
+            "variant.0.teacher = \"full\" means nothing to variant full, which has no pools"},
+        BrokenCase{"silu_teacher_of_hstu",
+                   [](TensorFile& f) {
+                       f.set("model", std::string("hstu"));
+                       f.set("layers", std::int64_t{2});
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.m", std::int64_t{8});
+                       f.set("variant.0.teacher", std::string("full_silu"));
+                   },
+                   "variant.0.teacher = \"full_silu\" means nothing to model hstu"},
+        BrokenCase{"teacher_without_a_weight",
+                   [](TensorFile& f) {
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.m", std::int64_t{8});
+                       f.set("variant.0.teacher", std::string("full"));
+                   },
+                   "distil_weight"},
+        BrokenCase{"distil_weight",
+                   [](TensorFile& f) {
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.m", std::int64_t{8});
+                       f.set("variant.0.teacher", std::string("full"));
+                       f.set_real("distil_weight", 1.5);
+                       f.set_real("distil_temperature", 1);
+                   },
+                   "attribute distil_weight is 1.5"},
+        BrokenCase{"distil_temperature",
+                   [](TensorFile& f) {
+                       f.set("variant.0.kind", std::string("collective"));
+                       f.set("variant.0.m", std::int64_t{8});
+                       f.set("variant.0.teacher", std::string("full"));
+                       f.set_real("distil_weight", 0.5);
+                       f.set_real("distil_temperature", 0);
+                   },
+                   "attribute distil_temperature is 0"},
         BrokenCase{"hash_bits",
                    [](TensorFile& f) {
                        f.set("model", std::string("eta"));

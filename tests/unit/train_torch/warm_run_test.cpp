@@ -4,68 +4,31 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <map>
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "model/sim.hpp"
-#include "planted_samples.hpp"
 #include "reference_model.hpp"
-#include "samples_catalogue.hpp"
-#include "team_threads.hpp"
-#include "temporary_folder.hpp"
-#include "train/trainer.hpp"
 #include "train/training.hpp"
 #include "train/warm_start.hpp"
+#include "training_runs.hpp"
 
 namespace ckvsim::train {
 namespace {
 
 using test::catalogue_of;
 
-struct Killed {};
+using test::Killed;
 
-class WarmRun : public testing::Test {
+class WarmRun : public test::TrainingRuns {
   protected:
     /// Variant 0 starts warm, 1 does not, 2 is what 0 starts from.
     Samples samples(Model model, std::string const& start, std::string const& scope = "all",
                     std::string const& sides = "") {
-        test::PlantedSamples planted;
-        planted.set_model(to_string(model));
-        planted.set_variants({{"collective", scope, 1, 16, sides, start},
-                              {"collective", scope, 1, 16, sides},
-                              {start, "released", 0, 0}});
-        planted.file().set("weights_dir", folder_.path("weights"));
-        planted.file().write(origin_);
-        auto read = read_samples(origin_);
-        read.catalogue_digest = to_hex(model::catalogue_digest(catalogue_of(read)));
-        return read;
+        return samples_of(model, {{"collective", scope, 1, 16, sides, start},
+                                  {"collective", scope, 1, 16, sides},
+                                  {start, "released", 0, 0}});
     }
-    static TrainingRun run_of(Samples const& samples, std::size_t variant, std::uint64_t seed = 1) {
-        return {samples.variants[variant], seed,
-                weights_path(samples, samples.variants[variant], seed)};
-    }
-    RunResult train(Samples const& samples, TrainingRun const& run, RunOptions const& options = {},
-                    StepCallback const& on_step = {}) {
-        return train_run(samples, origin_, run, options, on_step);
-    }
-    static std::string bytes_of(std::string const& path) {
-        std::ifstream in(path, std::ios::binary);
-        return {std::istreambuf_iterator<char>(in), {}};
-    }
-    static std::map<std::string, std::vector<float>> values_in(TensorFile const& file) {
-        std::map<std::string, std::vector<float>> values;
-        for (auto const& [name, tensor] : file.tensors) {
-            if (name.starts_with("ref.") || tensor.dtype != DType::f32) continue;
-            auto const flat = tensor.as<float>();
-            values[name].assign(flat.begin(), flat.end());
-        }
-        return values;
-    }
-    test::TemporaryFolder folder_;
-    std::string origin_ = folder_.path("samples.ckvt");
 };
 
 // TWIN has no search head: its weight file holds the whole network.
@@ -198,33 +161,11 @@ TEST_F(WarmRun, EndsInTheSameBytesWhereverItWasKilled) {
     auto data = samples(Model::twin, "full_silu");
     data.schedule.epochs = 3;
     auto const run = run_of(data, 0);
-    auto const result = train(data, run);
-    EXPECT_FALSE(result.resumed);
-    auto const whole = bytes_of(run.path);
     auto const epoch = steps_of(data) / data.schedule.epochs;
-    auto const first = result.start.steps;
+    auto const first = train(data, run).start.steps;
     // Within the first training, at its last step, at the first of the second, within that.
-    for (auto const step :
-         {epoch / 2, first, first + 1, first + epoch, first + epoch + epoch / 2}) {
-        std::filesystem::remove(run.path);
-        EXPECT_THROW(train(data, run, {.state_interval_s = 1e-9},
-                           [&](std::uint64_t done, std::uint64_t) {
-                               if (done == step) throw Killed{};
-                           }),
-                     Killed);
-        ASSERT_FALSE(std::filesystem::exists(run.path));
-        std::uint64_t next = 0;
-        auto const resumed = train(data, run, {}, [&](std::uint64_t done, std::uint64_t) {
-            if (next == 0) next = done;
-        });
-        EXPECT_TRUE(resumed.resumed);
-        EXPECT_EQ(next, step + 1) << "steps before the kill were done again";
-        EXPECT_EQ(bytes_of(run.path), whole) << "killed at step " << step << " of " << first;
-        EXPECT_EQ(resumed.samples, result.samples);
-        EXPECT_EQ(resumed.start.weights, result.start.weights);
-        for (char const* const slot : {".state-1", ".state-2"})
-            EXPECT_FALSE(std::filesystem::exists(run.path + slot));
-    }
+    expect_same_bytes_after_kills(
+        data, run, {epoch / 2, first, first + 1, first + epoch, first + epoch + epoch / 2});
 }
 
 // A state of the second training is gone on from when the newer one is damaged, and one of the
@@ -274,44 +215,22 @@ TEST_F(WarmRun, RanksStartFromTheSameWeights) {
     auto const run = run_of(data, 0);
     auto const alone = train(data, run);
     auto const bytes = bytes_of(run.path);
-    auto const shared = [&](int ranks, StepCallback const& on_step, double interval_s) {
-        std::vector<RunResult> results(static_cast<std::size_t>(ranks));
-        std::vector<std::string> messages(results.size());
-        test::run_team(ranks, [&](Team& team) {
-            auto const rank = static_cast<std::size_t>(team.rank());
-            try {
-                results[rank] = train(data, run,
-                                      {.force = interval_s < 0,
-                                       .state_interval_s = std::max(interval_s, 0.0),
-                                       .team = &team},
-                                      rank == 0 ? on_step : StepCallback());
-            } catch (TeamError const& error) {
-                messages[rank] = error.what();
-            }
-        });
-        for (std::size_t r = 1; r < results.size(); ++r) {
-            EXPECT_EQ(messages[r], messages[0]);
-            EXPECT_EQ(results[r].tune_auc, results[0].tune_auc);
-            EXPECT_EQ(results[r].start.weights, results[0].start.weights);
-        }
-        return std::pair(results[0], messages[0]);
-    };
-    shared(1, {}, -1);
+    train_shared(data, run, 1, {}, -1);
     EXPECT_EQ(bytes_of(run.path), bytes);
-    auto const two = shared(2, {}, -1).first;
+    auto const two = train_shared(data, run, 2, {}, -1).first;
     auto const whole = bytes_of(run.path);
     EXPECT_EQ(two.start.steps, alone.start.steps);
     EXPECT_NEAR(two.start.tune_auc, alone.start.tune_auc, 5e-3);
     for (auto const step : {two.start.steps / 2, two.start.steps + 3}) {
         std::filesystem::remove(run.path);
-        auto const failed = shared(
-            2,
+        auto const failed = train_shared(
+            data, run, 2,
             [&](std::uint64_t done, std::uint64_t) {
                 if (done == step) throw BackendError("on fire");
             },
             1e-9);
         EXPECT_NE(failed.second.find("on fire"), std::string::npos);
-        EXPECT_TRUE(shared(2, {}, 0).first.resumed);
+        EXPECT_TRUE(train_shared(data, run, 2, {}, 0).first.resumed);
         EXPECT_EQ(bytes_of(run.path), whole) << step;
     }
 }
