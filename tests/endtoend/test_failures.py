@@ -39,6 +39,15 @@ class Failures(Scratch):
         outcome = self.run_spec("x.h5", 2, settings(workload__synthetic__items=1777))
         self.assert_clean_failure(outcome, 4, "catalogue")
 
+    def test_a_population_without_history_is_refused(self):
+        empty = settings(workload__synthetic__history_min=0, workload__synthetic__history_median=0.001)
+        for ranks in (1, 2):
+            outcome = launch([*mpirun(ranks), CKVSIM, "run", SPEC, *self.base, *empty, "-q", "-o", "empty.h5"], self.folder)
+            self.assertEqual(outcome.code, 4, str(outcome))
+            self.assertIn("every history is empty", outcome.err)
+            self.assertEqual(outcome.err.count("every history is empty"), 1, "said once, whatever the ranks")
+            self.assertFalse((self.folder / "empty.h5").exists())
+
     def test_a_full_disk_on_one_rank(self):
         # Shared-memory transport would hit the limit inside MPI_Init, before the program can say anything.
         limited = ["env", "OMPI_MCA_btl=tcp,self", "mpirun", "--bind-to", "none", "-n", "1", "bash", "-c", 'ulimit -f 8; exec "$@"', "limited"]

@@ -89,13 +89,6 @@ class Hstu(OwnModel):
                 self.assertEqual(outcome.code, 3, str(outcome))
                 self.assertIn(words, outcome.err)
 
-    def test_codes_without_a_token_to_be_fitted_to_are_refused(self):
-        empty = settings(workload__synthetic__history_min=0, workload__synthetic__history_median=0.001)
-        outcome = launch([CKVSIM, "run", SPEC, *self.base, *NO_WALL_CLOCK, *empty, "-q", "-o", "empty.h5"], self.folder)
-        self.assertEqual(outcome.code, 4, str(outcome))
-        self.assertIn("every history is empty", outcome.err)
-        self.assertFalse((self.folder / "empty.h5").exists())
-
     def test_weights_are_analysed_layer_by_layer(self):
         for name, ranks in (("one.analysis.h5", 1), ("two.analysis.h5", 2)):
             outcome = launch([*mpirun(ranks), CKVSIM, "analyze", SPEC, *self.base, "-q", "-o", name, "--users", "40"], self.folder)
