@@ -8,13 +8,13 @@
 namespace ckvsim::train {
 
 Phases::Phases(Samples const& samples, std::string const& origin, TrainingRun const& run,
-               Team& team)
-    : samples_(samples), origin_(origin), run_(run), team_(team) {
+               Team& team, Compute const& compute)
+    : samples_(samples), origin_(origin), run_(run), team_(team), compute_(compute) {
     training_ = begin(run.variant.starts_warm() ? start_of(run.variant) : run.variant);
 }
 
 std::unique_ptr<Training> Phases::begin(VariantSpec const& variant) const {
-    return std::make_unique<Training>(samples_, origin_, variant, run_.seed, team_);
+    return std::make_unique<Training>(samples_, origin_, variant, run_.seed, team_, compute_);
 }
 
 RunResult Phases::fit(StateFile& state, StepCallback const& on_step) {

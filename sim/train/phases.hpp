@@ -21,7 +21,8 @@ namespace ckvsim::train {
 /// outlive it.
 class Phases {
   public:
-    Phases(Samples const& samples, std::string const& origin, TrainingRun const& run, Team& team);
+    Phases(Samples const& samples, std::string const& origin, TrainingRun const& run, Team& team,
+           Compute const& compute);
 
     /// From wherever the state is to the end. Rank 0 keeps states in `state`. Collective.
     RunResult fit(StateFile& state, StepCallback const& on_step);
@@ -48,6 +49,7 @@ class Phases {
     std::string const& origin_;
     TrainingRun const& run_;
     Team& team_;
+    Compute const& compute_;
     Progress start_;
     std::unique_ptr<Training> training_;
 };

@@ -78,12 +78,12 @@ inline void expect_same_losses(train::StepLosses const& part, train::StepLosses 
 /// Both networks take all steps of an epoch together: the second on this rank's parts.
 class SideBySide {
   public:
-    SideBySide(train::Team& team, DataParallelCase const& of)
+    SideBySide(train::Team& team, DataParallelCase const& of, train::Compute const& compute = {})
         : team_(team),
           samples_(samples_for(of.model)),
           builder_(samples_),
-          alone_(samples_, of.variant, 1),
-          shared_(samples_, of.variant, 1, team),
+          alone_(samples_, of.variant, 1, compute),
+          shared_(samples_, of.variant, 1, team, compute),
           name_(name_of(of)) {}
 
     /// Equal weights: objective and gradients of batches of which some ranks have no token, or no
