@@ -2,7 +2,6 @@
 // batch, Adam.
 #include <ATen/core/Reduction.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 

@@ -64,10 +64,16 @@ inline double total_of(train::StepLosses const& losses, train::Schedule const& s
            schedule.balance_weight * losses.balance;
 }
 
-/// Terms of the objective to 1e-6 of the objective.
+/// What products of other shapes may round otherwise, of the objective; a gradient ten times that.
+/// Norms of HSTU's small attention outputs bend sharply: seen 1.7e-6 with the BLAS of PyTorch's
+/// wheels, below 1e-6 with OpenBLAS.
+inline double tolerance_of(train::Model model) { return model == train::Model::hstu ? 5e-6 : 1e-6; }
+
+/// Terms of the objective to `tolerance` of the objective.
 inline void expect_same_losses(train::StepLosses const& part, train::StepLosses const& whole,
-                               train::Schedule const& schedule, std::string const& where) {
-    double const scale = 1e-6 * std::max(1.0, std::abs(total_of(whole, schedule)));
+                               train::Schedule const& schedule, double tolerance,
+                               std::string const& where) {
+    double const scale = tolerance * std::max(1.0, std::abs(total_of(whole, schedule)));
     EXPECT_NEAR(total_of(part, schedule), total_of(whole, schedule), scale) << where;
     EXPECT_NEAR(part.click, whole.click, scale) << where;
     EXPECT_NEAR(part.search, whole.search, scale) << where;
@@ -84,6 +90,7 @@ class SideBySide {
           builder_(samples_),
           alone_(samples_, of.variant, 1, compute),
           shared_(samples_, of.variant, 1, team, compute),
+          tolerance_(tolerance_of(of.model)),
           name_(name_of(of)) {}
 
     /// Equal weights: objective and gradients of batches of which some ranks have no token, or no
@@ -104,10 +111,10 @@ class SideBySide {
             auto const expected = alone_.gradients(batch_, whole);
             builder_.build_part(samples_.train, rows, team_.slice_of(size), batch_);
             auto const losses = shared_.gradients(batch_, parts);
-            expect_same_losses(losses, expected, samples_.schedule, where);
+            expect_same_losses(losses, expected, samples_.schedule, tolerance_, where);
             ASSERT_EQ(parts.size(), whole.size()) << where;
             for (auto const& [name, gradient] : whole)
-                compare(gradient, parts.at(name), where + ", " + name);
+                compare(gradient, parts.at(name), 10 * tolerance_, where + ", " + name);
         }
     }
 
@@ -168,12 +175,12 @@ class SideBySide {
     }
 
     static void compare(std::vector<float> const& whole, std::vector<float> const& parts,
-                        std::string const& where) {
+                        double tolerance, std::string const& where) {
         ASSERT_EQ(parts.size(), whole.size()) << where;
         double scale = 0;
         for (auto const g : whole) scale = std::max(scale, std::abs(double{g}));
         for (std::size_t i = 0; i < whole.size(); ++i)
-            ASSERT_NEAR(parts[i], whole[i], 1e-7 + 1e-5 * scale) << where << " " << i;
+            ASSERT_NEAR(parts[i], whole[i], 1e-7 + tolerance * scale) << where << " " << i;
     }
 
     train::Team& team_;
@@ -182,6 +189,7 @@ class SideBySide {
     train::SimNetwork alone_;
     train::SimNetwork shared_;
     train::Batch batch_;
+    double tolerance_;
     std::string name_;
     std::size_t taken_ = 0;
 };
