@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,14 +28,21 @@ at::Tensor sum_by_list(at::Tensor const& values, at::Tensor const& lists, std::i
     return at::zeros(sizes, values.options()).index_add(0, lists, values);
 }
 
+/// The largest value of each list [lists, columns], anything for a list without any. No gradient.
+at::Tensor largest_by_list(at::Tensor const& values, Lists const& tokens) {
+    auto const count = tokens.starts.size(0);
+    if (values.size(0) == 0) return at::zeros({count, values.size(1)}, values.options());
+    constexpr std::int64_t kMaximum = 2;  // embedding_bag's mode
+    auto const all = at::arange(values.size(0), tokens.rows.options());
+    return std::get<0>(at::embedding_bag(values, all, tokens.starts, false, kMaximum));
+}
+
 /// Softmax within each list; scores [tokens, heads].
-at::Tensor softmax_by_list(at::Tensor const& scores, at::Tensor const& lists, std::int64_t count) {
+at::Tensor softmax_by_list(at::Tensor const& scores, Lists const& tokens) {
     // The largest score only keeps the exponential finite: it has no gradient.
-    auto const fixed = scores.detach();
-    auto const places = lists.unsqueeze(1).expand_as(fixed);
-    auto const largest =
-        at::full({count, scores.size(1)}, -std::numeric_limits<float>::infinity(), fixed.options())
-            .scatter_reduce(0, places, fixed, "amax");
+    auto const largest = largest_by_list(scores.detach(), tokens);
+    auto const& lists = tokens.lists;
+    auto const count = tokens.starts.size(0);
     auto const weights = (scores - largest.index_select(0, lists)).exp();
     return weights / sum_by_list(weights, lists, count).index_select(0, lists);
 }
@@ -44,7 +51,7 @@ at::Tensor attend(PieceInputs const& of, Lists const& tokens, std::int64_t heads
     auto const& [queries, keys, values, none] = of;
     auto const q = by_head(queries.index_select(0, tokens.lists), heads);
     auto const k = by_head(keys.index_select(0, tokens.rows), heads);
-    auto const weights = softmax_by_list((q * k).sum(2) * scale, tokens.lists, queries.size(0));
+    auto const weights = softmax_by_list((q * k).sum(2) * scale, tokens);
     auto const v = by_head(values.index_select(0, tokens.rows), heads) * weights.unsqueeze(2);
     return sum_by_list(v.reshape({v.size(0), values.size(1)}), tokens.lists, queries.size(0));
 }
@@ -211,13 +218,16 @@ Lists lists_of(Ragged const& tokens, std::size_t first, std::size_t end, at::Dev
     std::vector<std::int64_t> lists;
     rows.reserve(tokens.offsets[end] - tokens.offsets[first]);
     lists.reserve(rows.capacity());
+    std::vector<std::int64_t> starts;
     for (std::size_t b = first; b < end; ++b) {
+        starts.push_back(static_cast<std::int64_t>(rows.size()));
         for (auto const row : tokens.list(b)) {
             rows.push_back(row);
             lists.push_back(static_cast<std::int64_t>(b - first));
         }
     }
-    return {view_of(rows).clone().to(device), view_of(lists).clone().to(device)};
+    return {view_of(rows).clone().to(device), view_of(lists).clone().to(device),
+            view_of(starts).clone().to(device)};
 }
 
 at::Tensor ragged_attention(at::Tensor const& queries, at::Tensor const& keys,

@@ -23,8 +23,9 @@ at::Tensor product(at::Tensor const& a, at::Tensor const& b, Precision precision
 
 /// A list as indices on the device of what they index.
 struct Lists {
-    at::Tensor rows;   ///< [tokens] int64
-    at::Tensor lists;  ///< [tokens] int64, which list a token is of, from the first of the piece
+    at::Tensor rows;    ///< [tokens] int64
+    at::Tensor lists;   ///< [tokens] int64, which list a token is of, from the first of the piece
+    at::Tensor starts;  ///< [lists] int64, the place of each list's first token
 };
 /// Of the lists [first, end).
 Lists lists_of(Ragged const& tokens, std::size_t first, std::size_t end, at::Device device);

@@ -18,16 +18,16 @@ namespace {
 at::Tensor best_places(Ragged const& tokens, at::Tensor const& scores, std::size_t k) {
     auto const device = scores.device();
     auto const count = static_cast<std::int64_t>(tokens.rows.size());
-    auto const lists = lists_of(tokens, 0, tokens.lists(), device).lists;
+    auto const all = lists_of(tokens, 0, tokens.lists(), device);
+    auto const& lists = all.lists;
     // Newest first, then by score, then by list: what sorts keep in order decides ties.
     auto const newest = at::arange(count, lists.options()).flip({0});
     auto const by_score = newest.index_select(
         0, std::get<1>(at::sort(scores.index_select(0, newest), /*stable=*/true, 0, true)));
     auto const order = by_score.index_select(
         0, std::get<1>(at::sort(lists.index_select(0, by_score), /*stable=*/true, 0, false)));
-    std::vector<std::int64_t> const starts(tokens.offsets.begin(), tokens.offsets.end() - 1);
     auto const rank = at::arange(count, lists.options()) -
-                      view_of(starts).to(device).index_select(0, lists.index_select(0, order));
+                      all.starts.index_select(0, lists.index_select(0, order));
     auto const chosen = order.masked_select(rank < static_cast<std::int64_t>(k));
     return std::get<0>(at::sort(chosen, 0, false));
 }
