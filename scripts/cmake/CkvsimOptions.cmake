@@ -63,8 +63,8 @@ ckvsim_resolve(HDF5 "${_hdf5_found}")
 
 set(_torch_found FALSE)
 if(NOT CKVSIM_WITH_TORCH STREQUAL "OFF")
-  find_package(Torch QUIET)
-  set(_torch_found ${Torch_FOUND})
+  include(CkvsimTorch)
+  ckvsim_find_torch(_torch_found)
 endif()
 ckvsim_resolve(TORCH "${_torch_found}")
 

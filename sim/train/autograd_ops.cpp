@@ -3,8 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <span>
 
+#include "train/router_function.hpp"
 #include "train/router_rows.hpp"
 
 namespace ckvsim::train {
@@ -18,13 +18,6 @@ using torch::autograd::variable_list;
 // they are large it has rows enough for its products not to wait for the router's rows.
 constexpr std::int64_t kBlockElements = 1 << 18;
 constexpr std::int64_t kBlockRows = 128;
-// Softmax kept between forward and backward up to this size per router; beyond it, recomputing
-// costs one GEMM of four and keeps four routers of 10,000 rows far below the memory budget.
-constexpr std::int64_t kKeepElements = 1 << 26;
-
-std::int64_t block_rows(at::Tensor const& router) {
-    return std::max(kBlockRows, kBlockElements / router.size(0));
-}
 
 float const* data_of(at::Tensor const& tensor) { return tensor.data_ptr<float>(); }
 
@@ -149,93 +142,33 @@ class CausalFunction : public torch::autograd::Function<CausalFunction> {
     }
 };
 
-class RouterFunction : public torch::autograd::Function<RouterFunction> {
+/// The router's rows by the kernels of router_rows.hpp.
+class RowKernels {
   public:
-    static variable_list forward(AutogradContext* context, at::Tensor const& embeddings,
-                                 at::Tensor const& router, at::Tensor const& counts, double tokens,
-                                 bool want_balance, Team* team) {
-        std::int64_t const items = embeddings.size(0);
-        std::int64_t const pool = router.size(0);
-        auto const options = embeddings.options();
-        auto winner = at::empty({items}, options);
-        auto index = at::empty({items}, options.dtype(at::kLong));
-        auto mean = at::zeros({pool}, options);
-        bool const keep = want_balance && items * pool <= kKeepElements;
-        auto kept = keep ? at::empty({items, pool}, options) : at::Tensor();
-        auto const rows = block_rows(router);
-        auto scratch = at::empty({keep ? 0 : std::min(rows, items), pool}, options);
-        for (std::int64_t at = 0; at < items; at += rows) {
-            auto const count = std::min(rows, items - at);
-            auto logits = keep ? kept.narrow(0, at, count) : scratch.narrow(0, 0, count);
-            at::mm_out(logits, embeddings.narrow(0, at, count), router.t());
-            RouterBlock const block = block_of(logits);
-            find_winners(block, data_of(logits), winner.data_ptr<float>() + at,
-                         index.data_ptr<std::int64_t>() + at);
-            if (!want_balance) continue;
-            softmax_in_place(block, data_of(winner) + at, logits.data_ptr<float>());
-            mean.add_(at::mv(logits.t(), counts.narrow(0, at, count)));
-        }
-        at::Tensor balance = at::zeros({}, options);
-        if (want_balance) {
-            team->sum(std::span(mean.data_ptr<float>(), static_cast<std::size_t>(pool)));
-            // The floor keeps the logarithm finite for pool rows whose probability underflows.
-            mean = mean.div(tokens).clamp_min(1e-30);
-            balance = (mean * (mean * static_cast<double>(pool)).log()).sum();
-        }
-        context->save_for_backward({embeddings, router, counts, index, mean, winner, kept});
-        context->saved_data["tokens"] = tokens;
-        context->saved_data["want_balance"] = want_balance;
-        context->mark_non_differentiable({index});
-        return {winner, balance, index};
+    [[nodiscard]] static std::int64_t block_rows(std::int64_t pool) {
+        return std::max(kBlockRows, kBlockElements / pool);
     }
-
-    static variable_list backward(AutogradContext* context, variable_list const& grad_outputs) {
-        auto const saved = context->get_saved_variables();
-        auto const& embeddings = saved[0];
-        auto const& router = saved[1];
-        auto const& counts = saved[2];
-        auto const& index = saved[3];
-        auto const& mean = saved[4];
-        auto const& winner = saved[5];
-        auto const& kept = saved[6];
-        bool const want_balance = context->saved_data["want_balance"].toBool();
-        std::int64_t const items = embeddings.size(0);
-        // d balance / d mean, up to a constant that the softmax's gradient cancels.
-        auto const slope = (mean * static_cast<double>(mean.size(0))).log() * grad_outputs[1] /
-                           context->saved_data["tokens"].toDouble();
-        auto grad_embeddings = at::empty_like(embeddings);
-        auto grad_router = at::zeros_like(router);
-        auto const grad_winner = grad_outputs[0].contiguous();
-        auto const weights = counts.contiguous();
-        auto const rows = block_rows(router);
-        auto scratch = at::empty({std::min(rows, items), router.size(0)}, router.options());
-        for (std::int64_t at = 0; at < items; at += rows) {
-            auto const count = std::min(rows, items - at);
-            auto const block = embeddings.narrow(0, at, count);
-            auto gradient = scratch.narrow(0, 0, count);
-            if (want_balance) {
-                auto const softmax = kept.defined() ? kept.narrow(0, at, count) : gradient;
-                RouterBlock const shape = block_of(gradient);
-                if (!kept.defined()) {
-                    at::mm_out(gradient, block, router.t());
-                    softmax_in_place(shape, data_of(winner) + at, gradient.data_ptr<float>());
-                }
-                balance_gradient(shape, data_of(softmax), data_of(slope), data_of(weights) + at,
-                                 data_of(grad_winner) + at, index.data_ptr<std::int64_t>() + at,
-                                 gradient.data_ptr<float>());
-            } else {
-                gradient.zero_();
-                gradient.scatter_(1, index.narrow(0, at, count).unsqueeze(1),
-                                  grad_winner.narrow(0, at, count).unsqueeze(1));
-            }
-            auto target = grad_embeddings.narrow(0, at, count);
-            at::mm_out(target, gradient, router);
-            grad_router.addmm_(gradient.t(), block);
-        }
-        return {grad_embeddings, grad_router,  at::Tensor(),
-                at::Tensor(),    at::Tensor(), at::Tensor()};
+    static void product_into(at::Tensor& out, at::Tensor const& a, at::Tensor const& b) {
+        at::mm_out(out, a, b);
+    }
+    static void add_product(at::Tensor& out, at::Tensor const& a, at::Tensor const& b) {
+        out.addmm_(a, b);
+    }
+    static void winners(at::Tensor const& logits, at::Tensor& winner, at::Tensor& index) {
+        find_winners(block_of(logits), data_of(logits), winner.data_ptr<float>(),
+                     index.data_ptr<std::int64_t>());
+    }
+    static void softmax(at::Tensor& logits, at::Tensor const& winner) {
+        softmax_in_place(block_of(logits), data_of(winner), logits.data_ptr<float>());
+    }
+    static void gradient(RouterGradient const& of, at::Tensor const& softmax, at::Tensor& out) {
+        balance_gradient(block_of(out), data_of(softmax), data_of(of.slope), data_of(of.counts),
+                         data_of(of.winner), of.index.data_ptr<std::int64_t>(),
+                         out.data_ptr<float>());
     }
 };
+
+RowKernels const kRowKernels;
 
 }  // namespace
 
@@ -257,22 +190,11 @@ at::Tensor causal_attention(at::Tensor const& q, at::Tensor const& k, at::Tensor
 
 Routing route(at::Tensor const& embeddings, at::Tensor const& router, at::Tensor const& counts,
               double tokens, bool want_balance, Team& team) {
-    auto const out =
-        RouterFunction::apply(embeddings.contiguous(), router, counts, tokens, want_balance, &team);
-    return {out[2], out[0], out[1]};
+    return route_by(kRowKernels, embeddings, router, counts, tokens, want_balance, team);
 }
 
 at::Tensor route_index(at::Tensor const& embeddings, at::Tensor const& router) {
-    at::NoGradGuard const no_grad;
-    std::int64_t const items = embeddings.size(0);
-    auto index = at::empty({items}, embeddings.options().dtype(at::kLong));
-    auto const rows = block_rows(router);
-    for (std::int64_t at = 0; at < items; at += rows) {
-        auto const count = std::min(rows, items - at);
-        index.narrow(0, at, count)
-            .copy_(at::mm(embeddings.narrow(0, at, count), router.t()).argmax(1));
-    }
-    return index;
+    return route_index_by(kRowKernels, embeddings, router);
 }
 
 }  // namespace ckvsim::train

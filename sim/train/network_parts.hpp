@@ -5,16 +5,17 @@
 
 #include <array>
 
-#include "train/causal_attention.hpp"
-#include "train/collisions.hpp"
+#include "train/operations.hpp"
 #include "train/parameters.hpp"
 #include "train/sim_network.hpp"
+#include "train/tensor_values.hpp"
 
 namespace ckvsim::train {
 
 /// Parameters and the forward pass.
 struct SimNetwork::Parts {
-    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_, Team* team_);
+    Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_, Team* team_,
+          Compute const& compute);
 
     /// Occurrences of rows as tokens, and how many tokens the whole batch has.
     struct Tokens {
@@ -25,7 +26,7 @@ struct SimNetwork::Parts {
     /// Rows of a table that any rank's part of the batch touched, and their gradients.
     struct RowGradients {
         std::vector<std::int64_t> ids;
-        std::vector<float> values;
+        at::Tensor values;  ///< [ids, width]
     };
 
     /// What one pass leaves behind; must live until backward has run.
@@ -56,7 +57,15 @@ struct SimNetwork::Parts {
     void add_table(std::string const& name, std::int64_t rows, std::int64_t width, bool padding);
     at::Tensor const& parameter(std::string const& name) const { return parameters.at(name).value; }
     at::Tensor linear(at::Tensor const& input, std::string const& name) const {
-        return at::mm(input, parameter(name).t());
+        return operations->linear(input, parameter(name), {});
+    }
+    /// With the bias of the same prefix.
+    at::Tensor affine(at::Tensor const& input, std::string const& prefix) const {
+        return operations->linear(input, parameter(prefix + "w"), parameter(prefix + "b"));
+    }
+    template <class Values>
+    at::Tensor here(Values const& values) const {
+        return operations->here(view_of(values));
     }
 
     void run(Batch const& batch, Pass& pass) const;
@@ -74,7 +83,9 @@ struct SimNetwork::Parts {
                       at::Tensor const& embeddings, Pass& pass) const;
     void search_signatures(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     /// SDIM: [rows, hashes], of embeddings as they are now.
-    std::vector<std::uint8_t> buckets(at::Tensor const& embeddings) const;
+    std::vector<std::uint8_t> buckets(at::Tensor const& embeddings) const {
+        return operations->buckets(shape.hashes, embeddings, hash_planes);
+    }
     at::Tensor sum_buckets(Batch const& batch, at::Tensor const& embeddings, Pass& pass) const;
     at::Tensor long_branch(Batch const& batch, at::Tensor const& candidates,
                            at::Tensor const& embeddings, Pass& pass) const;
@@ -105,6 +116,7 @@ struct SimNetwork::Parts {
     std::uint64_t seed = 0;
     std::uint64_t steps = 0;
     Team* team = nullptr;
+    std::unique_ptr<Operations> operations;
     std::vector<std::vector<std::uint32_t>> const* item_features = nullptr;
     std::map<std::string, Parameter> parameters;
     std::vector<Table> feature_tables;

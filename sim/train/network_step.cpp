@@ -2,13 +2,11 @@
 // batch, Adam.
 #include <ATen/core/Reduction.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "core/error.hpp"
 #include "train/network_parts.hpp"
-#include "train/tensor_values.hpp"
 
 namespace ckvsim::train {
 
@@ -30,7 +28,7 @@ at::Tensor SimNetwork::Parts::taught(Batch const& batch, at::Tensor const& logit
     validate(batch.teacher.size() == batch.size(),
              "train: a batch without its teacher's logits, or with those of another");
     double const temperature = schedule.distil_temperature;
-    auto const targets = at::sigmoid(view_of(batch.teacher) / temperature);
+    auto const targets = at::sigmoid(here(batch.teacher) / temperature);
     auto const distil = temperature * temperature *
                         cross_entropy(logits / temperature, targets, batch.whole.samples);
     losses.distil = distil.item<double>();
@@ -42,7 +40,7 @@ at::Tensor SimNetwork::Parts::taught(Batch const& batch, at::Tensor const& logit
 
 at::Tensor SimNetwork::Parts::objective(Batch const& batch, Pass& pass, StepLosses& losses,
                                         bool& finite) const {
-    auto const labels = view_of(batch.labels);
+    auto const labels = here(batch.labels);
     run(batch, pass);
     auto total = cross_entropy(pass.logits, labels, batch.whole.samples);
     losses.click = total.item<double>();
@@ -85,22 +83,22 @@ void SimNetwork::Parts::sum_gradients() {
     for (auto& [name, parameter] : parameters) {
         auto& gradient = parameter.value.mutable_grad();
         if (!gradient.defined()) continue;
+        std::vector<float> const own(next, next + gradient.numel());
         gradient = gradient.contiguous();
-        std::copy_n(next, gradient.numel(), gradient.data_ptr<float>());
+        assign(gradient, own);
         next += gradient.numel();
     }
 }
 
 SimNetwork::Parts::RowGradients SimNetwork::Parts::row_gradients(at::Tensor const& rows,
                                                                  TableRows const& touched) const {
-    RowGradients out{touched.ids, {}};
     auto const gradient = rows.grad();
-    if (gradient.defined()) {
-        out.values = values_of(gradient);
-    } else {
-        out.values.assign(static_cast<std::size_t>(rows.numel()), 0.0F);
-    }
-    team->sum_rows(out.ids, out.values, static_cast<std::size_t>(rows.size(1)));
+    RowGradients out{touched.ids, gradient.defined() ? gradient : at::zeros_like(rows.detach())};
+    if (team->size() == 1) return out;
+    auto values = values_of(out.values);
+    team->sum_rows(out.ids, values, static_cast<std::size_t>(rows.size(1)));
+    out.values =
+        here(values).clone().view({static_cast<std::int64_t>(out.ids.size()), rows.size(1)});
     return out;
 }
 
@@ -118,18 +116,13 @@ StepLosses SimNetwork::train_step(Batch const& batch) {
     for (auto& [name, parameter] : parts_->parameters) {
         auto& gradient = parameter.value.mutable_grad();
         if (!gradient.defined()) continue;  // untouched in this batch (no history at all)
-        auto const dense = gradient.contiguous();
-        adam_update(step, static_cast<std::size_t>(dense.numel()), dense.data_ptr<float>(),
-                    parameter.value.data_ptr<float>(), parameter.adam.first.data(),
-                    parameter.adam.second.data());
+        parts_->operations->update(step, gradient, parameter);
         gradient = at::Tensor();
     }
     step.l2 = parts_->schedule.embedding_l2;
     auto const update_table = [&](Table& table, at::Tensor const& rows, TableRows const& touched) {
         auto const gradients = parts_->row_gradients(rows, touched);
-        adam_update_rows(step, gradients.ids, static_cast<std::size_t>(table.value.size(1)),
-                         gradients.values.data(), table.value.data_ptr<float>(), table.adam,
-                         table.frozen_row);
+        parts_->operations->update_rows(step, gradients.ids, gradients.values, table);
     };
     for (std::size_t f = 0; f < parts_->feature_tables.size(); ++f)
         update_table(parts_->feature_tables[f], pass.feature_rows[f], batch.features[f]);
@@ -154,8 +147,7 @@ StepLosses SimNetwork::gradients(Batch const& batch,
     auto const scatter = [&](Table const& table, at::Tensor const& rows, TableRows const& touched) {
         auto dense = at::zeros_like(table.value);
         auto const gradients = parts_->row_gradients(rows, touched);
-        dense.index_add_(0, view_of(gradients.ids),
-                         view_of(gradients.values).view({-1, table.value.size(1)}));
+        dense.index_add_(0, parts_->here(gradients.ids), gradients.values);
         if (table.frozen_row >= 0) dense.select(0, table.frozen_row).zero_();
         out[table.name] = values_of(dense);
     };

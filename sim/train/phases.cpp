@@ -32,8 +32,8 @@ VariantSpec teacher_of(VariantSpec const& variant) {
 }
 
 Phases::Phases(Samples const& samples, std::string const& origin, TrainingRun const& run,
-               Team& team)
-    : samples_(samples), origin_(origin), run_(run), team_(team) {
+               Team& team, Compute const& compute)
+    : samples_(samples), origin_(origin), run_(run), team_(team), compute_(compute) {
     training_ = begin(current());
 }
 
@@ -50,7 +50,7 @@ VariantSpec Phases::current() const {
 }
 
 std::unique_ptr<Training> Phases::begin(VariantSpec const& variant) const {
-    auto training = std::make_unique<Training>(samples_, origin_, variant, run_.seed, team_);
+    auto training = std::make_unique<Training>(samples_, origin_, variant, run_.seed, team_, compute_);
     if (variant.has_teacher()) training->learn_from(scores_);
     return training;
 }

@@ -28,7 +28,8 @@ VariantSpec teacher_of(VariantSpec const& variant);
 /// outlive it.
 class Phases {
   public:
-    Phases(Samples const& samples, std::string const& origin, TrainingRun const& run, Team& team);
+    Phases(Samples const& samples, std::string const& origin, TrainingRun const& run, Team& team,
+           Compute const& compute);
 
     /// From wherever the state is to the end. Rank 0 keeps states in `state`. Collective.
     RunResult fit(StateFile& state, StepCallback const& on_step);
@@ -59,6 +60,7 @@ class Phases {
     std::string const& origin_;
     TrainingRun const& run_;
     Team& team_;
+    Compute const& compute_;
     Progress start_;
     Progress teacher_;
     std::vector<float> scores_;  ///< the teacher's logits, one for every training sample

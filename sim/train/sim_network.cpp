@@ -2,16 +2,13 @@
 
 #include <torch/types.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "core/error.hpp"
 #include "core/hash.hpp"
 #include "core/rng.hpp"
-#include "train/autograd_ops.hpp"
 #include "train/network_parts.hpp"
 #include "train/streams.hpp"
-#include "train/tensor_values.hpp"
 
 namespace ckvsim::train {
 
@@ -46,12 +43,13 @@ Team& alone() {
 }  // namespace
 
 SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_,
-                         Team* team_)
+                         Team* team_, Compute const& compute)
     : shape(samples.shape),
       schedule(samples.schedule),
       variant(variant_),
       seed(seed_),
       team(team_),
+      operations(make_operations(compute)),
       item_features(&samples.item_features) {
     for (std::size_t f = 0; f < shape.features; ++f)
         add_table("embed." + std::to_string(f), samples.feature_vocabularies[f], shape.feature_dim,
@@ -72,6 +70,7 @@ SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, st
         if (shape.hash_planes() > 0) {
             hash_planes = at::empty({shape.hash_planes(), d_e}, at::kFloat);
             fill_normal(hash_planes, 1.0, seed, "hash.planes");
+            hash_planes = operations->here(hash_planes);
         }
     }
     std::int64_t in = (shape.model == Model::hstu ? 2 : 3) * d_e + shape.context_dim;
@@ -89,14 +88,15 @@ void SimNetwork::Parts::add(std::string const& name, std::int64_t out, std::int6
                             double deviation) {
     auto value = at::empty({out, in}, at::kFloat);
     fill_normal(value, deviation, seed, name);
+    value = operations->here(value);
     value.requires_grad_(true);
-    parameters.emplace(name, Parameter{value, AdamState(static_cast<std::size_t>(value.numel()))});
+    parameters.emplace(name, Parameter{value, Moments(value)});
 }
 
 void SimNetwork::Parts::add_zeros(std::string const& name, std::int64_t size) {
-    auto value = at::zeros({size}, at::kFloat);
+    auto value = at::zeros({size}, operations->options());
     value.requires_grad_(true);
-    parameters.emplace(name, Parameter{value, AdamState(static_cast<std::size_t>(size))});
+    parameters.emplace(name, Parameter{value, Moments(value)});
 }
 
 void SimNetwork::Parts::add_site(std::string const& site, bool collective, double input_deviation) {
@@ -140,7 +140,8 @@ void SimNetwork::Parts::add_table(std::string const& name, std::int64_t rows, st
         table.frozen_row = 0;
         table.value.select(0, 0).zero_();
     }
-    table.adam = AdamState(static_cast<std::size_t>(table.value.numel()));
+    table.value = operations->here(table.value);
+    table.moments = Moments(table.value);
     feature_tables.push_back(std::move(table));
 }
 
@@ -148,12 +149,12 @@ void SimNetwork::Parts::add_table(std::string const& name, std::int64_t rows, st
 at::Tensor SimNetwork::Parts::gather(Batch const& batch, Pass& pass) const {
     std::vector<at::Tensor> columns;
     for (std::size_t f = 0; f < feature_tables.size(); ++f) {
-        auto rows = feature_tables[f].value.index_select(0, view_of(batch.features[f].ids));
+        auto rows = feature_tables[f].value.index_select(0, here(batch.features[f].ids));
         rows.requires_grad_(pass.training);
         pass.feature_rows.push_back(rows);
-        columns.push_back(at::embedding(rows, view_of(batch.features[f].index)));
+        columns.push_back(at::embedding(rows, here(batch.features[f].index)));
     }
-    pass.context_rows = context_table.value.index_select(0, view_of(batch.context.ids));
+    pass.context_rows = context_table.value.index_select(0, here(batch.context.ids));
     pass.context_rows.requires_grad_(pass.training);
     return at::cat(columns, 1);
 }
@@ -179,13 +180,14 @@ at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& n
         return at::silu(own.defined() ? at::cat({shared, own}, 1) : shared);
     };
     if (!pass.training) {
-        auto const table = table_of(at::embedding(pool, route_index(embeddings, router)));
+        auto const table =
+            table_of(at::embedding(pool, operations->route_index(embeddings, router)));
         if (served != nullptr) *served = table;
         return table;
     }
     auto const whole = static_cast<double>(tokens.whole);
-    auto const routing =
-        route(embeddings, router, tokens.counts, whole, schedule.balance_weight > 0, *team);
+    auto const routing = operations->route(embeddings, router, tokens.counts, whole,
+                                           schedule.balance_weight > 0, *team);
     auto const shared = at::embedding(pool, routing.index);
     auto const gate = at::sigmoid(routing.winner).unsqueeze(1);
     // -log sigmoid(r), averaged over tokens.
@@ -202,10 +204,7 @@ at::Tensor SimNetwork::Parts::side(std::string const& site, std::string const& n
 /// Chooses pass.selected: of each list the top k by q . k. No gradient.
 void SimNetwork::Parts::select(Ragged const& tokens, at::Tensor const& queries,
                                at::Tensor const& keys, Pass& pass) const {
-    auto const q = queries.detach().contiguous();
-    auto const k = keys.detach().contiguous();
-    pass.selected = select_top_k(static_cast<std::size_t>(q.size(1)), tokens, q.data_ptr<float>(),
-                                 k.data_ptr<float>(), shape.top_k, &pass.positions);
+    pass.selected = operations->select_top_k(tokens, queries, keys, shape.top_k, pass.positions);
 }
 
 /// `search_first`: `tokens` are searched with the site's own queries and keys (TWIN) and those
@@ -227,8 +226,8 @@ at::Tensor SimNetwork::Parts::attend(std::string const& site, bool collective,
     if (search_first) select(tokens, queries, searched, pass);
     double const head = static_cast<double>(shape.attention_dim) / shape.heads;
     auto const mixed =
-        ragged_attention(queries, keys, values, search_first ? pass.selected : tokens, shape.heads,
-                         1.0 / std::sqrt(head));
+        operations->ragged_attention(queries, keys, values, search_first ? pass.selected : tokens,
+                                     shape.heads, 1.0 / std::sqrt(head));
     return linear(mixed, site + ".wo");
 }
 
@@ -245,23 +244,19 @@ at::Tensor SimNetwork::Parts::search(Batch const& batch, at::Tensor const& candi
     select(batch.long_tokens, queries, keys, pass);
     if (!pass.training) return {};
     double const scale = 1.0 / std::sqrt(static_cast<double>(shape.search_dim));
-    auto const mixed = ragged_attention(queries, keys, history, batch.long_tokens, 1, scale);
-    auto const hidden =
-        at::addmm(parameter("search_head.0.b"), at::cat({target, mixed, target * mixed}, 1),
-                  parameter("search_head.0.w").t());
-    return at::addmm(parameter("search_head.1.b"), at::relu(hidden),
-                     parameter("search_head.1.w").t())
-        .squeeze(1);
+    auto const mixed =
+        operations->ragged_attention(queries, keys, history, batch.long_tokens, 1, scale);
+    auto const hidden = affine(at::cat({target, mixed, target * mixed}, 1), "search_head.0.");
+    return affine(at::relu(hidden), "search_head.1.").squeeze(1);
 }
 
 at::Tensor SimNetwork::Parts::tower(at::Tensor x, Batch const& batch, Pass const& pass) const {
     for (std::size_t l = 0; l <= shape.tower.size(); ++l) {
-        auto const prefix = "tower." + std::to_string(l) + ".";
-        x = at::addmm(parameter(prefix + "b"), x, parameter(prefix + "w").t());
+        x = affine(x, "tower." + std::to_string(l) + ".");
         if (l == shape.tower.size()) break;
         x = at::relu(x);
         if (!pass.training || schedule.dropout == 0) continue;
-        auto mask = at::empty_like(x);
+        auto mask = at::empty(x.sizes(), at::kFloat);
         auto* const data = mask.data_ptr<float>();
         CounterRng rng(seed, Purpose::training, steps,
                        streams::kDropout + static_cast<std::uint32_t>(l));
@@ -271,7 +266,7 @@ at::Tensor SimNetwork::Parts::tower(at::Tensor x, Batch const& batch, Pass const
         auto const rate = static_cast<float>(schedule.dropout);
         for (std::int64_t i = 0; i < mask.numel(); ++i)
             data[i] = rng.uniform_float() < rate ? 0.0F : 1.0F / (1.0F - rate);
-        x = x * mask;
+        x = x * operations->here(mask);
     }
     return x.squeeze(1);
 }
@@ -279,34 +274,16 @@ at::Tensor SimNetwork::Parts::tower(at::Tensor x, Batch const& batch, Pass const
 /// ETA: chooses pass.selected by the signatures of the embeddings as they are now. No gradient.
 void SimNetwork::Parts::search_signatures(Batch const& batch, at::Tensor const& embeddings,
                                           Pass& pass) const {
-    auto const projected = at::mm(embeddings.detach(), hash_planes.t()).contiguous();
-    auto const* const values = projected.data_ptr<float>();
-    std::vector<std::uint64_t> signatures(static_cast<std::size_t>(projected.size(0)), 0);
-    for (std::size_t row = 0; row < signatures.size(); ++row) {
-        for (std::size_t bit = 0; bit < shape.hash_bits; ++bit) {
-            bool const above = values[row * shape.hash_bits + bit] > 0.0F;
-            signatures[row] |= static_cast<std::uint64_t>(above) << bit;
-        }
-    }
-    std::vector<std::uint64_t> queries;
-    for (auto const row : batch.candidates)
-        queries.push_back(signatures[static_cast<std::size_t>(row)]);
-    pass.selected = select_nearest(batch.long_tokens, queries.data(), signatures.data(),
-                                   shape.top_k, &pass.positions);
-}
-
-std::vector<std::uint8_t> SimNetwork::Parts::buckets(at::Tensor const& embeddings) const {
-    auto const table = embeddings.detach().contiguous();
-    return buckets_of(shape.hashes, shape.hash_bits, static_cast<std::size_t>(table.size(1)),
-                      static_cast<std::size_t>(table.size(0)), table.data_ptr<float>(),
-                      hash_planes.data_ptr<float>());
+    auto const projected = at::mm(embeddings.detach(), hash_planes.t());
+    pass.selected = operations->select_nearest(batch.long_tokens, batch.candidates, projected,
+                                               shape.top_k, pass.positions);
 }
 
 /// SDIM: no K, no V, no projection; embeddings learn through the sums that they are added to.
 at::Tensor SimNetwork::Parts::sum_buckets(Batch const& batch, at::Tensor const& embeddings,
                                           Pass& pass) const {
     pass.collisions = {shape.hashes, buckets(embeddings), batch.candidates, &batch.long_tokens};
-    return collision_means(embeddings, pass.collisions);
+    return operations->collision_means(embeddings, pass.collisions);
 }
 
 at::Tensor SimNetwork::Parts::long_branch(Batch const& batch, at::Tensor const& candidates,
@@ -316,23 +293,24 @@ at::Tensor SimNetwork::Parts::long_branch(Batch const& batch, at::Tensor const& 
     if (shape.model == Model::sim) pass.search_logits = search(batch, candidates, embeddings, pass);
     if (shape.model == Model::eta) search_signatures(batch, embeddings, pass);
     return attend("long", variant.collective_long(), candidates, embeddings,
-                  {view_of(batch.long_counts), batch.whole.long_tokens},
+                  {here(batch.long_counts), batch.whole.long_tokens},
                   twin ? batch.long_tokens : pass.selected, twin, pass);
 }
 
 /// Equal scores are equal weights: attention with a zero query is the mean.
 at::Tensor SimNetwork::Parts::mean(at::Tensor const& embeddings, Ragged const& tokens) const {
-    auto const nothing = at::zeros({static_cast<std::int64_t>(tokens.lists()), 1}, at::kFloat);
-    auto const no_keys = at::zeros({embeddings.size(0), 1}, at::kFloat);
-    return ragged_attention(nothing, no_keys, embeddings, tokens, 1, 1.0);
+    auto const nothing =
+        at::zeros({static_cast<std::int64_t>(tokens.lists()), 1}, operations->options());
+    auto const no_keys = at::zeros({embeddings.size(0), 1}, operations->options());
+    return operations->ragged_attention(nothing, no_keys, embeddings, tokens, 1, 1.0);
 }
 
 void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
     auto const embeddings = gather(batch, pass);
-    auto const candidates = at::embedding(embeddings, view_of(batch.candidates));
-    pass.peak = at::zeros({}, at::kFloat);
-    pass.balance = at::zeros({}, at::kFloat);
-    auto const context = at::embedding(pass.context_rows, view_of(batch.context.index));
+    auto const candidates = at::embedding(embeddings, here(batch.candidates));
+    pass.peak = at::zeros({}, operations->options());
+    pass.balance = at::zeros({}, operations->options());
+    auto const context = at::embedding(pass.context_rows, here(batch.context.index));
     at::Tensor recent = at::zeros_like(candidates);
     at::Tensor older = recent;
     if (shape.model == Model::hstu) {
@@ -346,7 +324,7 @@ void SimNetwork::Parts::run(Batch const& batch, Pass& pass) const {
     }
     if (attends(variant.kind)) {
         recent = attend("short", variant.collective_short(), candidates, embeddings,
-                        {view_of(batch.short_counts), batch.whole.short_tokens}, batch.short_tokens,
+                        {here(batch.short_counts), batch.whole.short_tokens}, batch.short_tokens,
                         false, pass);
         older = long_branch(batch, candidates, embeddings, pass);
     } else if (variant.kind == Kind::mean_pool) {
@@ -361,16 +339,17 @@ at::Tensor SimNetwork::Parts::item_embeddings() const {
     for (std::size_t f = 0; f < feature_tables.size(); ++f) {
         auto const& column = (*item_features)[f];
         std::vector<std::int64_t> const index(column.begin(), column.end());
-        columns.push_back(feature_tables[f].value.index_select(0, view_of(index)));
+        columns.push_back(feature_tables[f].value.index_select(0, here(index)));
     }
     return at::cat(columns, 1);
 }
 
-SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed)
-    : SimNetwork(samples, variant, seed, alone()) {}
 SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed,
-                       Team& team)
-    : parts_(std::make_unique<Parts>(samples, variant, seed, &team)) {}
+                       Compute const& compute)
+    : SimNetwork(samples, variant, seed, alone(), compute) {}
+SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed,
+                       Team& team, Compute const& compute)
+    : parts_(std::make_unique<Parts>(samples, variant, seed, &team, compute)) {}
 SimNetwork::~SimNetwork() = default;
 
 std::vector<float> SimNetwork::predict(Batch const& batch, Ragged* top_k) const {
@@ -396,10 +375,7 @@ std::vector<std::vector<float>> SimNetwork::snapshot() const {
 
 void SimNetwork::restore(std::vector<std::vector<float>> const& values) {
     std::size_t at = 0;
-    auto const put = [&](at::Tensor const& target) {
-        std::copy(values[at].begin(), values[at].end(), target.data_ptr<float>());
-        ++at;
-    };
+    auto const put = [&](at::Tensor const& target) { assign(target, values[at++]); };
     for (auto const& [name, parameter] : parts_->parameters) put(parameter.value);
     for (auto const& table : parts_->feature_tables) put(table.value);
     put(parts_->context_table.value);
@@ -420,7 +396,7 @@ void SimNetwork::set_values(std::map<std::string, std::vector<float>> const& val
         if (found == values.end()) return;
         if (found->second.size() != static_cast<std::size_t>(target.numel()))
             throw InternalError("train: values of another shape for " + name);
-        std::copy(found->second.begin(), found->second.end(), target.data_ptr<float>());
+        assign(target, found->second);
     };
     for (auto const& [name, parameter] : parts_->parameters) put(name, parameter.value);
     for (auto const& table : parts_->feature_tables) put(table.name, table.value);
@@ -458,7 +434,7 @@ void SimNetwork::store(TensorFile& out) const {
     }
     for (auto const& [name, parameter] : parts_->parameters) {
         if (!name.ends_with(".wr")) continue;
-        auto const index = route_index(embeddings, parameter.value);
+        auto const index = parts_->operations->route_index(embeddings, parameter.value).cpu();
         auto const* const data = index.data_ptr<std::int64_t>();
         std::vector<std::uint32_t> const table(data, data + index.numel());
         out.tensors["ref." + name.substr(0, name.size() - 2) + "index"] =

@@ -12,6 +12,7 @@
 #include "core/archive.hpp"
 #include "core/tensor_file.hpp"
 #include "train/batch.hpp"
+#include "train/compute.hpp"
 #include "train/samples.hpp"
 
 namespace ckvsim::train {
@@ -42,9 +43,11 @@ class SimNetwork {
   public:
     /// Initial values are keyed by (seed, tensor name): arms of one seed start from the same
     /// embeddings and tower.
-    SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed);
+    SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed,
+               Compute const& compute = {});
     /// `team` must outlive the network.
-    SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed, Team& team);
+    SimNetwork(Samples const& samples, VariantSpec const& variant, std::uint64_t seed, Team& team,
+               Compute const& compute = {});
     ~SimNetwork();
     SimNetwork(SimNetwork const&) = delete;
     SimNetwork& operator=(SimNetwork const&) = delete;

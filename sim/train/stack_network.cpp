@@ -2,9 +2,7 @@
 // its candidate last.
 #include <cmath>
 
-#include "train/autograd_ops.hpp"
 #include "train/network_parts.hpp"
-#include "train/tensor_values.hpp"
 
 namespace ckvsim::train {
 
@@ -51,8 +49,8 @@ void SimNetwork::Parts::add_stack() {
 at::Tensor SimNetwork::Parts::stack(Batch const& batch, at::Tensor const& embeddings,
                                     Pass& pass) const {
     pass.token_rows = rows_of(batch);
-    auto x = at::embedding(embeddings, view_of(pass.token_rows));
-    Tokens const tokens_once{at::ones({x.size(0)}, at::kFloat),
+    auto x = at::embedding(embeddings, here(pass.token_rows));
+    Tokens const tokens_once{at::ones({x.size(0)}, operations->options()),
                              batch.whole.long_tokens + batch.whole.samples};
     auto& [all, last] = pass.sequences;
     for (std::size_t b = 0; b < batch.size(); ++b) {
@@ -61,7 +59,7 @@ at::Tensor SimNetwork::Parts::stack(Batch const& batch, at::Tensor const& embedd
         last.add(tokens, 1);
         pass.candidate_rows.push_back(static_cast<std::int64_t>(all.tokens.back()) - 1);
     }
-    auto const candidates = view_of(pass.candidate_rows);
+    auto const candidates = here(pass.candidate_rows);
     bool const collective = variant.kind == Kind::collective;
     for (std::uint32_t l = 0; l < shape.layers; ++l) {
         bool const deepest = l + 1 == shape.layers;
@@ -71,9 +69,9 @@ at::Tensor SimNetwork::Parts::stack(Batch const& batch, at::Tensor const& embedd
         auto const values = side(site, "v", collective, states, tokens_once, pass);
         auto const asking = deepest ? states.index_select(0, candidates) : states;
         if (deepest) x = x.index_select(0, candidates);
-        auto const attended = causal_attention(at::silu(linear(asking, site + ".wq")), keys, values,
-                                               parameter(site + ".bias"), deepest ? last : all,
-                                               shape.heads, shape.max_tokens);
+        auto const attended = operations->causal_attention(
+            at::silu(linear(asking, site + ".wq")), keys, values, parameter(site + ".bias"),
+            deepest ? last : all, shape.heads, shape.max_tokens);
         auto const gate = at::silu(linear(asking, site + ".wg"));
         x = x + linear(normed(attended) * gate, site + ".wo");
     }

@@ -18,11 +18,16 @@ inline at::Tensor view_of(std::vector<std::int64_t> const& values) {
                          {static_cast<std::int64_t>(values.size())}, at::kLong);
 }
 
-/// A copy, without a gradient.
+/// A copy in memory of the CPU, without a gradient.
 inline std::vector<float> values_of(at::Tensor const& tensor) {
-    auto const flat = tensor.detach().contiguous();
+    auto const flat = tensor.detach().cpu().contiguous();
     auto const* const data = flat.data_ptr<float>();
     return {data, data + flat.numel()};
+}
+
+/// Writes `values`, one for each of its elements, into the tensor, wherever it is; no gradient.
+inline void assign(at::Tensor const& tensor, std::vector<float> const& values) {
+    tensor.detach().copy_(view_of(values).view(tensor.sizes()));
 }
 
 }  // namespace ckvsim::train

@@ -16,6 +16,14 @@ void set_operation_threads(std::uint32_t threads);
 /// Version of the library that computes: another may round otherwise.
 std::string operations_version();
 
+/// How many CUDA devices libtorch can use here; 0 of one that was built for the CPU alone.
+int cuda_devices();
+
+/// Throws BackendError that says why where libtorch has no such device (compute.hpp's names), and
+/// tells libtorch to prefer operations whose results repeat where it is not the CPU. Call before
+/// the first tensor on a device, and not from several threads.
+void require_device(std::string const& device);
+
 /// GFLOP/s of a 256 x 256 x 256 product on one thread, best of a few (some 10 ms).
 double gemm_gflops();
 

@@ -25,6 +25,9 @@ constexpr std::int64_t kTrainerVersion = 2;
 constexpr char const* kRanks = "train.ranks";
 constexpr char const* kStart = "start";
 constexpr char const* kTeacher = "teacher";
+constexpr char const* kOperations = "train.operations";
+constexpr char const* kDevice = "train.device";
+constexpr char const* kPrecision = "train.precision";
 
 std::string join(std::vector<std::uint32_t> const& values) {
     std::string text;
@@ -87,6 +90,11 @@ TensorFile identity_of(Samples const& samples, TrainingRun const& run, RunOption
     file.set("train.threads", std::int64_t{options.threads_per_run});
     // Files of one process stay as they were before there could be more.
     if (ranks > 1) file.set(kRanks, std::int64_t{ranks});
+    // Likewise those of the kernels, on the CPU, in fp32.
+    auto const& compute = options.compute;
+    if (compute.portable()) file.set(kOperations, to_string(OperationKind::portable));
+    if (!compute.on_cpu()) file.set(kDevice, compute.device.substr(0, compute.device.find(':')));
+    if (compute.precision != Precision::fp32) file.set(kPrecision, to_string(compute.precision));
     return file;
 }
 
@@ -98,7 +106,8 @@ bool up_to_date(std::string const& path, TensorFile const& identity, RunResult& 
             auto const found = file.attributes.find(key);
             if (found == file.attributes.end() || found->second != value) return false;
         }
-        for (char const* const key : {kRanks, kStart, kTeacher}) {
+        for (char const* const key :
+             {kRanks, kStart, kTeacher, kOperations, kDevice, kPrecision}) {
             if (file.attributes.contains(key) != identity.attributes.contains(key)) return false;
         }
         result.epochs = static_cast<std::uint32_t>(file.integer("train.epochs"));
@@ -169,7 +178,7 @@ RunResult train_together(Samples const& samples, std::string const& origin, Trai
     }
     set_operation_threads(options.threads_per_run);
     std::optional<Phases> phases;
-    auto const start = [&] { phases.emplace(samples, origin, run, team); };
+    auto const start = [&] { phases.emplace(samples, origin, run, team, options.compute); };
     start();
     StateFile state(run.path, state_key(file, phases->state_layout()), options.state_interval_s);
     if (options.force && team.is_root()) state.forget();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "train/compute.hpp"
 #include "train/samples.hpp"
 #include "train/team.hpp"
 
@@ -50,6 +51,8 @@ struct RunOptions {
     /// The ranks that train each run together, every one a part of each batch; nullptr: this
     /// process trains alone. Their number is part of a file's identity.
     Team* team = nullptr;
+    /// Part of a file's identity, but for the number of the device.
+    Compute compute = {};
 };
 
 /// Called after every step; counts batches of this run. May be called from several threads.

@@ -40,14 +40,14 @@ class HashSink final : public ByteSink {
 }  // namespace
 
 Training::Training(Samples const& samples, std::string const& origin, VariantSpec const& variant,
-                   std::uint64_t seed, Team& team)
+                   std::uint64_t seed, Team& team, Compute const& compute)
     : samples_(samples),
       origin_(origin),
       variant_(variant),
       seed_(seed),
       team_(team),
       builder_(samples),
-      network_(samples, variant, seed, team) {}
+      network_(samples, variant, seed, team, compute) {}
 
 RunResult Training::fit(std::function<void()> const& after_step) {
     auto& result = done_.result;

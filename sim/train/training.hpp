@@ -23,7 +23,7 @@ class Training {
   public:
     /// `origin` names the sample file in messages.
     Training(Samples const& samples, std::string const& origin, VariantSpec const& variant,
-             std::uint64_t seed, Team& team);
+             std::uint64_t seed, Team& team, Compute const& compute);
 
     /// Trains to the early stop from wherever the state is; the network has the best epoch's
     /// weights then. Collective. `after_step` is called after every step, when the state can be

@@ -16,6 +16,7 @@
 #include "comm/communicator.hpp"
 #include "core/error.hpp"
 #include "core/hash.hpp"
+#include "train/compute.hpp"
 #include "train/team.hpp"
 #include "train/torch_runtime.hpp"
 #include "train/trainer.hpp"
@@ -33,6 +34,9 @@ struct Options {
     std::uint32_t threads_per_run = 1;
     bool force = false;
     double state_interval_s = 0.0;
+    std::string device = "cpu";
+    std::string operations = "auto";
+    std::string precision = "fp32";
     bool quiet = false;
 };
 
@@ -66,6 +70,20 @@ void declare(CLI::App& app, Options& options) {
                    "Seconds between two states of a run in progress, from which the same command "
                    "goes on after a kill (default: the longer of 300 and 50 times the last write)")
         ->check(CLI::Range(0.001, 1e9));
+    app.add_option(
+           "--device", options.device,
+           "Where networks compute: cpu, cuda or cuda:N. Under mpirun, cuda gives rank r the "
+           "device r modulo their number")
+        ->capture_default_str();
+    app.add_option("--ops", options.operations,
+                   "Operations: kernels (this program's own, for the CPU), portable (libtorch's "
+                   "tensor operations, for any device) or auto: kernels on the CPU, portable "
+                   "elsewhere")
+        ->capture_default_str();
+    app.add_option("--precision", options.precision,
+                   "Operands of matrix products: fp32, or bf16 with portable operations; sums, "
+                   "weights and losses are fp32 always")
+        ->capture_default_str();
     app.add_flag("-q,--quiet", options.quiet, "No progress on standard error");
     app.footer(
         "Weight files go to <weights_dir>/<stem>_seed<seed>.ckvt as named in the sample file, "
@@ -87,9 +105,10 @@ void declare(CLI::App& app, Options& options) {
         "  ckvsim-train results/local/quickstart.samples.ckvt --only full --seed 1 "
         "--threads-per-run 2\n"
         "  mpirun --bind-to none -n 2 ckvsim-train results/local/quickstart.samples.ckvt\n"
+        "  ckvsim-train results/local/quickstart.samples.ckvt --device cuda --precision bf16\n"
         "\n"
         "Exit codes: 0 done, 1 internal error, 2 command line, 4 broken sample file or diverged "
-        "training,\n5 file system, memory, MPI or libtorch.");
+        "training,\n5 file system, memory, MPI, libtorch or a device that is not there.");
 }
 
 std::vector<train::TrainingRun> choose_runs(train::Samples const& samples, Options const& options) {
@@ -217,6 +236,7 @@ void require_same_job(Options const& options, train::Samples const& samples, tra
     std::string told = options.only + (options.force ? " force " : " ");
     for (auto const seed : options.seeds) told += std::to_string(seed) + ",";
     told += " " + std::to_string(options.threads_per_run);
+    told += " " + options.device + " " + options.operations + " " + options.precision;
     team.require_equal(hash_bytes(told.data(), told.size()), ExitCode::usage, "the command line",
                        "Start every rank with the same options");
     std::string const versions = CKVSIM_VERSION " " + train::operations_version();
@@ -228,7 +248,10 @@ void require_same_job(Options const& options, train::Samples const& samples, tra
 /// `--threads` for one process; under mpirun the ranks share one run at a time.
 void decide_threads(Options& options, train::Team const& team) {
     if (team.size() == 1) {
-        if (options.threads == 0) options.threads = available_cores();
+        // One run fills a GPU, and what several need of its memory nobody has counted.
+        bool const on_cpu = options.device == "cpu";
+        if (options.threads == 0)
+            options.threads = on_cpu ? available_cores() : options.threads_per_run;
         return;
     }
     if (options.threads != 0) {
@@ -245,16 +268,36 @@ void decide_threads(Options& options, train::Team const& team) {
                  available_cores(), options.threads_per_run, options.threads_per_run);
 }
 
+train::Compute compute_of(Options const& options) {
+    train::Compute compute;
+    compute.device = options.device;
+    compute.operations = train::operation_kind_of(options.operations);
+    compute.precision = train::precision_of(options.precision);
+    train::require_consistent(compute);
+    return compute;
+}
+
+/// This rank's.
+void choose_device(train::Compute& compute, train::Team const& team) {
+    if (compute.on_cpu()) return;
+    compute.device =
+        train::device_of_rank(compute.device, team.rank(), team.size(), train::cuda_devices());
+    train::require_device(compute.device);
+}
+
 int run(Options options, train::Team& team) {
     train::Samples samples;
     std::vector<train::TrainingRun> runs;
+    train::Compute compute;
     team.guard("ckvsim-train", [&] {
+        compute = compute_of(options);
         decide_threads(options, team);
+        choose_device(compute, team);
         samples = train::read_samples(options.samples);
         require_same_job(options, samples, team);
         runs = choose_runs(samples, options);
     });
-    if (team.is_root()) warn_about_slow_blas();
+    if (team.is_root() && compute.on_cpu()) warn_about_slow_blas();
     auto const begin = std::chrono::steady_clock::now();
     std::vector<std::uint64_t> steps;
     for (auto const& one : runs) steps.push_back(train::steps_of(samples, one.variant));
@@ -262,7 +305,7 @@ int run(Options options, train::Team& team) {
     std::size_t trained = 0;
     train::train_runs(
         samples, options.samples, runs, std::max(1U, options.threads / options.threads_per_run),
-        {options.threads_per_run, options.force, options.state_interval_s, &team},
+        {options.threads_per_run, options.force, options.state_interval_s, &team, compute},
         [&](std::size_t i, std::uint64_t done, std::uint64_t) { progress.step(i, done); },
         [&](std::size_t i, train::RunResult const& result) {
             progress.end_run(i);

@@ -75,10 +75,16 @@ inline double total_of(train::StepLosses const& losses, train::Schedule const& s
            schedule.peak_weight * losses.peak + schedule.balance_weight * losses.balance;
 }
 
-/// Terms of the objective to 1e-6 of the objective.
+/// What products of other shapes may round otherwise, of the objective; a gradient ten times that.
+/// Norms of HSTU's small attention outputs bend sharply: seen 1.7e-6 with the BLAS of PyTorch's
+/// wheels, below 1e-6 with OpenBLAS.
+inline double tolerance_of(train::Model model) { return model == train::Model::hstu ? 5e-6 : 1e-6; }
+
+/// Terms of the objective to `tolerance` of the objective.
 inline void expect_same_losses(train::StepLosses const& part, train::StepLosses const& whole,
-                               train::Schedule const& schedule, std::string const& where) {
-    double const scale = 1e-6 * std::max(1.0, std::abs(total_of(whole, schedule)));
+                               train::Schedule const& schedule, double tolerance,
+                               std::string const& where) {
+    double const scale = tolerance * std::max(1.0, std::abs(total_of(whole, schedule)));
     EXPECT_NEAR(total_of(part, schedule), total_of(whole, schedule), scale) << where;
     EXPECT_NEAR(part.click, whole.click, scale) << where;
     EXPECT_NEAR(part.distil, whole.distil, scale * std::max(1.0, whole.distil)) << where;
@@ -90,13 +96,14 @@ inline void expect_same_losses(train::StepLosses const& part, train::StepLosses 
 /// Both networks take all steps of an epoch together: the second on this rank's parts.
 class SideBySide {
   public:
-    SideBySide(train::Team& team, DataParallelCase const& of)
+    SideBySide(train::Team& team, DataParallelCase const& of, train::Compute const& compute = {})
         : team_(team),
           samples_(samples_for(of.model, of.variant)),
           builder_(samples_),
-          alone_(samples_, of.variant, 1),
-          shared_(samples_, of.variant, 1, team),
+          alone_(samples_, of.variant, 1, compute),
+          shared_(samples_, of.variant, 1, team, compute),
           has_teacher_(of.variant.has_teacher()),
+          tolerance_(tolerance_of(of.model)),
           name_(name_of(of)) {}
 
     /// Equal weights: objective and gradients of batches of which some ranks have no token, or no
@@ -117,10 +124,10 @@ class SideBySide {
             auto const expected = alone_.gradients(batch_, whole);
             build(rows, team_.slice_of(size));
             auto const losses = shared_.gradients(batch_, parts);
-            expect_same_losses(losses, expected, samples_.schedule, where);
+            expect_same_losses(losses, expected, samples_.schedule, tolerance_, where);
             ASSERT_EQ(parts.size(), whole.size()) << where;
             for (auto const& [name, gradient] : whole)
-                compare(gradient, parts.at(name), where + ", " + name);
+                compare(gradient, parts.at(name), 10 * tolerance_, where + ", " + name);
         }
     }
 
@@ -189,12 +196,12 @@ class SideBySide {
     }
 
     static void compare(std::vector<float> const& whole, std::vector<float> const& parts,
-                        std::string const& where) {
+                        double tolerance, std::string const& where) {
         ASSERT_EQ(parts.size(), whole.size()) << where;
         double scale = 0;
         for (auto const g : whole) scale = std::max(scale, std::abs(double{g}));
         for (std::size_t i = 0; i < whole.size(); ++i)
-            ASSERT_NEAR(parts[i], whole[i], 1e-7 + 1e-5 * scale) << where << " " << i;
+            ASSERT_NEAR(parts[i], whole[i], 1e-7 + tolerance * scale) << where << " " << i;
     }
 
     train::Team& team_;
@@ -204,6 +211,7 @@ class SideBySide {
     train::SimNetwork shared_;
     train::Batch batch_;
     bool has_teacher_;
+    double tolerance_;
     std::string name_;
     std::size_t taken_ = 0;
 };

@@ -92,15 +92,13 @@ struct TextbookNetwork::Parts {
     static Table make_table(std::string const& name, std::int64_t rows, std::int64_t width,
                             std::int64_t frozen) {
         auto value = at::zeros({rows, width}, at::kFloat);
-        auto const count = static_cast<std::size_t>(value.numel());
-        return {name, value, AdamState(count), frozen};
+        return {name, value, Moments(value), frozen};
     }
 
     void add(std::string const& name, std::vector<std::int64_t> const& sizes) {
         auto value = at::zeros(sizes, at::kFloat);
         value.requires_grad_(true);
-        auto const count = static_cast<std::size_t>(value.numel());
-        parameters.emplace(name, Parameter{value, AdamState(count)});
+        parameters.emplace(name, Parameter{value, Moments(value)});
     }
 
     void add_parameters() {
@@ -342,16 +340,14 @@ struct TextbookNetwork::Parts {
             if (!gradient.defined()) continue;
             auto const dense = gradient.contiguous();
             adam_update(step, static_cast<std::size_t>(dense.numel()), dense.data_ptr<float>(),
-                        parameter.value.data_ptr<float>(), parameter.adam.first.data(),
-                        parameter.adam.second.data());
+                        arrays_of(parameter));
             gradient = at::Tensor();
         }
         step.l2 = schedule.embedding_l2;
         auto const update_rows = [&](Table& table, Touched const& touched, at::Tensor const& leaf) {
             auto const dense = leaf.grad().contiguous();
             adam_update_rows(step, touched.ids(), static_cast<std::size_t>(dense.size(1)),
-                             dense.data_ptr<float>(), table.value.data_ptr<float>(), table.adam,
-                             table.frozen_row);
+                             dense.data_ptr<float>(), arrays_of(table), table.frozen_row);
         };
         for (std::size_t f = 0; f < tables.size(); ++f)
             update_rows(tables[f], batches.feature(f), leaves.features[f]);
