@@ -50,7 +50,8 @@ VariantSpec Phases::current() const {
 }
 
 std::unique_ptr<Training> Phases::begin(VariantSpec const& variant) const {
-    auto training = std::make_unique<Training>(samples_, origin_, variant, run_.seed, team_, compute_);
+    auto training =
+        std::make_unique<Training>(samples_, origin_, variant, run_.seed, team_, compute_);
     if (variant.has_teacher()) training->learn_from(scores_);
     return training;
 }

@@ -106,8 +106,7 @@ bool up_to_date(std::string const& path, TensorFile const& identity, RunResult& 
             auto const found = file.attributes.find(key);
             if (found == file.attributes.end() || found->second != value) return false;
         }
-        for (char const* const key :
-             {kRanks, kStart, kTeacher, kOperations, kDevice, kPrecision}) {
+        for (char const* const key : {kRanks, kStart, kTeacher, kOperations, kDevice, kPrecision}) {
             if (file.attributes.contains(key) != identity.attributes.contains(key)) return false;
         }
         result.epochs = static_cast<std::uint32_t>(file.integer("train.epochs"));
