@@ -105,7 +105,8 @@ TEST_F(DistilRun, ScoresAreThoseOfTheTeachersEvaluation) {
     auto data = samples("full", "", Model::sim);
     data.schedule.epochs = 2;
     Team alone;
-    Training training(data, origin_, data.variants[kFull], 1, alone);
+    Compute const compute;
+    Training training(data, origin_, data.variants[kFull], 1, alone, compute);
     auto const result = training.fit([] {});
     EXPECT_EQ(auc(training.scores(data.tune), data.tune.label), result.tune_auc);
     auto const scores = training.scores(data.train);
