@@ -128,7 +128,9 @@ class Notes {
 
     void lengths() {
         auto const& workload = spec_.workload;
-        double const median = workload.synthetic.history_median;
+        // As the model sees them.
+        double const cap = std::min(workload.synthetic.history_cap, spec_.model.max_tokens);
+        double const median = std::min(workload.synthetic.history_median, cap);
         if (workload.kind != config::WorkloadKind::synthetic || median < kLongHistory) return;
         notes_.push_back("Synthetic histories, " + std::to_string(std::llround(median)) +
                          " events in the median: no click dataset that this program was tried on "

@@ -108,6 +108,12 @@ int prepare_command(SpecOptions const& options, std::string const& output) {
         spec.seed, options.spec, out,
         [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); });
     progress.end();
+    if (out.tensors.at("timeline.items").elements() == 0) {
+        throw DataError(
+            population->describe(), 0,
+            "every history is empty, so that there is nothing to learn from; give "
+            "users events (synthetic: /workload/synthetic/history_min, history_median)");
+    }
     auto const& catalogue = population->catalogue();
     out.set("format", std::string("ckvsim-samples-1"));
     out.set("weights_dir", weights_dir(spec));

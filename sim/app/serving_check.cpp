@@ -174,8 +174,27 @@ void require_agreement(CheckResult const& result, std::string const& path) {
     }
 }
 
-/// What the trainer wrote about its run.
-void report_training(RunContext& context, model::VariantParams const& variant, std::uint64_t seed) {
+/// "portable operations, cuda, bf16"; what a weight file does not say is the default.
+std::string computed_by(TensorFile const& file) {
+    auto const said = [&](char const* key, char const* otherwise) {
+        auto const found = file.attributes.find(key);
+        return found == file.attributes.end() ? std::string(otherwise) : found->second;
+    };
+    return said("train.operations", "kernels") + ", " + said("train.device", "cpu") + ", " +
+           said("train.precision", "fp32");
+}
+
+/// Arms whose weights were computed in different ways are not compared like for like.
+void note_ways(std::map<std::string, std::string> const& first_by_way, metrics::Report& report) {
+    if (first_by_way.size() < 2) return;
+    std::string note = "Weights were not all computed in one way (operations, device, precision):";
+    for (auto const& [way, first] : first_by_way) note += " " + way + " (" + first + " first);";
+    report.notes.push_back(note + " what sets their arms apart may be that. Train all alike.");
+}
+
+/// What the trainer wrote about its run; returns how it computed.
+std::string report_training(RunContext& context, model::VariantParams const& variant,
+                            std::uint64_t seed) {
     TensorFile const file = TensorFile::read(config::weights_path(context.spec, variant, seed));
     for (auto const& [key, text] : file.attributes) {
         if (!key.starts_with("train.")) continue;
@@ -189,6 +208,7 @@ void report_training(RunContext& context, model::VariantParams const& variant, s
             .set("value", value)
             .add();
     }
+    return computed_by(file);
 }
 
 }  // namespace
@@ -197,10 +217,13 @@ void run_serving_check(RunContext& context) {
     context.progress.begin("serving against training");
     context.comm.run_phase("serving check", [&] {
         if (!context.comm.is_root()) return;
+        std::map<std::string, std::string> first_by_way;
         for (auto const& variant : config::variants_to_train(context.spec)) {
             for (auto const seed : context.spec.training.seeds) {
                 CheckResult const result = check(context, variant, seed);
-                report_training(context, variant, seed);
+                auto const way = report_training(context, variant, seed);
+                first_by_way.try_emplace(
+                    way, model::weights_stem(variant) + " seed " + std::to_string(seed));
                 Row(context.report.table("serving_check"))
                     .set("arm", model::to_string(variant.variant))
                     .set("weights", model::weights_stem(variant))
@@ -215,6 +238,7 @@ void run_serving_check(RunContext& context) {
                 require_agreement(result, config::weights_path(context.spec, variant, seed));
             }
         }
+        note_ways(first_by_way, context.report);
     });
     context.progress.end();
 }

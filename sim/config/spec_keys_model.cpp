@@ -318,7 +318,7 @@ void describe_training(KeyVisitor& v, TrainingSpec& t) {
     v.real({.name = "distil_temperature",
             .meaning = "arms with a teacher: what logits of both are divided by where they are "
                        "compared; the term is multiplied by its square"},
-           t.distil_temperature, {.low = 0, .high = 100, .above_low = true});
+           t.distil_temperature, {.low = 0.01, .high = 100});
     v.integer({.name = "max_train_samples",
                .meaning = "hashed subsample of the training impressions; 0 = all",
                .unit = "samples"},

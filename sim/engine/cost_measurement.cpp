@@ -164,8 +164,13 @@ void CostMeasurement::fill(workload::Population const& population) {
         population.load_history(rng.next_u64() % population.users(), one);
         history_.insert(history_.end(), one.begin(), one.end());
     }
-    validate(history_.size() > tokens_.back(),
-             "engine::calibrate: the population's histories are empty");
+    if (history_.size() <= tokens_.back()) {
+        throw DataError(population.describe(), 0,
+                        "too few users have a history to measure entries of " +
+                            std::to_string(tokens_.back()) +
+                            " tokens with; give users events (synthetic: "
+                            "/workload/synthetic/history_min, history_median)");
+    }
     ParallelFailure failure;
     for (std::size_t t = 0; t < tokens_.size(); ++t) {
         Pool const& pool = pools_[t];

@@ -52,24 +52,37 @@ Verdict judge(Interval const& lift, double margin) {
 /// Whether other random numbers of the bootstrap could move the interval's end at quantile `tail`
 /// across `threshold`: it lies between the order statistics that hold that quantile with 95 %
 /// (binomial ranks in their normal approximation: Conover, Practical Nonparametric
-/// Statistics, 3.2).
+/// Statistics, 3.2). Where the replicates are too few to have such a statistic, nothing bounds the
+/// end on that side.
 bool end_may_cross(std::vector<double> const& sorted, double tail, double threshold) {
     auto const count = static_cast<double>(sorted.size());
     double const rank = count * tail;
     double const spread = 1.96 * std::sqrt(rank * (1.0 - tail));
-    auto const at = [&](double position) {
-        return sorted[static_cast<std::size_t>(std::clamp(position, 0.0, count - 1.0))];
-    };
-    return at(std::floor(rank - spread)) <= threshold && threshold <= at(std::ceil(rank + spread));
+    double const first = std::floor(rank - spread);  // ranks from 1
+    double const last = std::ceil(rank + spread);
+    auto const at = [&](double position) { return sorted[static_cast<std::size_t>(position) - 1]; };
+    bool const above_first = first < 1.0 || at(first) <= threshold;
+    bool const below_last = last > count || threshold <= at(last);
+    return above_first && below_last;
 }
 
-/// Whether the verdict hangs on the random numbers of the bootstrap.
-bool may_flip(std::vector<double> lift, double margin) {
-    std::erase_if(lift, [](double x) { return !std::isfinite(x); });
+std::vector<double> sorted_finite(std::vector<double> values) {
+    std::erase_if(values, [](double x) { return !std::isfinite(x); });
+    std::sort(values.begin(), values.end());
+    return values;
+}
+
+/// Whether the verdict on this lift hangs on the random numbers of the bootstrap.
+bool may_flip(std::vector<double> const& lift, double margin) {
     if (lift.empty()) return false;
-    std::sort(lift.begin(), lift.end());
     return end_may_cross(lift, kTail, 1.0 - margin) || end_may_cross(lift, kTail, 1.0 + margin) ||
            end_may_cross(lift, 1.0 - kTail, 1.0 - margin);
+}
+
+/// The same of whether full KV can be told from no history.
+bool power_may_flip(std::vector<double> const& power) {
+    if (power.empty()) return false;
+    return end_may_cross(power, kTail, 0.0) || end_may_cross(power, 1.0 - kTail, 0.0);
 }
 
 }  // namespace
@@ -127,14 +140,16 @@ LiftResult compare(ArmSamples const& arm, ArmSamples const& full, ArmSamples con
         lift_of_full == 0.0 ? kNaN : (result.auc.value - none_auc) / lift_of_full, lift);
     result.detectable_margin = 0.5 * (result.lift_kept.high - result.lift_kept.low);
 
-    Interval const history = percentile_interval(lift_of_full, std::move(power));
+    Interval const history = percentile_interval(lift_of_full, power);
+    bool const power_flips = power_may_flip(sorted_finite(std::move(power)));
     if (identical(arm, full)) {
         result.verdict = Verdict::reference;
     } else if (!(history.low > 0.0 || history.high < 0.0)) {
         result.verdict = Verdict::no_power;
+        result.verdict_may_flip = power_flips;
     } else {
         result.verdict = judge(result.lift_kept, margin);
-        result.verdict_may_flip = may_flip(std::move(lift), margin);
+        result.verdict_may_flip = power_flips || may_flip(sorted_finite(std::move(lift)), margin);
     }
     return result;
 }

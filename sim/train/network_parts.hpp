@@ -4,6 +4,8 @@
 #include <torch/types.h>
 
 #include <array>
+#include <memory>
+#include <utility>
 
 #include "train/operations.hpp"
 #include "train/parameters.hpp"
@@ -110,6 +112,24 @@ struct SimNetwork::Parts {
         archive_tensor(ar, context_table);
     }
 
+    /// While it lives, `parts` compute what serving computes: early stops, a teacher's scores and
+    /// what weight files state as references are those of fp32, whatever training rounds to.
+    class InEvaluation {
+      public:
+        explicit InEvaluation(Parts& parts) : parts_(parts) { exchange(); }
+        ~InEvaluation() { exchange(); }
+        InEvaluation(InEvaluation const&) = delete;
+        InEvaluation& operator=(InEvaluation const&) = delete;
+
+      private:
+        void exchange() {
+            if (parts_.evaluation) std::swap(parts_.operations, parts_.evaluation);
+        }
+
+        Parts& parts_;
+        at::NoGradGuard no_grad_;
+    };
+
     Shape shape;
     Schedule schedule;
     VariantSpec variant;
@@ -117,6 +137,8 @@ struct SimNetwork::Parts {
     std::uint64_t steps = 0;
     Team* team = nullptr;
     std::unique_ptr<Operations> operations;
+    /// Those of evaluation where they differ (InEvaluation): fp32, as serving computes.
+    std::unique_ptr<Operations> evaluation;
     std::vector<std::vector<std::uint32_t>> const* item_features = nullptr;
     std::map<std::string, Parameter> parameters;
     std::vector<Table> feature_tables;

@@ -237,7 +237,7 @@ void read_distillation(Reader const& reader, Samples& samples) {
     auto const taught = [](VariantSpec const& variant) { return variant.has_teacher(); };
     if (std::none_of(samples.variants.begin(), samples.variants.end(), taught)) return;
     samples.schedule.distil_weight = reader.real("distil_weight", 0, 1);
-    samples.schedule.distil_temperature = reader.real("distil_temperature", 1e-12, 1e3);
+    samples.schedule.distil_temperature = reader.real("distil_temperature", 0.01, 100);
 }
 
 VariantSpec read_variant(Reader const& reader, std::string const& prefix, Shape const& shape) {

@@ -40,6 +40,13 @@ Team& alone() {
     return team;
 }
 
+/// Null where training computes in fp32 already.
+std::unique_ptr<Operations> evaluation_of(Compute compute) {
+    if (compute.precision == Precision::fp32) return nullptr;
+    compute.precision = Precision::fp32;
+    return make_operations(compute);
+}
+
 }  // namespace
 
 SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, std::uint64_t seed_,
@@ -50,6 +57,7 @@ SimNetwork::Parts::Parts(Samples const& samples, VariantSpec const& variant_, st
       seed(seed_),
       team(team_),
       operations(make_operations(compute)),
+      evaluation(evaluation_of(compute)),
       item_features(&samples.item_features) {
     for (std::size_t f = 0; f < shape.features; ++f)
         add_table("embed." + std::to_string(f), samples.feature_vocabularies[f], shape.feature_dim,
@@ -353,7 +361,7 @@ SimNetwork::SimNetwork(Samples const& samples, VariantSpec const& variant, std::
 SimNetwork::~SimNetwork() = default;
 
 std::vector<float> SimNetwork::predict(Batch const& batch, Ragged* top_k) const {
-    at::NoGradGuard const no_grad;
+    Parts::InEvaluation const in_evaluation(*parts_);
     Parts::Pass pass;
     parts_->run(batch, pass);
     if (top_k != nullptr) {
@@ -413,7 +421,7 @@ void SimNetwork::load_state(ByteSource& source) { load(source, *parts_); }
 std::uint64_t SimNetwork::state_layout() const { return layout_of(*parts_); }
 
 void SimNetwork::store(TensorFile& out) const {
-    at::NoGradGuard const no_grad;
+    Parts::InEvaluation const in_evaluation(*parts_);
     auto const put = [&](std::string const& name, at::Tensor const& tensor) {
         auto const flat = values_of(tensor);
         out.tensors[name] = Tensor::from<float>(flat, tensor.sizes().vec());

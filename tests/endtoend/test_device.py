@@ -39,9 +39,18 @@ class Device(Scratch):
         self.assertIn("0 trained", again.out)
         other = self.train("portable.ckvt", "--only", "full")
         self.assertIn("1 trained", other.out, "weights of portable operations are not those of kernels")
+        mixed = self.must_run("mixed.h5", extra=[*NO_SERVING, *own])
+        self.assertIn("Weights were not all computed in one way", mixed.out)
         again = self.train("portable.ckvt", "--only", "full", "--ops", "portable")
         self.assertIn("1 trained", again.out)
-        self.must_run("portable.h5", extra=[*NO_SERVING, *own])
+        alike = self.must_run("portable.h5", extra=[*NO_SERVING, *own])
+        self.assertNotIn("computed in one way", alike.out)
+
+    def test_what_bf16_trains_is_served(self):
+        own = self.prepare("bf16")
+        trained = self.train("bf16.ckvt", "--ops", "portable", "--precision", "bf16")
+        self.assertEqual(trained.code, 0, str(trained))
+        self.must_run("bf16.h5", extra=[*NO_SERVING, *own])
 
     def test_a_device_that_is_not_there_is_named(self):
         self.prepare("unused")

@@ -47,6 +47,11 @@ class Failures(Scratch):
             self.assertIn("every history is empty", outcome.err)
             self.assertEqual(outcome.err.count("every history is empty"), 1, "said once, whatever the ranks")
             self.assertFalse((self.folder / "empty.h5").exists())
+        for command, words in (("prepare", "nothing to learn from"), ("calibrate", "too few users have a history")):
+            outcome = launch([CKVSIM, command, SPEC, *self.base, *empty, "-q", "-o", "empty.out"], self.folder)
+            self.assertEqual(outcome.code, 4, str(outcome))
+            self.assertIn(words, outcome.err)
+            self.assertFalse((self.folder / "empty.out").exists())
 
     def test_a_full_disk_on_one_rank(self):
         # Shared-memory transport would hit the limit inside MPI_Init, before the program can say anything.

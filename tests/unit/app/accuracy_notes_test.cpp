@@ -113,9 +113,15 @@ TEST(AccuracyNotes, SayThatLongHistoriesAreSyntheticAlone) {
     auto spec = spec_of(5);
     spec.workload.kind = config::WorkloadKind::synthetic;
     spec.workload.synthetic.history_median = kLongHistory;
+    spec.workload.synthetic.history_cap = 1000;
+    spec.model.max_tokens = 600;
     EXPECT_TRUE(says(notes_on(spec, rows), "Synthetic histories, 500 events in the median"));
     spec.workload.synthetic.history_median = kLongHistory - 1;
     EXPECT_TRUE(notes_on(spec, rows).empty());
+    spec.workload.synthetic.history_median = 1000;
+    spec.model.max_tokens = 499;
+    EXPECT_TRUE(notes_on(spec, rows).empty()) << "the model sees no more than 499";
+    spec.model.max_tokens = 600;
     spec.workload.synthetic.history_median = kLongHistory;
     spec.workload.kind = config::WorkloadKind::dataset;
     EXPECT_TRUE(notes_on(spec, rows).empty());

@@ -201,7 +201,7 @@ std::vector<BrokenSpec> const kRanges = {
     {"distil_weight_above_one", "\"dropout\": 0.1", "\"distil_weight\": 1.5",
      "/training/distil_weight", ">= 0 and <= 1"},
     {"temperature_of_zero", "\"dropout\": 0.1", "\"distil_temperature\": 0",
-     "/training/distil_temperature", "> 0 and <= 100"},
+     "/training/distil_temperature", ">= 0.01 and <= 100"},
     {"negative_duration", "\"duration_s\": 2", "\"duration_s\": -2",
      "/measurements/executed/traffic/duration_s", "> 0"},
     {"empty_pool", "\"m\": 20", "\"m\": 0", "/arms/1/weights/m", "1 .. "},

@@ -247,6 +247,20 @@ TEST(Compare, SaysWhichVerdictsOtherRandomNumbersCouldChange) {
         << "the reference hangs on nothing";
 }
 
+// Twenty replicates have no order statistic below their 2.5 % end: however far outside of them the
+// margin lies, they cannot place that end.
+TEST(Compare, FewReplicatesPlaceNoEnd) {
+    auto const full = arm_of({rescored(1, 0.0)}, 4, 20);
+    auto const close = arm_of({rescored(1, 0.02)}, 4, 20);
+    auto const none = arm_of({rescored(1, 1.0)}, 4, 20);
+    auto const kept = compare(close, full, none, 0.5, 4);
+    EXPECT_EQ(kept.verdict, Verdict::equivalent);
+    EXPECT_TRUE(kept.verdict_may_flip);
+    EXPECT_FALSE(compare(arm_of({rescored(1, 0.02)}, 4, 1000), arm_of({rescored(1, 0.0)}, 4, 1000),
+                         arm_of({rescored(1, 1.0)}, 4, 1000), 0.5, 4)
+                     .verdict_may_flip);
+}
+
 // Scores that know who clicks often, and nothing of what he clicks.
 TEST(Compare, TellsGainsBetweenUsersFromGainsWithin) {
     Predictions blind;

@@ -180,9 +180,10 @@ INSTANTIATE_TEST_SUITE_P(Models, PortableModel,
 TEST_P(PortableModel, SharesBatchesAmongRanks) {
     auto const widest = GetParam() == Model::sdim ? Scope::released : Scope::all;
     test::run_team(3, [&](Team& team) {
-        test::SideBySide(team, {GetParam(), {Kind::collective, widest, 1, 16, "collective"}},
-                         in_pieces())
-            .compare_gradients();
+        VariantSpec variant{Kind::collective, widest, 1, 16, "collective"};
+        test::SideBySide(team, {GetParam(), variant}, in_pieces()).compare_gradients();
+        variant.teacher = Teacher::full;
+        test::SideBySide(team, {GetParam(), variant}, in_pieces()).compare_gradients();
     });
 }
 
@@ -211,6 +212,16 @@ TEST_P(PortableModel, Bf16StaysNearFp32) {
         worst = std::max(worst, std::abs(found - expected) / expected);
         differ = differ || found != expected;
     }
+    // What serving is held to is not rounded.
+    exact.set_values(rounded.values());
+    EXPECT_EQ(rounded.predict(batch), exact.predict(batch));
+    TensorFile of_rounded;
+    TensorFile of_exact;
+    rounded.store(of_rounded);
+    exact.store(of_exact);
+    ASSERT_EQ(of_rounded.tensors.size(), of_exact.tensors.size());
+    for (auto const& [name, tensor] : of_exact.tensors)
+        EXPECT_EQ(of_rounded.tensors.at(name).data, tensor.data) << name;
     std::printf("losses of bf16 differ by at most %.2g\n", worst);
     EXPECT_TRUE(differ) << "bf16 changed nothing";
     EXPECT_LE(worst, 0.02);
