@@ -193,9 +193,35 @@ void note_ways(std::map<std::string, std::string> const& first_by_way, metrics::
     report.notes.push_back(note + " what sets their arms apart may be that. Train all alike.");
 }
 
+/// Whether the limit of epochs ended a training that its early stop (two epochs without a better
+/// tune AUC) had not: it may have been learning still.
+bool ended_by_limit(TensorFile const& file) {
+    for (char const* const key : {"train.max_epochs", "train.epochs", "train.best_epoch"}) {
+        if (!file.attributes.contains(key)) return false;  // made by another program
+    }
+    auto const limit = file.integer("train.max_epochs");
+    return file.integer("train.epochs") == limit && file.integer("train.best_epoch") + 2 > limit;
+}
+
+/// By stem, the seeds of trainings that the limit of epochs ended.
+void note_limits(std::map<std::string, std::vector<std::uint64_t>> const& limited,
+                 metrics::Report& report) {
+    if (limited.empty()) return;
+    std::string note = "Trainings that the limit of epochs ended, not their early stop:";
+    for (auto const& [stem, seeds] : limited) {
+        note += " " + stem + " (seed";
+        for (auto const seed : seeds) note += " " + std::to_string(seed);
+        note += ");";
+    }
+    report.notes.push_back(note +
+                           " they may have been learning still. Raise /training/epochs "
+                           "before their arms are called worse than others.");
+}
+
 /// What the trainer wrote about its run; returns how it computed.
 std::string report_training(RunContext& context, model::VariantParams const& variant,
-                            std::uint64_t seed) {
+                            std::uint64_t seed,
+                            std::map<std::string, std::vector<std::uint64_t>>& limited) {
     TensorFile const file = TensorFile::read(config::weights_path(context.spec, variant, seed));
     for (auto const& [key, text] : file.attributes) {
         if (!key.starts_with("train.")) continue;
@@ -209,6 +235,7 @@ std::string report_training(RunContext& context, model::VariantParams const& var
             .set("value", value)
             .add();
     }
+    if (ended_by_limit(file)) limited[model::weights_stem(variant)].push_back(seed);
     return computed_by(file);
 }
 
@@ -219,10 +246,11 @@ void run_serving_check(RunContext& context) {
     context.comm.run_phase("serving check", [&] {
         if (!context.comm.is_root()) return;
         std::map<std::string, std::string> first_by_way;
+        std::map<std::string, std::vector<std::uint64_t>> limited;
         for (auto const& variant : config::variants_to_train(context.spec)) {
             for (auto const seed : context.spec.training.seeds) {
                 CheckResult const result = check(context, variant, seed);
-                auto const way = report_training(context, variant, seed);
+                auto const way = report_training(context, variant, seed, limited);
                 first_by_way.try_emplace(
                     way, model::weights_stem(variant) + " seed " + std::to_string(seed));
                 Row(context.report.table("serving_check"))
@@ -240,6 +268,7 @@ void run_serving_check(RunContext& context) {
             }
         }
         note_ways(first_by_way, context.report);
+        note_limits(limited, context.report);
     });
     context.progress.end();
 }

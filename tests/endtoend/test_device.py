@@ -46,6 +46,14 @@ class Device(Scratch):
         alike = self.must_run("portable.h5", extra=[*NO_SERVING, *own])
         self.assertNotIn("computed in one way", alike.out)
 
+    def test_a_report_names_trainings_that_the_limit_ended(self):
+        own = [*self.prepare("short"), *settings(training__epochs=1)]
+        made = launch([CKVSIM, "prepare", SPEC, *self.base, *own, "-q", "-o", "short.ckvt"], self.folder)
+        self.assertEqual(made.code, 0, str(made))
+        self.assertEqual(self.train("short.ckvt").code, 0)
+        outcome = self.must_run("short.h5", extra=[*NO_SERVING, *own])
+        self.assertRegex(outcome.out, r"limit of epochs ended.* full \(seed 1\)")
+
     def test_what_bf16_trains_is_served(self):
         own = self.prepare("bf16")
         trained = self.train("bf16.ckvt", "--ops", "portable", "--precision", "bf16")
