@@ -17,7 +17,10 @@ config::Spec spec_of(std::size_t seeds) {
     return spec;
 }
 
-/// One seed, three replicates, all of the same scores.
+/// Enough to place the ends of an interval.
+constexpr std::size_t kReplicates = 400;
+
+/// One seed, replicates all of the same scores.
 metrics::ArmSamples samples_of(double auc, double gauc) {
     metrics::ArmSamples samples;
     metrics::AccuracyPoint point;
@@ -25,9 +28,9 @@ metrics::ArmSamples samples_of(double auc, double gauc) {
     point.gauc = gauc;
     samples.points.push_back(point);
     metrics::ReplicateMetrics replicates;
-    replicates.auc.assign(3, auc);
-    replicates.gauc.assign(3, gauc);
-    replicates.logloss.assign(3, 0.5);
+    replicates.auc.assign(kReplicates, auc);
+    replicates.gauc.assign(kReplicates, gauc);
+    replicates.logloss.assign(kReplicates, 0.5);
     samples.replicates.push_back(replicates);
     return samples;
 }
@@ -131,7 +134,10 @@ TEST(AccuracyNotes, NameVerdictsThatHangOnRandomNumbers) {
     // Replicates of the arm straddle what the margin allows: 0.97 of 0.8 - 0.6.
     metrics::ArmSamples const full = samples_of(0.8, 0.7), none = samples_of(0.6, 0.5);
     metrics::ArmSamples arm = samples_of(0.794, 0.69);
-    arm.replicates.front().auc = {0.793, 0.794, 0.795};
+    for (std::size_t r = 0; r < kReplicates; ++r) {
+        auto const share = static_cast<double>(r) / kReplicates;
+        arm.replicates.front().auc[r] = 0.79395 + 0.002 * share;
+    }
     auto const result = metrics::compare(arm, full, none, 0.03, 1);
     std::vector<Compared> const compared = {
         {"full", metrics::compare(full, full, none, 0.03, 1), &full},

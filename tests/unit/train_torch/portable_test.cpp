@@ -135,9 +135,9 @@ TEST_P(Portable, TakesTheKernelsSteps) {
     std::printf("losses differ by at most %.2g, weights after a step by %.2g\n", worst_loss,
                 worst_step);
     EXPECT_LE(worst_loss, 1e-5);
-    // Adam divides a gradient by its own size: where one is rounding alone, its step may be any
-    // between -rate and rate.
-    EXPECT_LE(worst_step, 2 * samples.schedule.learning_rate);
+    // Adam divides a gradient by its own size, so that a step may differ by more than its gradient:
+    // seen 7e-6 of a rate of 5e-3.
+    EXPECT_LE(worst_step, 0.02 * samples.schedule.learning_rate);
 }
 
 std::string case_name(testing::TestParamInfo<std::tuple<Model, VariantSpec>> const& of) {
