@@ -108,12 +108,12 @@ void run_workload_phase(RunContext& context) {
     comm.sum(std::span<std::uint64_t>(parts));
     context.scan.assign_parts(parts);
     context.progress.end();
-    // Every rank has the sums, so that all throw.
-    if (context.scan.tokens == 0) {
+    comm.run_phase("histories", [&] {
+        if (context.scan.tokens > 0 || !comm.is_root()) return;
         throw DataError(context.population->describe(), 0,
                         "every history is empty, so that there is nothing to keep; give users "
                         "events (synthetic: /workload/synthetic/history_min, history_median)");
-    }
+    });
 
     auto& report = context.report;
     auto const& scan = context.scan;
