@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "core/error.hpp"
 #include "train/network_parts.hpp"
@@ -79,14 +80,14 @@ void SimNetwork::Parts::sum_gradients() {
         all.insert(all.end(), values.begin(), values.end());
     }
     team->sum(all);
-    auto next = all.begin();
+    std::span<float const> left = all;
     for (auto& [name, parameter] : parameters) {
         auto& gradient = parameter.value.mutable_grad();
         if (!gradient.defined()) continue;
-        std::vector<float> const own(next, next + gradient.numel());
         gradient = gradient.contiguous();
-        assign(gradient, own);
-        next += gradient.numel();
+        auto const size = static_cast<std::size_t>(gradient.numel());
+        assign(gradient, left.first(size));
+        left = left.subspan(size);
     }
 }
 

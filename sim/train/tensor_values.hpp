@@ -4,12 +4,13 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace ckvsim::train {
 
-/// The values where they are: valid as long as the vector.
-inline at::Tensor view_of(std::vector<float> const& values) {
+/// The values where they are: valid as long as these.
+inline at::Tensor view_of(std::span<float const> values) {
     return at::from_blob(const_cast<float*>(values.data()),
                          {static_cast<std::int64_t>(values.size())}, at::kFloat);
 }
@@ -26,7 +27,7 @@ inline std::vector<float> values_of(at::Tensor const& tensor) {
 }
 
 /// Writes `values`, one for each of its elements, into the tensor, wherever it is; no gradient.
-inline void assign(at::Tensor const& tensor, std::vector<float> const& values) {
+inline void assign(at::Tensor const& tensor, std::span<float const> values) {
     tensor.detach().copy_(view_of(values).view(tensor.sizes()));
 }
 

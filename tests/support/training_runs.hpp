@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/error.hpp"
 #include "core/hash.hpp"
 #include "core/tensor_file.hpp"
 #include "model/sim.hpp"
@@ -106,6 +107,24 @@ class TrainingRuns : public testing::Test {
             EXPECT_EQ(resumed.teacher.weights, result.teacher.weights);
             for (char const* const slot : {".state-1", ".state-2"})
                 EXPECT_FALSE(std::filesystem::exists(run.path + slot));
+        }
+    }
+    /// Lets the first rank fail behind each of `steps`, goes on, and expects the bytes `whole`.
+    void expect_same_bytes_after_failures(train::Samples const& samples,
+                                          train::TrainingRun const& run, int ranks,
+                                          std::vector<std::uint64_t> const& steps,
+                                          std::string const& whole) {
+        for (auto const step : steps) {
+            std::filesystem::remove(run.path);
+            auto const failed = train_shared(
+                samples, run, ranks,
+                [&](std::uint64_t done, std::uint64_t) {
+                    if (done == step) throw BackendError("on fire");
+                },
+                1e-9);
+            EXPECT_NE(failed.second.find("on fire"), std::string::npos);
+            EXPECT_TRUE(train_shared(samples, run, ranks, {}, 0).first.resumed);
+            EXPECT_EQ(bytes_of(run.path), whole) << step;
         }
     }
     static std::string bytes_of(std::string const& path) {

@@ -203,19 +203,10 @@ TEST_F(DistilRun, RanksLearnFromTheSameScores) {
     EXPECT_EQ(two.teacher.steps, alone.teacher.steps);
     EXPECT_NEAR(two.teacher.tune_auc, alone.teacher.tune_auc, 5e-3);
     EXPECT_NEAR(two.tune_auc, alone.tune_auc, 2e-2);
-    for (auto const step :
-         {two.teacher.steps / 2, two.teacher.steps + 3, two.teacher.steps + two.start.steps + 3}) {
-        std::filesystem::remove(run.path);
-        auto const failed = train_shared(
-            data, run, 2,
-            [&](std::uint64_t done, std::uint64_t) {
-                if (done == step) throw BackendError("on fire");
-            },
-            1e-9);
-        EXPECT_NE(failed.second.find("on fire"), std::string::npos);
-        EXPECT_TRUE(train_shared(data, run, 2, {}, 0).first.resumed);
-        EXPECT_EQ(bytes_of(run.path), whole) << step;
-    }
+    expect_same_bytes_after_failures(
+        data, run, 2,
+        {two.teacher.steps / 2, two.teacher.steps + 3, two.teacher.steps + two.start.steps + 3},
+        whole);
 }
 
 TEST_F(DistilRun, FilesOfOneTeacherAreNotUpToDateForAnother) {

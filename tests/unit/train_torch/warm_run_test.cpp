@@ -221,18 +221,8 @@ TEST_F(WarmRun, RanksStartFromTheSameWeights) {
     auto const whole = bytes_of(run.path);
     EXPECT_EQ(two.start.steps, alone.start.steps);
     EXPECT_NEAR(two.start.tune_auc, alone.start.tune_auc, 5e-3);
-    for (auto const step : {two.start.steps / 2, two.start.steps + 3}) {
-        std::filesystem::remove(run.path);
-        auto const failed = train_shared(
-            data, run, 2,
-            [&](std::uint64_t done, std::uint64_t) {
-                if (done == step) throw BackendError("on fire");
-            },
-            1e-9);
-        EXPECT_NE(failed.second.find("on fire"), std::string::npos);
-        EXPECT_TRUE(train_shared(data, run, 2, {}, 0).first.resumed);
-        EXPECT_EQ(bytes_of(run.path), whole) << step;
-    }
+    expect_same_bytes_after_failures(data, run, 2, {two.start.steps / 2, two.start.steps + 3},
+                                     whole);
 }
 
 }  // namespace
